@@ -1,0 +1,32 @@
+# Compiler settings shared by every target: C++20, warnings as errors, ccache, sanitizers.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_FLAGS_RELEASE "-O2")
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${VDIST_BIN_DIR}")
+
+find_program(VDIST_CCACHE ccache)
+if(VDIST_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${VDIST_CCACHE}")
+endif()
+if(VDIST_CLANG_TIDY)
+  set(CMAKE_CXX_CLANG_TIDY clang-tidy)
+endif()
+
+add_library(vdist_flags INTERFACE)
+target_include_directories(vdist_flags INTERFACE "${CMAKE_SOURCE_DIR}")
+# Fields left out of a designated initialiser keep their defaults: that is what they are for.
+# -ffp-contract=off: sums are defined operation by operation, so a fused multiply-add is written, never guessed.
+target_compile_options(vdist_flags INTERFACE -Wall -Wextra -Wconversion -Wno-missing-field-initializers
+                                             -ffp-contract=off)
+target_compile_definitions(vdist_flags INTERFACE MSGPACK_NO_BOOST SPDLOG_FMT_EXTERNAL)
+if(VDIST_WERROR)
+  target_compile_options(vdist_flags INTERFACE -Werror)
+endif()
+if(VDIST_SANITIZE)
+  target_compile_options(vdist_flags INTERFACE "-fsanitize=${VDIST_SANITIZE}" -fno-omit-frame-pointer
+                                               -fno-sanitize=null)
+  target_link_options(vdist_flags INTERFACE "-fsanitize=${VDIST_SANITIZE}")
+endif()

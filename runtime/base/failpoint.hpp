@@ -1,0 +1,96 @@
+// runtime/base/failpoint.hpp — named places where a fault script may strike.
+// VDIST_FAILPOINT("worker.step_begin", {.rank = 1, .step = 40}) costs one relaxed load while
+// nothing is armed. F-1 a failpoint acts only when armed by a script or a control message. F-2
+// every hit of an armed rule is counted, so a rule that was never hit can fail its script. Rules
+// match on the point's name and on every field that the rule sets; a rule acts `count` times (0:
+// always).
+#pragma once
+
+#include "runtime/base/result.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace vdist {
+
+/// Where a failpoint was reached; -1 means that the field does not apply there.
+struct failpoint_context {
+  std::int32_t replica = -1;
+  std::int32_t stage = -1;
+  std::int32_t rank = -1;
+  std::int64_t step = -1;
+};
+
+/// What an armed rule does when hit.
+enum class failpoint_action : std::uint8_t {
+  throw_error, // throws failpoint_error: what a defect inside the component looks like
+  kill_actor,  // the owner's kill hook runs: the actor dies as if an operator had killed it
+  delay,       // sleeps `argument_ms`
+  exit,        // _exit(argument)
+};
+
+/// One armed rule. Unset fields match anything.
+struct failpoint_rule {
+  std::string point;
+  std::optional<std::int32_t> replica;
+  std::optional<std::int32_t> stage;
+  std::optional<std::int32_t> rank;
+  std::optional<std::int64_t> step; // acts at the first hit whose step is not below this
+  failpoint_action action = failpoint_action::throw_error;
+  std::int64_t argument = 0; // delay: milliseconds; exit: exit code
+  std::uint32_t count = 1;   // how often it acts; 0: without end
+};
+
+/// Thrown by failpoint_action::throw_error.
+class failpoint_error : public std::exception {
+public:
+  explicit failpoint_error(std::string text) : text_(std::move(text)) {}
+
+  [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
+
+private:
+  std::string text_;
+};
+
+/// The rules of one system. Owned by the system object, handed down by reference. Thread-safe.
+class failpoints {
+public:
+  using kill_hook = std::function<void()>;
+
+  void arm(failpoint_rule rule);
+  void clear();
+
+  /// How often each armed rule acted, in the order of arming.
+  [[nodiscard]] std::vector<std::uint32_t> hits() const;
+
+  /// Called by VDIST_FAILPOINT. `kill` is what kill_actor means for the caller.
+  void reach(std::string_view point, const failpoint_context& context, const kill_hook& kill = {});
+
+  [[nodiscard]] bool is_armed() const noexcept { return is_armed_.load(std::memory_order_relaxed); }
+
+private:
+  struct armed_rule {
+    failpoint_rule rule;
+    std::uint32_t hits = 0;
+  };
+
+  std::atomic<bool> is_armed_{false};
+  mutable std::mutex mutex_;
+  std::vector<armed_rule> rules_; // guarded by mutex_
+};
+
+} // namespace vdist
+
+/// `points` is a failpoints&; the rest goes to reach().
+#define VDIST_FAILPOINT(points, ...)                                                               \
+  do {                                                                                             \
+    if ((points).is_armed()) [[unlikely]] {                                                        \
+      (points).reach(__VA_ARGS__);                                                                 \
+    }                                                                                              \
+  } while (false)

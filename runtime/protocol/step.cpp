@@ -1,0 +1,144 @@
+#include "runtime/protocol/step.hpp"
+
+#include <fmt/format.h>
+#include <numeric>
+
+namespace vdist::protocol {
+
+void step_plan::clear() {
+  step = 0;
+  epoch = 0;
+  slots.clear();
+  request_ids.clear();
+  flags.clear();
+  first_position.clear();
+  token_counts.clear();
+  block_counts.clear();
+  new_blocks.clear();
+  tokens.clear();
+  retired_slots.clear();
+  sampling.clear();
+  bias_ids.clear();
+  bias_values.clear();
+  suppressed_ids.clear();
+}
+
+std::int64_t step_plan::computed_tokens() const {
+  return std::accumulate(token_counts.begin(), token_counts.end(), std::int64_t{0});
+}
+
+void step_result::clear() {
+  step = 0;
+  epoch = 0;
+  rank = 0;
+  status = 0;
+  digest = 0;
+  compute_us = 0;
+  slots.clear();
+  tokens.clear();
+  logprobs.clear();
+  top_counts.clear();
+  top_ids.clear();
+  top_logprobs.clear();
+  message.clear();
+}
+
+namespace {
+
+/// What one sequence takes out of the flattened columns.
+struct plan_cursor {
+  std::size_t blocks = 0;
+  std::size_t tokens = 0;
+  std::size_t records = 0;
+  std::size_t biases = 0;
+  std::size_t suppressed = 0;
+};
+
+error corrupt_plan(const step_plan& plan, std::string_view cause, std::size_t sequence) {
+  return fail(errc::corrupt,
+              fmt::format("step plan: {} (step={} sequence={})", cause, plan.step, sequence));
+}
+
+result<void> validate_record(const step_plan& plan, std::size_t i, plan_cursor& at) {
+  if (at.records >= plan.sampling.size()) {
+    return corrupt_plan(plan, "a new sequence has no sampling record", i);
+  }
+  const auto& record = plan.sampling[at.records++];
+  if (record.bias_count < 0 || record.suppressed_count < 0) {
+    return corrupt_plan(plan, "negative count in a sampling record", i);
+  }
+  at.biases += static_cast<std::size_t>(record.bias_count);
+  at.suppressed += static_cast<std::size_t>(record.suppressed_count);
+  return {};
+}
+
+result<void> validate_sequence(const step_plan& plan,
+                               const plan_limits& limits,
+                               std::size_t i,
+                               plan_cursor& at) {
+  const auto first = plan.first_position[i];
+  const auto count = plan.token_counts[i];
+  const auto blocks = plan.block_counts[i];
+  const bool is_new = (plan.flags[i] & flag_new) != 0;
+  if (plan.slots[i] >= limits.slots) {
+    return corrupt_plan(plan, "slot out of range", i);
+  }
+  if (first < 0 || count < 1 || blocks < 0 || first > limits.max_positions - count) {
+    return corrupt_plan(plan, "position or count out of range", i);
+  }
+  const auto needed = (first + count + limits.block_size - 1) / limits.block_size;
+  if (is_new ? blocks < needed : blocks > needed) {
+    return corrupt_plan(plan, "blocks do not fit the positions", i);
+  }
+  at.blocks += static_cast<std::size_t>(blocks);
+  at.tokens += static_cast<std::size_t>(is_new ? first + count : count);
+  if (is_new) {
+    VDIST_TRY(validate_record(plan, i, at));
+  }
+  return {};
+}
+
+template <class Column, class Limit>
+bool all_in_range(const Column& column, Limit limit) {
+  for (const auto value : column) {
+    if (value < 0 || value >= limit) {
+      return false;
+    }
+  }
+  return true;
+}
+
+} // namespace
+
+result<void> validate(const step_plan& plan, const plan_limits& limits) {
+  const auto n = plan.slots.size();
+  if (plan.request_ids.size() != n || plan.flags.size() != n || plan.first_position.size() != n
+      || plan.token_counts.size() != n || plan.block_counts.size() != n) {
+    return corrupt_plan(plan, "columns differ in length", n);
+  }
+  if (limits.block_size <= 0) {
+    return fail(errc::internal, "step plan: block size must be positive");
+  }
+  plan_cursor at;
+  for (std::size_t i = 0; i < n; ++i) {
+    VDIST_TRY(validate_sequence(plan, limits, i, at));
+  }
+  if (at.blocks != plan.new_blocks.size() || at.tokens != plan.tokens.size()
+      || at.records != plan.sampling.size() || at.biases != plan.bias_ids.size()
+      || plan.bias_ids.size() != plan.bias_values.size()
+      || at.suppressed != plan.suppressed_ids.size()) {
+    return corrupt_plan(plan, "flattened columns do not add up", n);
+  }
+  for (const auto slot : plan.retired_slots) {
+    if (slot >= limits.slots) {
+      return corrupt_plan(plan, "retired slot out of range", n);
+    }
+  }
+  if (!all_in_range(plan.new_blocks, limits.blocks) || !all_in_range(plan.tokens, limits.vocabulary)
+      || !all_in_range(plan.bias_ids, limits.vocabulary)) {
+    return corrupt_plan(plan, "block or token id out of range", n);
+  }
+  return {};
+}
+
+} // namespace vdist::protocol
