@@ -27,6 +27,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace vdist::supervisor {
@@ -76,6 +77,8 @@ public:
   void quiesced(std::int32_t slot, incarnation worker, epoch at);
   /// Everybody is alive, but a step cannot be finished (digests differ, the step's deadline passed): run it again.
   void step_failed(epoch at, time_point now);
+  /// A worker cannot be started for a reason that a restart does not change.
+  void abandon(std::string reason) { fail(std::move(reason)); }
   /// Call at least every 100 ms: deadlines.
   void tick(time_point now);
 

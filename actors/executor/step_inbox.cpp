@@ -1,0 +1,77 @@
+#include "actors/executor/step_inbox.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace vdist::actors {
+
+void step_commands::clear() {
+  requests.clear();
+  cancels.clear();
+  begin.reset();
+  has_stop = false;
+}
+
+result<void> step_inbox::add(std::shared_ptr<const protocol::request> request) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (arrived_.requests.size() >= requests_max_) {
+      return fail(errc::queue_full, fmt::format("step inbox: full (limit={})", requests_max_));
+    }
+    arrived_.requests.push_back(std::move(request));
+    has_any_ = true;
+  }
+  door_.ring();
+  return {};
+}
+
+void step_inbox::cancel(request_id id) {
+  {
+    const std::lock_guard lock(mutex_);
+    arrived_.cancels.push_back(id);
+    has_any_ = true;
+  }
+  door_.ring();
+}
+
+void step_inbox::begin(begin_epoch message) {
+  {
+    const std::lock_guard lock(mutex_);
+    arrived_.begin = std::move(message);
+    has_any_ = true;
+  }
+  door_.ring();
+}
+
+void step_inbox::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    arrived_.has_stop = true;
+    has_any_ = true;
+  }
+  door_.ring();
+}
+
+void step_inbox::reset() {
+  const std::lock_guard lock(mutex_);
+  arrived_.clear();
+  has_any_ = false;
+}
+
+void step_inbox::take(step_commands& out) {
+  out.clear();
+  if (!has_any_.load()) {
+    return;
+  }
+  const std::lock_guard lock(mutex_);
+  std::swap(arrived_, out);
+  has_any_ = false;
+}
+
+void step_inbox::wait(const frame::wait_policy& waits, time_point deadline) {
+  // Whatever ends the wait, the caller looks at the inbox next.
+  static_cast<void>(waits.wait(door_, [this] { return has_any_.load(); }, {.deadline = deadline}));
+}
+
+} // namespace vdist::actors

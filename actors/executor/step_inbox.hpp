@@ -1,0 +1,55 @@
+// actors/executor/step_inbox.hpp — how actors reach a replica's step lane: a bounded queue of commands and a bell.
+// Many writers (scheduler and executor actors), one reader (the step thread), which polls it once per step and sleeps on
+// the bell when it has nothing to do. I-1 requests are bounded (queue_full beyond); control commands always fit, there is
+// at most one of each kind that matters. I-2 the inbox outlives lanes: a successor starts with an empty one.
+#pragma once
+
+#include "actors/interfaces.hpp"
+
+#include "transport/frame/wait_policy.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+namespace vdist::actors {
+
+/// What has arrived since the last look. The reader keeps one and reuses its memory.
+struct step_commands {
+  std::vector<std::shared_ptr<const protocol::request>> requests;
+  std::vector<request_id> cancels;
+  std::optional<begin_epoch> begin; // the newest
+  bool has_stop = false;
+
+  void clear();
+};
+
+class step_inbox {
+public:
+  explicit step_inbox(std::size_t requests_max) : requests_max_(requests_max) {}
+
+  [[nodiscard]] result<void> add(std::shared_ptr<const protocol::request> request);
+  void cancel(request_id id);
+  void begin(begin_epoch message);
+  void stop();
+
+  /// Forgets everything: a new lane gets its requests from the router (I-2).
+  void reset();
+
+  /// Swaps what has arrived into `out`, which is cleared first.
+  void take(step_commands& out);
+
+  /// Waits until something has arrived or the deadline passes.
+  void wait(const frame::wait_policy& waits, time_point deadline);
+
+private:
+  const std::size_t requests_max_;
+  std::mutex mutex_;
+  step_commands arrived_;             // guarded by mutex_
+  std::atomic<bool> has_any_{false};
+  frame::bell door_;
+};
+
+} // namespace vdist::actors

@@ -1,0 +1,284 @@
+#include "actors/executor/step_lane.hpp"
+
+#include "runtime/base/log.hpp"
+#include "runtime/protocol/step_codec.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace vdist::actors {
+
+namespace {
+
+/// Longest sleep of an idle lane; it wakes at once when something arrives.
+constexpr std::chrono::seconds rest_max{1};
+
+class stopwatch {
+public:
+  explicit stopwatch(const frame::wait_policy& waits) : waits_(waits), at_(waits.now()) {}
+
+  /// Adds the time since the last lap to `sum`.
+  void lap(std::atomic<std::uint64_t>& sum) {
+    const auto now = waits_.now();
+    sum.fetch_add(static_cast<std::uint64_t>(std::chrono::nanoseconds(now - at_).count()), std::memory_order_relaxed);
+    at_ = now;
+  }
+
+private:
+  const frame::wait_policy& waits_;
+  time_point at_;
+};
+
+} // namespace
+
+step_lane::step_lane(step_lane_config config,
+                     step_lane_listener listener,
+                     step_lane_links links,
+                     const frame::wait_policy& waits)
+    : config_(std::move(config)), listener_(std::move(listener)), links_(links), waits_(waits),
+      scheduler_(config_.scheduler), results_(config_.stage_of_slot.size()), events_(std::make_shared<token_events>()) {}
+
+void step_lane::run(const std::shared_ptr<step_lane>& predecessor) {
+  if (predecessor) {
+    while (waits_.wait(predecessor->returned_door_,
+                       [&predecessor] { return predecessor->has_returned_.load(); },
+                       {.deadline = waits_.now() + rest_max})
+           != frame::wait_status::ok) {
+    }
+  }
+  try {
+    loop();
+  } catch (const std::exception& cause) {
+    listener_.on_crashed(cause.what());
+  }
+  wiring_.reset();
+  has_returned_ = true;
+  returned_door_.ring();
+}
+
+void step_lane::stop() {
+  stop_requested_ = true;
+  links_.inbox->stop();
+}
+
+sched::scheduler_stats step_lane::stats() const {
+  const std::lock_guard lock(stats_mutex_);
+  return stats_;
+}
+
+void step_lane::loop() {
+  while (!stop_requested_) {
+    links_.inbox->take(commands_);
+    obey(commands_);
+    if (!wiring_) {
+      commit_events();
+      publish();
+      rest();
+      continue;
+    }
+    if (!fill_pipeline()) {
+      continue;
+    }
+    publish();
+    if (flying_.empty()) {
+      commit_events();
+      publish();
+      rest();
+      continue;
+    }
+    if (auto collected = collect(flying_.front()); !collected) {
+      handle_failure(collected.error());
+      continue;
+    }
+    finish_step();
+  }
+}
+
+void step_lane::obey(step_commands& commands) {
+  for (const auto& request : commands.requests) {
+    take_request(*request);
+  }
+  for (const auto id : commands.cancels) {
+    scheduler_.cancel(id);
+  }
+  if (commands.begin) {
+    begin(*commands.begin);
+  }
+}
+
+/// A request may come twice when the router hands it over again just as it was on its way; the second is dropped.
+void step_lane::take_request(const protocol::request& request) {
+  if (live_.contains(request.id)) {
+    return;
+  }
+  if (auto added = scheduler_.add(request); !added) {
+    events_->push_back({.id = request.id,
+                        .reason = protocol::finish_reason::failed,
+                        .message = added.error().context});
+    return;
+  }
+  live_.insert(request.id);
+}
+
+void step_lane::begin(const begin_epoch& message) {
+  scheduler_.start_epoch(message.now);
+  flying_.clear();
+  wiring_ = message.wiring;
+}
+
+void step_lane::leave_epoch() {
+  flying_.clear();
+  wiring_.reset();
+}
+
+/// False: the epoch has ended meanwhile.
+bool step_lane::fill_pipeline() {
+  while (flying_.size() < static_cast<std::size_t>(config_.steps_in_flight)) {
+    stopwatch watch(waits_);
+    if (!scheduler_.plan(next_step_, wiring_->now, plan_)) {
+      return true;
+    }
+    watch.lap(links_.times->plan_ns);
+    is_checked_ = false;
+    flying_.push_back({next_step_, waits_.now()});
+    next_step_ = next_step_.next();
+    links_.times->tokens.fetch_add(static_cast<std::uint64_t>(plan_.computed_tokens()), std::memory_order_relaxed);
+    if (auto sent = send_plan(); !sent) {
+      handle_failure(sent.error());
+      return false;
+    }
+    watch.lap(links_.times->send_ns);
+  }
+  return true;
+}
+
+result<void> step_lane::send_plan() {
+  protocol::encode(plan_, encoded_);
+  VDIST_FAILPOINT(*links_.points,
+                  "executor.before_send",
+                  {.replica = config_.replica, .step = static_cast<std::int64_t>(plan_.step)});
+  const frame::envelope header{.protocol = protocol::step_protocol,
+                               .version = protocol::step_version,
+                               .kind = protocol::step_plan_kind,
+                               .cluster = config_.cluster,
+                               .group = config_.replica,
+                               .epoch = plan_.epoch};
+  const auto deadline = waits_.now() + config_.step_deadline;
+  for (auto& ring : wiring_->plan_rings) {
+    VDIST_TRY(ring->writer().write(header, encoded_, deadline));
+  }
+  return {};
+}
+
+result<void> step_lane::collect(const flying_step& flying) {
+  stopwatch watch(waits_);
+  const auto deadline = flying.sent_at + config_.step_deadline;
+  std::uint32_t slowest_us = 0;
+  for (std::size_t slot = 0; slot < results_.size(); ++slot) {
+    VDIST_TRY(read_result(slot, flying.step, deadline));
+    slowest_us = std::max(slowest_us, results_[slot].compute_us);
+  }
+  VDIST_TRY(check_digests());
+  watch.lap(links_.times->collect_ns);
+  links_.times->compute_us.fetch_add(slowest_us, std::memory_order_relaxed);
+  return {};
+}
+
+result<void> step_lane::read_result(std::size_t slot, step_id step, time_point deadline) {
+  auto read = wiring_->result_readers[slot]->read(deadline);
+  if (!read) {
+    return fail(read.error().code, fmt::format("worker of slot {} did not answer: {}", slot, read.error().context));
+  }
+  auto& result = results_[slot];
+  VDIST_TRY(protocol::decode(read->body, result));
+  const auto rank = config_.first_rank + static_cast<std::int32_t>(slot);
+  if (read->header.kind != protocol::step_result_kind || result.step != step.value
+      || result.epoch != wiring_->now.value || result.rank != rank) {
+    return fail(errc::corrupt,
+                fmt::format("worker of slot {} answered another step (step={} expected={})", slot, result.step, step.value));
+  }
+  return {};
+}
+
+/// P-6: tensor ranks of a stage have computed the same rows, or one of them is wrong and nobody knows which.
+result<void> step_lane::check_digests() const {
+  for (std::size_t slot = 1; slot < results_.size(); ++slot) {
+    const bool is_same_stage = config_.stage_of_slot[slot] == config_.stage_of_slot[slot - 1];
+    if (is_same_stage && results_[slot].digest != results_[slot - 1].digest) {
+      return fail(errc::corrupt,
+                  fmt::format("ranks of stage {} disagree (slots {} and {}, step={})",
+                              config_.stage_of_slot[slot], slot - 1, slot, results_[slot].step));
+    }
+  }
+  return {};
+}
+
+void step_lane::finish_step() {
+  stopwatch watch(waits_);
+  const auto& sampled = results_[static_cast<std::size_t>(config_.sampling_slot)];
+  flying_.pop_front();
+  if (auto committed = scheduler_.commit(sampled, *events_); !committed) {
+    handle_failure(committed.error());
+    return;
+  }
+  commit_events();
+  watch.lap(links_.times->commit_ns);
+  links_.times->steps.fetch_add(1, std::memory_order_relaxed);
+  const std::lock_guard lock(stats_mutex_);
+  stats_ = scheduler_.stats();
+}
+
+/// Events without tokens (refused, cancelled) are committed the same way.
+void step_lane::commit_events() {
+  scheduler_.flush(*events_);
+  if (events_->empty()) {
+    return;
+  }
+  batch_.clear();
+  for (const auto& event : *events_) {
+    batch_.append(event);
+    if (event.reason != protocol::finish_reason::none) {
+      live_.erase(event.id);
+    }
+  }
+  if (auto written = links_.journal->commit(batch_); !written) {
+    throw std::runtime_error(written.error().context);
+  }
+  if (outgoing_) {
+    outgoing_->insert(outgoing_->end(), std::make_move_iterator(events_->begin()), std::make_move_iterator(events_->end()));
+    events_->clear();
+  } else {
+    outgoing_ = std::exchange(events_, std::make_shared<token_events>());
+  }
+}
+
+void step_lane::publish() {
+  if (outgoing_) {
+    listener_.on_tokens(std::exchange(outgoing_, nullptr));
+  }
+}
+
+/// The supervisor fences, mends and begins a new epoch; until then the lane waits.
+void step_lane::handle_failure(const error& cause) {
+  const auto now = wiring_->now;
+  leave_epoch();
+  if (cause.code != errc::aborted) {
+    listener_.on_step_failed(now, cause.context);
+  }
+}
+
+void step_lane::rest() {
+  if (wiring_ && !is_checked_ && scheduler_.is_idle()) {
+    is_checked_ = true;
+    if (auto intact = scheduler_.check_integrity(); !intact) {
+      throw std::runtime_error(intact.error().context);
+    }
+    const std::lock_guard lock(stats_mutex_);
+    stats_ = scheduler_.stats();
+  }
+  links_.inbox->wait(waits_, waits_.now() + rest_max);
+}
+
+} // namespace vdist::actors

@@ -1,0 +1,125 @@
+// actors/executor/step_lane.hpp — the loop of one replica: plan → send → collect → commit → release, on one thread.
+// The scheduler's plain class decides; this thread moves frames and waits. No actor, no mailbox is on the way of a step.
+//
+//   idle ──begin(e)──▶ stepping ──fence, late or contradicting results──▶ idle (waits for begin of a higher epoch)
+//
+// X-1 Up to `steps_in_flight` plans are under way; results are taken oldest first.
+// X-2 A step is committed only if every worker answered it in this epoch and the ranks of each stage agree (I4, P-6).
+// X-3 Tokens are in the ledger before anybody else sees them (I2), and leave after the next plan is out.
+// X-4 A lane works only after its predecessor's thread has ended.
+// One thread runs run(); stop() and the inbox are for the others.
+#pragma once
+
+#include "actors/executor/step_inbox.hpp"
+#include "actors/gateway/epoch_wiring.hpp"
+
+#include "transport/frame/wait_policy.hpp"
+
+#include "runtime/base/failpoint.hpp"
+#include "runtime/ledger/ledger.hpp"
+#include "runtime/metrics/step_times.hpp"
+#include "runtime/protocol/step.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+namespace vdist::actors {
+
+struct step_lane_config {
+  std::int32_t replica = 0;
+  std::uint64_t cluster = 0;
+  std::int32_t first_rank = 0;
+  std::vector<std::int32_t> stage_of_slot;
+  std::int32_t sampling_slot = 0; // whose result has the tokens
+  std::int32_t steps_in_flight = 1;
+  std::chrono::milliseconds step_deadline{30000};
+  sched::scheduler_config scheduler;
+};
+
+/// What the lane reports; called on its thread, must not block.
+struct step_lane_listener {
+  std::function<void(std::shared_ptr<const token_events>)> on_tokens;
+  std::function<void(epoch, std::string)> on_step_failed; // nobody died; run it again
+  std::function<void(std::string)> on_crashed;            // the lane is of no use any more
+};
+
+/// Borrowed; all outlive the lane.
+struct step_lane_links {
+  step_inbox* inbox = nullptr;
+  ledger::ledger* journal = nullptr;
+  failpoints* points = nullptr;
+  metrics::step_times* times = nullptr;
+  const frame::fence* stop = nullptr;
+};
+
+class step_lane {
+public:
+  step_lane(step_lane_config config, step_lane_listener listener, step_lane_links links, const frame::wait_policy& waits);
+
+  /// The loop. Returns after stop(). Waits first until `predecessor` (may be null) has returned.
+  void run(const std::shared_ptr<step_lane>& predecessor);
+
+  /// Any thread, once is enough.
+  void stop();
+
+  /// Numbers of the last step boundary; any thread.
+  [[nodiscard]] sched::scheduler_stats stats() const;
+
+private:
+  struct flying_step {
+    step_id step;
+    time_point sent_at;
+  };
+
+  void loop();
+  void obey(step_commands& commands);
+  void take_request(const protocol::request& request);
+  void begin(const begin_epoch& message);
+  void leave_epoch();
+  [[nodiscard]] bool fill_pipeline();
+  [[nodiscard]] result<void> send_plan();
+  [[nodiscard]] result<void> collect(const flying_step& flying);
+  [[nodiscard]] result<void> read_result(std::size_t slot, step_id step, time_point deadline);
+  [[nodiscard]] result<void> check_digests() const;
+  void finish_step();
+  void commit_events();
+  void publish();
+  void handle_failure(const error& cause);
+  void rest();
+
+  step_lane_config config_;
+  step_lane_listener listener_;
+  step_lane_links links_;
+  frame::wait_policy waits_;
+  sched::scheduler scheduler_;
+
+  std::shared_ptr<epoch_wiring> wiring_; // null: between epochs
+  step_id next_step_{1};
+  std::deque<flying_step> flying_;
+  std::unordered_set<request_id> live_; // requests that the scheduler knows
+  bool is_stopping_ = false;
+  bool is_checked_ = false; // integrity, once per idle time
+
+  step_commands commands_;
+  protocol::step_plan plan_;
+  std::vector<std::byte> encoded_;
+  std::vector<protocol::step_result> results_; // by slot
+  std::shared_ptr<token_events> events_;       // of the step being finished
+  std::shared_ptr<token_events> outgoing_;     // committed, not yet published
+  ledger::commit_batch batch_;
+
+  mutable std::mutex stats_mutex_;
+  sched::scheduler_stats stats_; // guarded by stats_mutex_
+  std::atomic<bool> stop_requested_{false};
+  std::atomic<bool> has_returned_{false};
+  frame::bell returned_door_;
+};
+
+} // namespace vdist::actors

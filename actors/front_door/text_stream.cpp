@@ -1,0 +1,106 @@
+#include "actors/front_door/text_stream.hpp"
+
+#include <utility>
+
+namespace vdist::actors {
+
+using protocol::finish_reason;
+
+result<std::shared_ptr<text_stream>> text_stream::make(const text_stream_config& config) {
+  std::shared_ptr<text_stream> stream(new text_stream(config)); // shared: the router pushes, the reader reads
+  VDIST_ASSIGN(stream->matcher_,
+               text::stop_matcher::make(config.stop,
+                                        config.include_stop ? text::stop_string_output::include
+                                                            : text::stop_string_output::exclude));
+  if (config.tokenizer) {
+    stream->detokenizer_.emplace(config.tokenizer,
+                                 config.skip_special_tokens ? text::special_tokens_output::skip
+                                                            : text::special_tokens_output::keep,
+                                 config.continues_prompt ? text::text_start::continues : text::text_start::begins);
+  }
+  return stream;
+}
+
+void text_stream::push(const protocol::token_event& event) {
+  {
+    const std::lock_guard lock(mutex_);
+    events_.push_back(event);
+  }
+  has_events_.notify_one();
+}
+
+result<std::optional<text_chunk>> text_stream::next(duration timeout) {
+  if (has_ended_) {
+    return fail(errc::closed, "stream: it has ended");
+  }
+  std::deque<protocol::token_event> events;
+  {
+    std::unique_lock lock(mutex_);
+    if (!has_events_.wait_for(lock, timeout, [this] { return !events_.empty(); })) {
+      return std::optional<text_chunk>();
+    }
+    events.swap(events_);
+  }
+  text_chunk chunk;
+  for (const auto& event : events) {
+    take(event, chunk);
+    if (chunk.reason != finish_reason::none) {
+      has_ended_ = true;
+      break;
+    }
+  }
+  return std::optional(std::move(chunk));
+}
+
+void text_stream::cancel() {
+  if (cancel_) {
+    cancel_();
+  }
+}
+
+void text_stream::take(const protocol::token_event& event, text_chunk& into) {
+  if (event.token >= 0) {
+    into.token_ids.push_back(event.token);
+    if (config_.wants_logprobs) {
+      into.logprobs.push_back(logprobs_of(event));
+    }
+    // A token that ended the sequence by its id is reported but is no part of the text.
+    if (detokenizer_ && event.stop_token < 0) {
+      add_text(detokenizer_->push(event.token), into);
+    }
+  }
+  if (into.reason == finish_reason::none && event.reason != finish_reason::none) {
+    if (detokenizer_) {
+      add_text(detokenizer_->flush(), into);
+      into.text += matcher_->flush();
+    }
+    if (into.reason == finish_reason::none) {
+      into.reason = event.reason;
+      into.message = event.message;
+    }
+  }
+}
+
+/// D-2.
+void text_stream::add_text(std::string_view piece, text_chunk& into) {
+  into.text += matcher_->push(piece);
+  if (matcher_->match() && into.reason == finish_reason::none) {
+    into.reason = finish_reason::stop;
+    cancel();
+  }
+}
+
+api::position_logprobs text_stream::logprobs_of(const protocol::token_event& event) const {
+  const auto info = [this](token_id id, float logprob) {
+    return api::token_info{.id = id,
+                           .text = config_.tokenizer ? std::string(config_.tokenizer->token_text(id)) : std::string(),
+                           .logprob = logprob};
+  };
+  api::position_logprobs position{.chosen = info(event.token, event.logprob), .top = {}};
+  for (const auto& alternative : event.top) {
+    position.top.push_back(info(alternative.token, alternative.logprob));
+  }
+  return position;
+}
+
+} // namespace vdist::actors

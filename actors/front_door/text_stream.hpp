@@ -1,0 +1,83 @@
+// actors/front_door/text_stream.hpp — one sequence's tokens, from the router's thread to the reader's, as text.
+// The router pushes events into a queue; the reader takes them, detokenizes and looks for stop strings on its own thread,
+// so a slow reader costs nobody else time.
+//
+// D-1 next() returns every token once, in order, and the end exactly once; text never ends inside a character.
+// D-2 A stop string ends the sequence here; the router is asked to cancel the rest, and what still comes is dropped.
+// D-3 The queue is bounded by the request's max_tokens.
+// push() by the router's thread; everything else by one reader thread.
+#pragma once
+
+#include "actors/router/token_sink.hpp"
+
+#include "runtime/api/result_file.hpp"
+#include "runtime/api/sampling_params.hpp"
+#include "runtime/base/clock.hpp"
+#include "runtime/base/result.hpp"
+#include "runtime/text/detokenizer.hpp"
+#include "runtime/text/stop_matcher.hpp"
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace vdist::actors {
+
+/// What has been generated since the last call.
+struct text_chunk {
+  std::string text;                               // final text; may be empty while characters are incomplete
+  std::vector<token_id> token_ids;
+  std::vector<api::position_logprobs> logprobs;   // one per token when asked for
+  protocol::finish_reason reason = protocol::finish_reason::none; // not none: this is the last chunk
+  std::string message;                            // of a failure
+};
+
+struct text_stream_config {
+  std::shared_ptr<const text::tokenizer> tokenizer; // null: no text, token ids only
+  std::vector<std::string> stop;
+  bool include_stop = false;
+  bool skip_special_tokens = true;
+  bool wants_logprobs = false;
+  bool continues_prompt = true; // SentencePiece models keep the space in front of the first word
+};
+
+class text_stream final : public token_sink {
+public:
+  /// Error: invalid_argument (stop strings).
+  [[nodiscard]] static result<std::shared_ptr<text_stream>> make(const text_stream_config& config);
+
+  void push(const protocol::token_event& event) override;
+
+  /// What to call when the reader wants no more (set once, before reading).
+  void on_cancel(std::function<void()> cancel) { cancel_ = std::move(cancel); }
+
+  /// Waits for tokens until the deadline. nullopt: nothing new (timed out). After the last chunk: errc::closed.
+  [[nodiscard]] result<std::optional<text_chunk>> next(duration timeout);
+
+  /// The reader wants no more; the end (cancelled) still comes.
+  void cancel();
+
+private:
+  explicit text_stream(const text_stream_config& config) : config_(config) {}
+
+  void take(const protocol::token_event& event, text_chunk& into);
+  void add_text(std::string_view piece, text_chunk& into);
+  [[nodiscard]] api::position_logprobs logprobs_of(const protocol::token_event& event) const;
+
+  text_stream_config config_;
+  std::optional<text::detokenizer> detokenizer_;
+  std::optional<text::stop_matcher> matcher_;
+  std::function<void()> cancel_;
+  bool has_ended_ = false; // the last chunk was returned
+
+  std::mutex mutex_;
+  std::condition_variable has_events_;
+  std::deque<protocol::token_event> events_; // guarded by mutex_
+};
+
+} // namespace vdist::actors

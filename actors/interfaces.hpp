@@ -1,0 +1,227 @@
+// actors/interfaces.hpp — every typed actor interface and every message between actors: the system on one page.
+//
+//                    front door (engine.hpp, vdist-run)
+//                         │ submit, cancel
+//                     ┌───▼────┐ add, cancel      ┌───────────┐  inbox   ┌────────────────────────┐
+//                     │ router ├─────────────────▶│ scheduler ├─────────▶│ step lane (one thread) │
+//                     └───▲────┘                  └───────────┘          │  plans, commits        │
+//                         └────────────── step_tokens ────────────────── └───▲────────────────────┘
+//                                                     begin, fence  ┌────────┴─┐        ║ frames
+//                   ┌────────────┐ ────────────────────────────────▶│ executor │        ║
+//                   │ supervisor │                                  └──────────┘        ║
+//                   └─────┬──▲───┘ spawn, prepare, begin, kill  ┌───────┐           ┌───╨─────────┐
+//                         └──┴─────────────────────────────────▶│ stage ├──────────▶│ worker      │
+//                              worker_event                     └───────┘           │ (one thread)│
+//                                                                                   └─────────────┘
+// One router per cluster; one supervisor, scheduler and executor per data-parallel replica; one stage actor per pipeline
+// stage; one worker per rank. Actors decide, lanes carry the step: plans and results never pass a mailbox (P-6, section
+// "Messages, and the step path" of ARCHITECTURE.md). All actors are event-based and never block.
+//
+// A-1 Every message names the epoch or incarnation that it belongs to, where one exists; older ones are dropped.
+// A-2 Every submitted request gets exactly one terminal token_event (P-7).
+// Messages are plain structs passed by pointer inside the process; msgpack is the only codec (protocol/step_codec.hpp).
+#pragma once
+
+#include "runtime/base/ids.hpp"
+#include "runtime/base/result.hpp"
+#include "runtime/protocol/request.hpp"
+
+#include <caf/allowed_unsafe_message_type.hpp>
+#include <caf/replies_to.hpp>
+#include <caf/typed_actor.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace vdist::actors {
+
+class token_sink;   // actors/router/token_sink.hpp: where a request's tokens go
+struct epoch_wiring; // actors/gateway/epoch_wiring.hpp: the channels of one epoch
+
+using token_events = std::vector<protocol::token_event>;
+
+// ---- to the router ----------------------------------------------------------------------------------------------
+
+/// Accept this request and stream its tokens to the sink. The reply says whether it was accepted; from then on the sink
+/// gets exactly one terminal event.
+struct submit {
+  std::shared_ptr<const protocol::request> request; // id and arrival are set by the router
+  std::shared_ptr<token_sink> sink;
+};
+
+struct submit_reply {
+  request_id id;
+  errc status = errc::ok;
+  std::string message;
+};
+
+/// Ends a request early; its terminal event (cancelled) follows. Unknown ids are ignored.
+struct cancel {
+  request_id id;
+};
+
+/// The tokens that one step committed; sent once per step, after the next plan is out.
+struct step_tokens {
+  std::int32_t replica = 0;
+  std::shared_ptr<const token_events> events;
+};
+
+/// What a replica can do from now on.
+enum class replica_state : std::uint8_t {
+  loading,
+  running,
+  recovering, // requests stay where they are
+  restarted,  // its scheduler started anew: the router hands its requests over again
+  failed,     // cannot be kept alive: the router moves its requests
+};
+
+struct replica_changed {
+  std::int32_t replica = 0;
+  replica_state state = replica_state::loading;
+  std::string reason;
+};
+
+struct get_router_status {};
+
+struct router_status {
+  std::uint64_t active = 0; // requests without a terminal event
+  std::uint64_t accepted = 0;
+  std::uint64_t finished = 0;
+  std::vector<std::uint64_t> active_by_replica;
+};
+
+using router_actor = caf::typed_actor<caf::replies_to<submit>::with<submit_reply>,
+                                      caf::reacts_to<cancel>,
+                                      caf::reacts_to<step_tokens>,
+                                      caf::reacts_to<replica_changed>,
+                                      caf::replies_to<get_router_status>::with<router_status>>;
+
+// ---- to a replica's scheduler -----------------------------------------------------------------------------------
+
+/// Run this request. A refusal comes back as a terminal event (failed).
+struct add_request {
+  std::shared_ptr<const protocol::request> request;
+};
+
+using scheduler_actor = caf::typed_actor<caf::reacts_to<add_request>, caf::reacts_to<cancel>>;
+
+// ---- to a replica's executor ------------------------------------------------------------------------------------
+
+/// Drop the steps in flight and wait for begin_epoch.
+struct fence_epoch {
+  epoch now;
+};
+
+/// Rewind the scheduler to what is committed and go on over these channels.
+struct begin_epoch {
+  epoch now;
+  std::shared_ptr<epoch_wiring> wiring;
+};
+
+using executor_actor = caf::typed_actor<caf::reacts_to<fence_epoch>, caf::reacts_to<begin_epoch>>;
+
+// ---- to a stage and its workers ---------------------------------------------------------------------------------
+
+/// Create the worker of this slot; `loaded` or `died` follows.
+struct spawn_worker {
+  std::int32_t slot = 0; // rank within the replica
+  incarnation worker;
+};
+
+/// End the worker actor of this slot.
+struct kill_worker {
+  std::int32_t slot = 0;
+  incarnation worker;
+};
+
+/// Leave the current epoch; `quiesced` follows when the worker's thread stands still.
+struct prepare_epoch {
+  std::int32_t slot = 0;
+  incarnation worker;
+  epoch now;
+};
+
+using stage_actor = caf::typed_actor<caf::reacts_to<spawn_worker>,
+                                     caf::reacts_to<kill_worker>,
+                                     caf::reacts_to<prepare_epoch>,
+                                     caf::reacts_to<begin_epoch>,
+                                     caf::reacts_to<struct worker_event>>;
+
+/// Map or read the weights.
+struct load_weights {};
+
+using worker_actor = caf::typed_actor<caf::reacts_to<load_weights>,
+                                      caf::reacts_to<prepare_epoch>,
+                                      caf::reacts_to<begin_epoch>,
+                                      caf::reacts_to<struct worker_event>>;
+
+// ---- to a replica's supervisor ----------------------------------------------------------------------------------
+
+/// What happened to a worker; worker → stage → supervisor.
+struct worker_event {
+  enum class kind : std::uint8_t {
+    loaded,      // its thread waits for an epoch
+    quiesced,    // its thread left the epochs below `now`
+    failed,      // its step failed by its own fault; it dies next
+    peer_late,   // its step could not go on because of a peer; nobody is known to be dead
+    died,        // its actor ended
+    gone,        // the thread of the dead incarnation has ended
+  };
+  kind what = kind::loaded;
+  std::int32_t slot = 0;
+  incarnation worker;
+  epoch now;
+  errc status = errc::ok; // of failed and peer_late
+  std::string text;
+};
+
+/// The executor could not finish a step although nobody died (late or contradicting results): do it again.
+struct step_failed {
+  epoch now;
+  std::string text;
+};
+
+struct start_replica {};
+
+struct check_deadlines {};
+
+struct get_replica_status {};
+
+struct replica_status {
+  std::int32_t replica = 0;
+  replica_state state = replica_state::loading;
+  epoch now;
+  std::uint64_t restarts = 0;
+  std::vector<std::uint32_t> incarnations; // by slot
+};
+
+using supervisor_actor = caf::typed_actor<caf::reacts_to<start_replica>,
+                                          caf::reacts_to<worker_event>,
+                                          caf::reacts_to<step_failed>,
+                                          caf::reacts_to<check_deadlines>,
+                                          caf::replies_to<get_replica_status>::with<replica_status>>;
+
+} // namespace vdist::actors
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::submit)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::submit_reply)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::cancel)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::step_tokens)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::replica_changed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::get_router_status)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::router_status)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::add_request)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::fence_epoch)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::begin_epoch)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::spawn_worker)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::kill_worker)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::prepare_epoch)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::load_weights)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::worker_event)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::step_failed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::start_replica)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::check_deadlines)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::get_replica_status)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::replica_status)

@@ -1,0 +1,77 @@
+#include "actors/router/request_table.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace vdist::actors {
+
+request_table::request_table(std::int32_t replicas)
+    : active_(static_cast<std::size_t>(replicas)), usable_(static_cast<std::size_t>(replicas), true) {}
+
+std::optional<std::int32_t> request_table::choose_replica() const {
+  std::optional<std::size_t> best;
+  for (std::size_t replica = 0; replica < active_.size(); ++replica) {
+    if (usable_[replica] && (!best || active_[replica] < active_[*best])) {
+      best = replica;
+    }
+  }
+  return best ? std::optional(static_cast<std::int32_t>(*best)) : std::nullopt;
+}
+
+void request_table::set_usable(std::int32_t replica, bool is_usable) {
+  usable_.at(static_cast<std::size_t>(replica)) = is_usable;
+}
+
+request_table::entry& request_table::add(request_id id, entry value) {
+  ++active_.at(static_cast<std::size_t>(value.replica));
+  ++accepted_;
+  return entries_.insert_or_assign(id, std::move(value)).first->second;
+}
+
+request_table::entry* request_table::find(request_id id) {
+  const auto found = entries_.find(id);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+void request_table::move(request_id id, std::int32_t replica) {
+  if (auto* found = find(id)) {
+    --active_.at(static_cast<std::size_t>(found->replica));
+    ++active_.at(static_cast<std::size_t>(replica));
+    found->replica = replica;
+  }
+}
+
+bool request_table::deliver(const protocol::token_event& event) {
+  auto* found = find(event.id);
+  if (found == nullptr) {
+    return false;
+  }
+  const bool has_token = event.token >= 0;
+  const bool is_end = event.reason != protocol::finish_reason::none;
+  if (has_token && event.position != found->delivered && !is_end) {
+    return false; // a repetition; a gap cannot happen, commits are contiguous
+  }
+  if (has_token && event.position == found->delivered) {
+    ++found->delivered;
+  }
+  found->sink->push(event);
+  if (is_end) {
+    --active_.at(static_cast<std::size_t>(found->replica));
+    ++finished_;
+    entries_.erase(event.id);
+  }
+  return is_end;
+}
+
+std::vector<request_id> request_table::requests_of(std::int32_t replica) const {
+  std::vector<request_id> ids;
+  for (const auto& [id, value] : entries_) {
+    if (value.replica == replica) {
+      ids.push_back(id);
+    }
+  }
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+} // namespace vdist::actors

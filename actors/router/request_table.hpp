@@ -1,0 +1,65 @@
+// actors/router/request_table.hpp — the requests that are under way, and which replica runs them. Plain class, no actor:
+// it belongs to the system, so that a router that dies loses nothing; its successor goes on with the same table.
+//
+// Q-1 An id is in the table from acceptance to its terminal event. Q-2 An event is delivered when its position is the
+// next one of its request; earlier ones are repetitions and dropped, so a replay may overlap what was delivered.
+// Q-3 The replica with the fewest active requests is chosen, the lowest index among equals.
+// Not thread-safe: one router acts at a time.
+#pragma once
+
+#include "actors/router/token_sink.hpp"
+
+#include "runtime/base/ids.hpp"
+#include "runtime/protocol/request.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+namespace vdist::actors {
+
+class request_table {
+public:
+  struct entry {
+    std::shared_ptr<const protocol::request> request; // as accepted
+    std::shared_ptr<token_sink> sink;
+    std::int32_t replica = 0;
+    std::int32_t delivered = 0; // positions that the sink has
+  };
+
+  explicit request_table(std::int32_t replicas);
+
+  /// The id and arrival of the next request.
+  [[nodiscard]] request_id next_id() { return request_id(++last_id_); }
+
+  /// Q-3 among the replicas that are usable; nullopt when none is.
+  [[nodiscard]] std::optional<std::int32_t> choose_replica() const;
+  void set_usable(std::int32_t replica, bool is_usable);
+
+  entry& add(request_id id, entry value);
+  [[nodiscard]] entry* find(request_id id);
+  void move(request_id id, std::int32_t replica);
+
+  /// True: the event ended the request and the entry is gone.
+  bool deliver(const protocol::token_event& event);
+
+  /// Ids of a replica's requests in order of acceptance.
+  [[nodiscard]] std::vector<request_id> requests_of(std::int32_t replica) const;
+
+  [[nodiscard]] std::size_t size() const { return entries_.size(); }
+  [[nodiscard]] const std::vector<std::uint64_t>& active_by_replica() const { return active_; }
+  [[nodiscard]] std::uint64_t accepted() const { return accepted_; }
+  [[nodiscard]] std::uint64_t finished() const { return finished_; }
+
+private:
+  std::unordered_map<request_id, entry> entries_;
+  std::vector<std::uint64_t> active_; // by replica
+  std::vector<bool> usable_;
+  std::uint64_t last_id_ = 0;
+  std::uint64_t accepted_ = 0;
+  std::uint64_t finished_ = 0;
+};
+
+} // namespace vdist::actors

@@ -1,0 +1,78 @@
+#include "actors/stage/stage.hpp"
+
+#include "actors/worker/worker.hpp"
+
+#include <utility>
+
+namespace vdist::actors {
+
+namespace {
+
+void on_spawn(stage_pointer self, const spawn_worker& message) {
+  auto& state = self->state;
+  worker_config config{.slot = message.slot,
+                       .worker = message.worker,
+                       .stage = stage_actor(self),
+                       .supervisor = state.config.supervisor,
+                       .make_lane = state.config.make_lane};
+  auto worker = self->spawn<caf::monitored + caf::linked>(make_worker, std::move(config));
+  self->send(worker, load_weights{});
+  state.workers[message.slot] = {worker, message.worker};
+}
+
+void on_kill(stage_pointer self, const kill_worker& message) {
+  const auto found = self->state.workers.find(message.slot);
+  if (found != self->state.workers.end() && found->second.worker == message.worker) {
+    self->send_exit(found->second.actor, caf::exit_reason::kill);
+  }
+}
+
+void on_prepare(stage_pointer self, const prepare_epoch& message) {
+  const auto found = self->state.workers.find(message.slot);
+  if (found != self->state.workers.end() && found->second.worker == message.worker) {
+    self->send(found->second.actor, message);
+  }
+}
+
+void on_begin(stage_pointer self, const begin_epoch& message) {
+  for (auto& [slot, child] : self->state.workers) {
+    self->send(child.actor, message);
+  }
+}
+
+void on_down(stage_pointer self, const caf::down_msg& message) {
+  for (auto& [slot, child] : self->state.workers) {
+    if (child.actor.address() == message.source) {
+      self->send(self->state.config.supervisor,
+                 worker_event{.what = worker_event::kind::died, .slot = slot, .worker = child.worker});
+      return;
+    }
+  }
+}
+
+/// A linked worker's end is no reason to end: its down message tells the supervisor. Anybody else's wish is.
+void on_exit(stage_pointer self, caf::exit_msg& message) {
+  for (const auto& [slot, child] : self->state.workers) {
+    if (child.actor.address() == message.source) {
+      return;
+    }
+  }
+  self->quit(std::move(message.reason));
+}
+
+} // namespace
+
+stage_actor::behavior_type make_stage(stage_pointer self, stage_config config) {
+  self->state.config = std::move(config);
+  self->set_down_handler([self](caf::down_msg& message) { on_down(self, message); });
+  self->set_exit_handler([self](caf::exit_msg& message) { on_exit(self, message); });
+  return {
+      [self](const spawn_worker& message) { on_spawn(self, message); },
+      [self](const kill_worker& message) { on_kill(self, message); },
+      [self](const prepare_epoch& message) { on_prepare(self, message); },
+      [self](const begin_epoch& message) { on_begin(self, message); },
+      [self](worker_event& event) { self->send(self->state.config.supervisor, std::move(event)); },
+  };
+}
+
+} // namespace vdist::actors

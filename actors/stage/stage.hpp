@@ -1,0 +1,41 @@
+// actors/stage/stage.hpp — the parent of one pipeline stage's workers on this host: spawns, monitors and kills them, and
+// hands the supervisor's decisions down and their events up. On a host of its own it is the one that the head talks to.
+//
+// T-1 A worker is known by (slot, incarnation); events of an incarnation that was replaced still go up, the recovery
+//     machine drops them.
+// T-2 The death of a worker actor, for whatever reason, becomes exactly one `died`.
+// T-3 When the stage ends, its workers end with it (they are linked).
+#pragma once
+
+#include "actors/interfaces.hpp"
+#include "actors/worker/worker_lane.hpp"
+
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <map>
+
+namespace vdist::actors {
+
+struct stage_config {
+  std::int32_t stage = 0;
+  supervisor_actor supervisor;
+  worker_lane_factory make_lane;
+};
+
+struct stage_state {
+  struct child {
+    worker_actor actor;
+    incarnation worker;
+  };
+
+  stage_config config;
+  std::map<std::int32_t, child> workers; // by slot; the newest incarnation
+  const char* name = "stage";
+};
+
+using stage_pointer = stage_actor::stateful_pointer<stage_state>;
+
+stage_actor::behavior_type make_stage(stage_pointer self, stage_config config);
+
+} // namespace vdist::actors

@@ -1,0 +1,226 @@
+#include "actors/supervisor/supervisor.hpp"
+
+#include "actors/stage/stage.hpp"
+
+#include "runtime/base/log.hpp"
+
+#include <set>
+#include <string>
+#include <utility>
+
+namespace vdist::actors {
+
+namespace {
+
+using supervisor::action;
+using supervisor::recovery_state;
+
+void publish(supervisor_pointer self, replica_state state, std::string reason) {
+  auto& mine = self->state;
+  mine.published = state;
+  if (mine.environment.on_state) {
+    mine.environment.on_state(state, reason);
+  }
+  self->send(mine.router, replica_changed{mine.environment.replica, state, std::move(reason)});
+}
+
+std::vector<std::uint32_t> incarnations_of(supervisor_pointer self) {
+  const auto& mine = self->state;
+  std::vector<std::uint32_t> incarnations;
+  for (std::int32_t slot = 0; slot < mine.environment.recovery.slots; ++slot) {
+    incarnations.push_back(mine.machine->worker(slot).value);
+  }
+  return incarnations;
+}
+
+stage_actor& stage_of(supervisor_pointer self, std::int32_t slot) {
+  auto& mine = self->state;
+  const auto index = mine.environment.stage_of_slot.at(static_cast<std::size_t>(slot));
+  auto& stage = mine.stages.at(static_cast<std::size_t>(index));
+  if (!stage) {
+    stage_config config{.stage = index, .supervisor = supervisor_actor(self), .make_lane = mine.environment.make_lane};
+    stage = self->spawn<caf::monitored + caf::linked>(make_stage, std::move(config));
+  }
+  return stage;
+}
+
+void ensure_executor(supervisor_pointer self) {
+  auto& mine = self->state;
+  if (!mine.executor) {
+    mine.executor = mine.environment.spawn_executor(supervisor_actor(self));
+    self->monitor(mine.executor);
+    self->link_to(mine.executor);
+    mine.is_executor_new = true;
+  }
+}
+
+void fence(supervisor_pointer self, epoch now) {
+  auto& mine = self->state;
+  mine.fault_at = mine.environment.time->now();
+  mine.environment.raise_fence(now);
+  if (mine.executor) {
+    self->send(mine.executor, fence_epoch{now});
+  }
+  publish(self, replica_state::recovering, "a worker is being replaced");
+}
+
+/// Everybody is idle: connect them. A new executor's scheduler knows no request, so the router hands them over again.
+void begin(supervisor_pointer self, epoch now) {
+  auto& mine = self->state;
+  ensure_executor(self);
+  const bool is_first = mine.published == replica_state::loading;
+  const begin_epoch message{now, mine.environment.make_wiring(now, incarnations_of(self))};
+  for (auto& stage : mine.stages) {
+    self->send(stage, message);
+  }
+  self->send(mine.executor, message);
+  if (mine.is_executor_new && !is_first) {
+    publish(self, replica_state::restarted, "the scheduler was rebuilt");
+  }
+  mine.is_executor_new = false;
+  publish(self, replica_state::running, "");
+  if (!is_first) {
+    const std::chrono::duration<double, std::milli> stall = mine.environment.time->now() - mine.fault_at;
+    log::info("replica {}: running again (epoch={} stall_ms={:.1f})", mine.environment.replica, now.value, stall.count());
+  }
+}
+
+void carry_out(supervisor_pointer self, const action& todo) {
+  switch (todo.what) {
+  case action::kind::spawn: self->send(stage_of(self, todo.slot), spawn_worker{todo.slot, todo.worker}); break;
+  case action::kind::kill: self->send(stage_of(self, todo.slot), kill_worker{todo.slot, todo.worker}); break;
+  case action::kind::raise_fence: fence(self, todo.now); break;
+  case action::kind::prepare:
+    self->send(stage_of(self, todo.slot), prepare_epoch{todo.slot, todo.worker, todo.now});
+    break;
+  case action::kind::begin: begin(self, todo.now); break;
+  case action::kind::give_up:
+    log::error("replica {}: given up: {}", self->state.environment.replica, todo.reason);
+    publish(self, replica_state::failed, todo.reason);
+    break;
+  }
+}
+
+void carry_out_all(supervisor_pointer self) {
+  for (const auto& todo : self->state.machine->take_actions()) {
+    carry_out(self, todo);
+  }
+}
+
+void on_start(supervisor_pointer self) {
+  auto& mine = self->state;
+  mine.machine->start(mine.environment.time->now());
+  carry_out_all(self);
+  self->delayed_send(self, deadline_check_interval, check_deadlines{});
+}
+
+/// A load that failed for such a reason would fail again.
+bool is_permanent(errc status) {
+  return status != errc::internal && status != errc::aborted && status != errc::timed_out && status != errc::closed;
+}
+
+void on_worker_event(supervisor_pointer self, const worker_event& event) {
+  auto& mine = self->state;
+  const auto now = mine.environment.time->now();
+  switch (event.what) {
+  case worker_event::kind::loaded: mine.machine->loaded(event.slot, event.worker); break;
+  case worker_event::kind::quiesced: mine.machine->quiesced(event.slot, event.worker, event.now); break;
+  case worker_event::kind::failed:
+    if (mine.machine->state() == recovery_state::starting && is_permanent(event.status)) {
+      mine.machine->abandon(event.text);
+    }
+    break; // its death follows
+  case worker_event::kind::peer_late: mine.machine->step_failed(event.now, now); break;
+  case worker_event::kind::died:
+    log::warn("replica {}: worker died (slot={} incarnation={})", mine.environment.replica, event.slot, event.worker.value);
+    mine.machine->died(event.slot, event.worker, now);
+    break;
+  case worker_event::kind::gone: mine.machine->gone(event.slot, event.worker, now); break;
+  }
+  carry_out_all(self);
+}
+
+/// V-2. A worker of a dead stage is dead too: its `died` can no longer come from the stage.
+void on_stage_down(supervisor_pointer self, std::size_t index) {
+  auto& mine = self->state;
+  log::warn("replica {}: stage {} died", mine.environment.replica, index);
+  mine.stages[index] = nullptr;
+  for (std::size_t slot = 0; slot < mine.environment.stage_of_slot.size(); ++slot) {
+    if (mine.environment.stage_of_slot[slot] == static_cast<std::int32_t>(index)) {
+      const auto at = static_cast<std::int32_t>(slot);
+      mine.machine->died(at, mine.machine->worker(at), mine.environment.time->now());
+    }
+  }
+  carry_out_all(self);
+}
+
+void on_down(supervisor_pointer self, const caf::down_msg& message) {
+  auto& mine = self->state;
+  if (mine.executor && mine.executor.address() == message.source) {
+    log::warn("replica {}: executor died", mine.environment.replica);
+    mine.executor = nullptr;
+    mine.machine->step_failed(mine.machine->current_epoch(), mine.environment.time->now());
+    carry_out_all(self);
+    return;
+  }
+  for (std::size_t index = 0; index < mine.stages.size(); ++index) {
+    if (mine.stages[index] && mine.stages[index].address() == message.source) {
+      on_stage_down(self, index);
+      return;
+    }
+  }
+}
+
+/// Children are linked so that they end with the supervisor; their own ends are handled by on_down.
+void on_exit(supervisor_pointer self, caf::exit_msg& message) {
+  auto& mine = self->state;
+  if (mine.executor && mine.executor.address() == message.source) {
+    return;
+  }
+  for (const auto& stage : mine.stages) {
+    if (stage && stage.address() == message.source) {
+      return;
+    }
+  }
+  self->quit(std::move(message.reason));
+}
+
+replica_status status_of(supervisor_pointer self) {
+  const auto& mine = self->state;
+  return {.replica = mine.environment.replica,
+          .state = mine.published,
+          .now = mine.machine->current_epoch(),
+          .restarts = mine.machine->restarts(),
+          .incarnations = incarnations_of(self)};
+}
+
+} // namespace
+
+supervisor_actor::behavior_type
+make_supervisor(supervisor_pointer self, replica_environment environment, router_actor router) {
+  auto& mine = self->state;
+  mine.environment = std::move(environment);
+  mine.router = std::move(router);
+  mine.machine.emplace(mine.environment.recovery);
+  const std::set<std::int32_t> stages(mine.environment.stage_of_slot.begin(), mine.environment.stage_of_slot.end());
+  mine.stages.resize(stages.size());
+  self->set_down_handler([self](caf::down_msg& message) { on_down(self, message); });
+  self->set_exit_handler([self](caf::exit_msg& message) { on_exit(self, message); });
+  return {
+      [self](const start_replica&) { on_start(self); },
+      [self](const worker_event& event) { on_worker_event(self, event); },
+      [self](const step_failed& message) {
+        log::warn("replica {}: step failed: {}", self->state.environment.replica, message.text);
+        self->state.machine->step_failed(message.now, self->state.environment.time->now());
+        carry_out_all(self);
+      },
+      [self](const check_deadlines&) {
+        self->state.machine->tick(self->state.environment.time->now());
+        carry_out_all(self);
+        self->delayed_send(self, deadline_check_interval, check_deadlines{});
+      },
+      [self](const get_replica_status&) { return status_of(self); },
+  };
+}
+
+} // namespace vdist::actors

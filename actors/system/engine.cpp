@@ -1,0 +1,331 @@
+#include "actors/system/engine.hpp"
+
+#include "actors/router/router.hpp"
+#include "actors/system/machine.hpp"
+#include "actors/system/replica.hpp"
+
+#include "transport/vault/memory_vault.hpp"
+
+#include "runtime/api/to_protocol.hpp"
+#include "runtime/ledger/memory_ledger.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+#include <caf/scoped_actor.hpp>
+#include <caf/send.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <random>
+#include <utility>
+
+namespace vdist {
+
+namespace {
+
+using namespace actors;
+
+constexpr std::chrono::seconds reply_deadline{30};
+constexpr std::size_t actor_threads = 2;
+/// A spinner costs its core: it pays only where every lane and the step threads have one of their own.
+constexpr std::chrono::microseconds spin_on_free_cores{200};
+constexpr std::chrono::microseconds spin_on_shared_cores{20};
+
+/// The states of all replicas, for whoever waits for them. Thread-safe.
+class replica_board {
+public:
+  explicit replica_board(std::size_t replicas) : states_(replicas, replica_state::loading) {}
+
+  void set(std::size_t replica, replica_state state, const std::string& reason) {
+    {
+      const std::lock_guard lock(mutex_);
+      states_[replica] = state;
+      if (state == replica_state::failed && !failure_) {
+        failure_ = fail(errc::closed, fmt::format("replica {}: {}", replica, reason));
+      }
+    }
+    changed_.notify_all();
+  }
+
+  /// Returns when all run, or with the first failure. Loading is bounded by the recovery machine's own deadline.
+  [[nodiscard]] result<void> wait_until_running() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] {
+      return failure_ || std::all_of(states_.begin(), states_.end(), [](replica_state s) {
+        return s == replica_state::running;
+      });
+    });
+    return failure_ ? result<void>(*failure_) : result<void>();
+  }
+
+  [[nodiscard]] std::optional<error> failure() const {
+    const std::lock_guard lock(mutex_);
+    return failure_;
+  }
+
+private:
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<replica_state> states_;
+  std::optional<error> failure_;
+};
+
+/// Sums the loading of all ranks up.
+class load_meter {
+public:
+  load_meter(std::size_t ranks, std::function<void(std::uint64_t, std::uint64_t)> report)
+      : done_(ranks), total_(ranks), report_(std::move(report)) {}
+
+  void set(std::size_t rank, std::uint64_t done, std::uint64_t total) {
+    const std::lock_guard lock(mutex_);
+    done_[rank] = done;
+    total_[rank] = total;
+    std::uint64_t sum_done = 0;
+    std::uint64_t sum_total = 0;
+    for (std::size_t i = 0; i < done_.size(); ++i) {
+      sum_done += done_[i];
+      sum_total += total_[i];
+    }
+    report_(sum_done, sum_total);
+  }
+
+private:
+  std::mutex mutex_;
+  std::vector<std::uint64_t> done_;
+  std::vector<std::uint64_t> total_;
+  std::function<void(std::uint64_t, std::uint64_t)> report_;
+};
+
+std::uint64_t random_u64() {
+  std::random_device device;
+  return (static_cast<std::uint64_t>(device()) << 32) | device();
+}
+
+/// CAF reads no file and no command line here; its default policy burns half a core when idle.
+struct quiet_actor_config : caf::actor_system_config {
+  quiet_actor_config() {
+    set("scheduler.policy", caf::atom("sharing"));
+    set("scheduler.max-threads", actor_threads);
+    set("logger.verbosity", caf::atom("quiet"));
+  }
+};
+
+frame::wait_settings wait_settings_of(const model_setup& setup) {
+  const auto threads = setup.layout->world() + setup.layout->sizes().data;
+  const bool has_free_cores = threads <= available_cores();
+  return {.spin_budget = has_free_cores ? spin_on_free_cores : spin_on_shared_cores};
+}
+
+} // namespace
+
+struct engine::impl {
+  model_setup setup;
+  engine_listener listener;
+  system_clock time;
+  failpoints points;
+  vault::memory_vault memory;
+  ledger::memory_ledger journal;
+  request_table table;
+  replica_board board;
+  load_meter loads;
+  std::mt19937_64 seeds;
+  std::mutex seed_mutex;
+
+  quiet_actor_config actor_config;
+  std::unique_ptr<caf::actor_system> system;
+  std::unique_ptr<lane_threads> threads;
+  std::vector<std::unique_ptr<replica>> replicas;
+  router_actor router;
+
+  impl(model_setup made, engine_listener with)
+      : setup(std::move(made)), listener(std::move(with)), table(setup.layout->sizes().data),
+        board(static_cast<std::size_t>(setup.layout->sizes().data)),
+        loads(static_cast<std::size_t>(setup.layout->world()),
+              [this](std::uint64_t done, std::uint64_t total) {
+                if (listener.on_load) {
+                  listener.on_load(done, total);
+                }
+              }),
+        seeds(random_u64()), system(std::make_unique<caf::actor_system>(actor_config)),
+        threads(std::make_unique<lane_threads>()) {
+    spawn_all();
+  }
+
+  /// Lanes end before the actor system does: their reports hold actor handles.
+  ~impl() {
+    for (auto& replica : replicas) {
+      replica->stop();
+    }
+    caf::anon_send_exit(router, caf::exit_reason::user_shutdown);
+    router = nullptr;
+    threads.reset();
+    replicas.clear();
+    system.reset();
+  }
+
+  void spawn_all() {
+    const system_parts parts{.setup = &setup,
+                             .actors = system.get(),
+                             .memory = &memory,
+                             .journal = &journal,
+                             .points = &points,
+                             .time = &time,
+                             .threads = threads.get(),
+                             .waits = wait_settings_of(setup),
+                             .cluster = random_u64(),
+                             .on_load = [this](std::int32_t rank, std::uint64_t done, std::uint64_t total) {
+                               loads.set(static_cast<std::size_t>(rank), done, total);
+                             }};
+    const auto data = setup.layout->sizes().data;
+    const auto waiting = static_cast<std::size_t>(setup.config.scheduler.max_waiting + setup.limits.max_sequences);
+    router_config config{.max_active = waiting * static_cast<std::size_t>(data), .table = &table, .journal = &journal};
+    for (std::int32_t index = 0; index < data; ++index) {
+      replicas.push_back(std::make_unique<replica>(index, parts));
+      config.schedulers.push_back(replicas.back()->spawn_scheduler());
+    }
+    router = system->spawn(make_router, std::move(config));
+    for (std::size_t index = 0; index < replicas.size(); ++index) {
+      replicas[index]->start(router, [this, index](replica_state state, const std::string& reason) {
+        board.set(index, state, reason);
+      });
+    }
+  }
+
+  std::uint64_t draw_seed() {
+    const std::lock_guard lock(seed_mutex);
+    return seeds();
+  }
+
+  result<std::vector<token_id>> tokenize(const generate_request& request) const {
+    if (!request.token_ids.empty()) {
+      return request.token_ids;
+    }
+    if (!setup.tokenizer) {
+      return fail(errc::invalid_argument, "prompt: the model has no tokenizer; send token_ids");
+    }
+    if (request.prompt.empty()) {
+      return fail(errc::invalid_argument, "prompt: it is empty (legal: at least one character)");
+    }
+    return setup.tokenizer->encode(request.prompt, text::special_tokens::add);
+  }
+
+  result<std::shared_ptr<text_stream>>
+  submit_sequence(const protocol::request& request, const api::sampling_params& params) {
+    VDIST_ASSIGN(auto stream,
+                 text_stream::make({.tokenizer = setup.tokenizer,
+                                    .stop = params.stop,
+                                    .include_stop = params.include_stop_str_in_output,
+                                    .skip_special_tokens = params.skip_special_tokens,
+                                    .wants_logprobs = params.logprobs.has_value()}));
+    caf::scoped_actor self{*system};
+    submit_reply reply;
+    self->request(router, reply_deadline, submit{std::make_shared<protocol::request>(request), stream})
+        .receive([&reply](const submit_reply& value) { reply = value; },
+                 [&reply, this](const caf::error& cause) {
+                   reply = {.status = errc::timed_out, .message = "router: " + system->render(cause)};
+                 });
+    if (reply.status != errc::ok) {
+      return fail(reply.status, reply.message);
+    }
+    stream->on_cancel([router = router, id = reply.id] { caf::anon_send(router, cancel{id}); });
+    return stream;
+  }
+};
+
+engine::engine(std::unique_ptr<impl> state) : impl_(std::move(state)) {}
+
+engine::~engine() = default;
+
+result<std::unique_ptr<engine>>
+engine::start(const config::cluster_config& config, const config::environment& env, engine_listener listener) {
+  const auto on_phase = listener.on_phase ? listener.on_phase : [](std::string_view, const std::string&) {};
+  VDIST_ASSIGN(auto setup, set_up_model(config, env, on_phase));
+  return start(std::move(setup), std::move(listener));
+}
+
+result<std::unique_ptr<engine>> engine::start(model_setup setup, engine_listener listener) {
+  std::unique_ptr<engine> started(new engine(std::make_unique<impl>(std::move(setup), std::move(listener))));
+  auto& state = *started->impl_;
+  VDIST_TRY(state.board.wait_until_running());
+  if (state.listener.on_phase) {
+    std::size_t bytes = 0;
+    for (const auto& worker : state.setup.memory) {
+      bytes += worker.weights;
+    }
+    state.listener.on_phase("weights", fmt::format("{:.1f} MiB on {} workers", static_cast<double>(bytes) / (1 << 20),
+                                                   state.setup.memory.size()));
+  }
+  return started;
+}
+
+result<generation> engine::generate(const generate_request& request) {
+  VDIST_TRY(api::validate(request.params));
+  VDIST_ASSIGN(const auto prompt, impl_->tokenize(request));
+  const auto seed = request.params.seed ? *request.params.seed : impl_->draw_seed();
+  const api::model_limits limits{.vocabulary = impl_->setup.vocabulary,
+                                 .max_model_len = impl_->setup.max_model_len,
+                                 .eos_ids = impl_->setup.eos_ids};
+  generation made{.prompt_tokens = static_cast<std::int32_t>(prompt.size()), .sequences = {}};
+  for (std::int32_t index = 0; index < request.params.n; ++index) {
+    VDIST_ASSIGN(const auto sequence,
+                 api::make_request(prompt, request.params, api::sequence_seed(seed, index), limits));
+    auto stream = impl_->submit_sequence(sequence, request.params);
+    if (!stream) {
+      for (const auto& accepted : made.sequences) {
+        accepted->cancel();
+      }
+      return stream.error();
+    }
+    made.sequences.push_back(std::move(*stream));
+  }
+  return made;
+}
+
+std::optional<error> engine::failure() const { return impl_->board.failure(); }
+
+engine_status engine::status() const {
+  engine_status status;
+  std::uint64_t control_ns = 0;
+  for (const auto& replica : impl_->replicas) {
+    const auto& times = replica->times();
+    status.steps += times.steps;
+    status.computed_tokens += times.tokens;
+    const auto compute_ns = times.compute_us * 1000;
+    control_ns += times.plan_ns + times.send_ns + times.commit_ns
+                  + (times.collect_ns > compute_ns ? times.collect_ns - compute_ns : 0);
+    const auto scheduler = replica->scheduler_stats();
+    status.preemptions += scheduler.preemptions;
+    status.prefix_tokens += scheduler.prefix_tokens;
+    status.prefix_hits += scheduler.prefix_hits;
+    caf::scoped_actor self{*impl_->system};
+    self->request(replica->supervisor(), reply_deadline, get_replica_status{})
+        .receive(
+            [&status](const replica_status& value) {
+              status.restarts += value.restarts;
+              status.epochs.push_back(value.now.value);
+            },
+            [&status](const caf::error&) { status.epochs.push_back(0); });
+  }
+  if (status.steps > 0) {
+    status.control_us_per_step = static_cast<double>(control_ns) / 1000.0 / static_cast<double>(status.steps);
+  }
+  caf::scoped_actor self{*impl_->system};
+  self->request(impl_->router, reply_deadline, get_router_status{})
+      .receive(
+          [&status](const router_status& value) {
+            status.active_requests = value.active;
+            status.finished_requests = value.finished;
+          },
+          [](const caf::error&) {});
+  return status;
+}
+
+const model_setup& engine::setup() const { return impl_->setup; }
+
+api::sampling_params engine::default_params() const { return api::default_params(impl_->setup.defaults); }
+
+failpoints& engine::points() { return impl_->points; }
+
+} // namespace vdist

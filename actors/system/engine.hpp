@@ -1,0 +1,95 @@
+// actors/system/engine.hpp — the embedding API: a whole vdist cluster as one object, text in and text out.
+//
+//   VDIST_ASSIGN(auto engine, vdist::engine::start(config, env, {}));
+//   VDIST_ASSIGN(auto generation, engine->generate({.prompt = "Once upon a time", .params = params}));
+//   while (auto chunk = generation.sequences[0].next(1s)) { … }
+//
+// Threads: start() and the destructor by one thread; generate() and status() by any; a sequence by one reader.
+// An accepted request gets exactly one end; worker deaths in between change no token.
+#pragma once
+
+#include "actors/front_door/text_stream.hpp"
+#include "actors/system/model_setup.hpp"
+
+#include "runtime/api/sampling_params.hpp"
+#include "runtime/base/failpoint.hpp"
+#include "runtime/base/ids.hpp"
+#include "runtime/base/result.hpp"
+#include "runtime/config/cluster_config.hpp"
+#include "runtime/config/environment.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace vdist {
+
+/// What start() reports while it works; called on several threads, never two at once. All may be empty.
+struct engine_listener {
+  actors::phase_listener on_phase;
+  std::function<void(std::uint64_t bytes_done, std::uint64_t bytes_total)> on_load; // over all ranks
+};
+
+struct generate_request {
+  std::string prompt;              // text; used when token_ids is empty
+  std::vector<token_id> token_ids; // already tokenized
+  api::sampling_params params;
+};
+
+/// n sequences of one prompt.
+struct generation {
+  std::int32_t prompt_tokens = 0;
+  std::vector<std::shared_ptr<actors::text_stream>> sequences; // shared with the router
+};
+
+/// Sums over all replicas.
+struct engine_status {
+  std::uint64_t active_requests = 0;
+  std::uint64_t finished_requests = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t computed_tokens = 0;
+  std::uint64_t restarts = 0; // of workers
+  std::uint64_t preemptions = 0;
+  std::uint64_t prefix_tokens = 0;
+  std::uint64_t prefix_hits = 0;
+  double control_us_per_step = 0; // plan, send, commit, and what collecting took beyond the slowest worker
+  std::vector<std::uint32_t> epochs; // by replica
+};
+
+class engine {
+public:
+  /// Loads the model and starts all actors; returns when every replica runs. The first failure ends it.
+  [[nodiscard]] static result<std::unique_ptr<engine>>
+  start(const config::cluster_config& config, const config::environment& env, engine_listener listener);
+
+  /// The same from a setup that was made before; on_phase goes on where set_up_model() ended.
+  [[nodiscard]] static result<std::unique_ptr<engine>> start(actors::model_setup setup, engine_listener listener);
+
+  ~engine(); // cancels what is under way
+  engine(const engine&) = delete;
+  engine& operator=(const engine&) = delete;
+
+  /// Tokenizes, validates, accepts. Errors: invalid_argument (empty or too long prompt, bad parameters), queue_full,
+  /// closed (no replica is alive).
+  [[nodiscard]] result<generation> generate(const generate_request& request);
+
+  /// Why the engine cannot go on: the first replica that was given up. nullopt while all is well.
+  [[nodiscard]] std::optional<error> failure() const;
+
+  [[nodiscard]] engine_status status() const;
+  [[nodiscard]] const actors::model_setup& setup() const;
+  /// Defaults that the model recommends for requests.
+  [[nodiscard]] api::sampling_params default_params() const;
+  /// For fault scripts and tests.
+  [[nodiscard]] failpoints& points();
+
+private:
+  struct impl;
+  explicit engine(std::unique_ptr<impl> state);
+  std::unique_ptr<impl> impl_;
+};
+
+} // namespace vdist

@@ -1,0 +1,228 @@
+#include "actors/system/model_setup.hpp"
+
+#include "actors/system/machine.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+
+namespace vdist::actors {
+
+namespace {
+
+using config::device_kind;
+
+std::string in_mib(std::size_t bytes) {
+  return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1024.0 * 1024.0));
+}
+
+result<device_kind> resolve_device(device_kind wanted) {
+  switch (wanted) {
+  case device_kind::automatic:
+  case device_kind::cpu: return device_kind::cpu;
+  case device_kind::sim: return device_kind::sim;
+  case device_kind::cuda: break;
+  }
+  return fail(errc::unsupported, "device.kind: this build has no \"cuda\" device (legal: auto, cpu, sim)");
+}
+
+kernels::dtype resolve_type(config::weight_dtype wanted, kernels::dtype stored) {
+  switch (wanted) {
+  case config::weight_dtype::automatic: return stored;
+  case config::weight_dtype::float32: return kernels::dtype::float32;
+  case config::weight_dtype::bfloat16: return kernels::dtype::bfloat16;
+  case config::weight_dtype::float16: return kernels::dtype::float16;
+  }
+  return stored;
+}
+
+/// generation_config.json of the folder, where there is one and the configuration wants it.
+result<api::generation_defaults> read_defaults(const model_setup& setup) {
+  const auto path = setup.folder.folder / "generation_config.json";
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    return api::generation_defaults{};
+  }
+  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  VDIST_ASSIGN(auto defaults, api::parse_generation_config(text, path.string()));
+  if (setup.config.model.generation_config == config::generation_source::neutral) {
+    return api::generation_defaults{.eos_ids = defaults.eos_ids, .bos_id = defaults.bos_id};
+  }
+  return defaults;
+}
+
+result<void> read_model(model_setup& setup, const config::environment& env) {
+  std::vector<std::filesystem::path> roots;
+  if (const auto cache = config::hugging_face_cache(env)) {
+    roots.push_back(*cache);
+  }
+  VDIST_ASSIGN(setup.folder, weights::resolve_model_folder(setup.config.model.path, roots));
+  VDIST_ASSIGN(auto model, weights::read_model_config(setup.folder.folder, arch::supported_architectures()));
+  setup.vocabulary = model.vocabulary;
+  setup.type = resolve_type(setup.config.model.dtype, model.type);
+  VDIST_ASSIGN(setup.defaults, read_defaults(setup));
+  setup.eos_ids = setup.defaults.eos_ids.empty() ? model.eos : setup.defaults.eos_ids;
+  setup.model = std::move(model);
+  return {};
+}
+
+/// A "random:" model may come without a tokenizer: then only token ids go in and out.
+result<void> read_tokenizer(model_setup& setup) {
+  auto loaded = text::tokenizer::load(setup.folder.folder);
+  if (!loaded) {
+    const bool may_lack = setup.folder.weights == weights::weight_origin::random && loaded.error().code == errc::not_found;
+    return may_lack ? result<void>() : result<void>(loaded.error());
+  }
+  setup.tokenizer = std::move(*loaded);
+  return {};
+}
+
+topology::model_facts facts_of(const model_setup& setup) {
+  if (setup.model) {
+    return arch::facts_of(*setup.model);
+  }
+  const auto& sim = setup.config.device.sim;
+  return {.layers = sim.layers,
+          .heads = sim.heads,
+          .kv_heads = sim.kv_heads,
+          .intermediate = sim.hidden * 4,
+          .vocabulary = sim.vocabulary,
+          .hidden = sim.hidden};
+}
+
+result<void> lay_out(model_setup& setup) {
+  const auto& parallel = setup.config.parallel;
+  topology::layout_inputs inputs{.sizes = {.data = parallel.data,
+                                           .pipeline = parallel.pipeline,
+                                           .prefill_context = parallel.prefill_context,
+                                           .tensor = parallel.tensor,
+                                           .decode_context = parallel.decode_context,
+                                           .expert = parallel.expert},
+                                 .model = facts_of(setup),
+                                 .pipeline_layers = parallel.pipeline_layers};
+  for (const auto& node : setup.config.nodes) {
+    inputs.nodes.push_back({.name = node.name, .host = node.host, .devices = node.devices});
+  }
+  if (inputs.nodes.size() > 1) {
+    return fail(errc::unsupported, "node: this build runs all workers on one host (legal: at most one [[node]])");
+  }
+  VDIST_ASSIGN(auto layout, topology::cluster_layout::make(inputs));
+  setup.layout.emplace(std::move(layout));
+  return {};
+}
+
+result<void> resolve_length(model_setup& setup) {
+  const auto longest = setup.model ? setup.model->max_positions : setup.config.device.sim.max_model_len;
+  const auto wanted = setup.config.model.max_model_len;
+  if (wanted > longest) {
+    return fail(errc::bad_configuration,
+                fmt::format("model.max_model_len: the model reaches {} tokens (got {})", longest, wanted));
+  }
+  setup.max_model_len = wanted > 0 ? wanted : longest;
+  return {};
+}
+
+result<void> measure_workers(model_setup& setup) {
+  const auto& scheduler = setup.config.scheduler;
+  setup.limits = {.max_batch_tokens = scheduler.max_batch_tokens,
+                  .max_sequences = std::min(scheduler.max_sequences, scheduler.max_batch_tokens),
+                  .max_positions = setup.max_model_len,
+                  .block_size = scheduler.block_size};
+  for (std::int32_t rank = 0; rank < setup.layout->world(); ++rank) {
+    if (setup.device == device_kind::sim) {
+      setup.memory.push_back({.kv_per_block = sizeof(std::uint64_t) * static_cast<std::size_t>(scheduler.block_size)});
+      continue;
+    }
+    VDIST_ASSIGN(const auto network, network_of(setup, rank_id(rank)));
+    const auto bytes = exec::memory_of(network, setup.limits, setup.layout->sizes().tensor);
+    setup.memory.push_back({.weights = bytes.weights, .kv_per_block = bytes.kv_per_block, .activations = bytes.activations});
+  }
+  return {};
+}
+
+/// Bytes of KV cache that a worker may have.
+result<std::size_t> kv_budget(const model_setup& setup, const worker_memory& worker) {
+  const auto wanted = static_cast<std::size_t>(setup.config.device.kv_cache_bytes);
+  const auto taken = worker.weights + worker.activations;
+  if (taken > setup.memory_budget) {
+    return fail(errc::resource_exhausted,
+                fmt::format("memory: a worker needs {} for weights and {} for activations, {} may be used (missing {})",
+                            in_mib(worker.weights), in_mib(worker.activations), in_mib(setup.memory_budget),
+                            in_mib(taken - setup.memory_budget)));
+  }
+  const auto left = setup.memory_budget - taken;
+  if (wanted > left) {
+    return fail(errc::resource_exhausted,
+                fmt::format("device.kv_cache_bytes: {} asked for, {} may be used (missing {})",
+                            in_mib(wanted), in_mib(left), in_mib(wanted - left)));
+  }
+  return wanted > 0 ? wanted : std::min(left, cpu_kv_bytes_max);
+}
+
+/// The same number of blocks on every rank: what the tightest one can hold, and no more than could ever be used.
+result<void> size_kv_cache(model_setup& setup) {
+  const auto block_size = setup.limits.block_size;
+  const auto blocks_per_sequence = (setup.max_model_len + block_size - 1) / block_size;
+  auto blocks = std::int64_t{blocks_per_sequence} * setup.limits.max_sequences;
+  for (const auto& worker : setup.memory) {
+    VDIST_ASSIGN(const auto budget, kv_budget(setup, worker));
+    if (worker.kv_per_block == 0) {
+      continue; // a stage without layers
+    }
+    const auto fitting = static_cast<std::int64_t>(budget / worker.kv_per_block);
+    if (fitting < blocks_per_sequence) {
+      const auto needed = static_cast<std::size_t>(blocks_per_sequence) * worker.kv_per_block;
+      return fail(errc::resource_exhausted,
+                  fmt::format("memory: the KV cache of one sequence of {} tokens needs {} per worker, {} may be used (missing {}); "
+                              "lower model.max_model_len or raise device.kv_cache_bytes",
+                              setup.max_model_len, in_mib(needed), in_mib(budget), in_mib(needed - budget)));
+    }
+    blocks = std::min(blocks, fitting);
+  }
+  setup.limits.blocks = static_cast<std::int32_t>(std::min<std::int64_t>(blocks, std::int32_t{1} << 30));
+  return {};
+}
+
+} // namespace
+
+result<arch::network> network_of(const model_setup& setup, rank_id rank) {
+  return arch::build(*setup.model, setup.layout->shard_of(rank), setup.type);
+}
+
+result<model_setup> set_up_model(const config::cluster_config& config,
+                                 const config::environment& env,
+                                 const phase_listener& on_phase) {
+  model_setup setup{.config = config};
+  VDIST_ASSIGN(setup.device, resolve_device(config.device.kind));
+  if (config.cluster.isolation == config::isolation_kind::process) {
+    return fail(errc::unsupported, "cluster.isolation: this build runs workers as \"thread\" (legal: thread)");
+  }
+  const bool has_model = setup.device != device_kind::sim || !config.model.path.empty();
+  if (has_model) {
+    VDIST_TRY(read_model(setup, env));
+    on_phase("model", fmt::format("{} ({}, {}, {} layers)", setup.folder.name, setup.model->architecture,
+                                  kernels::to_string(setup.type), setup.model->layers));
+  } else {
+    setup.vocabulary = config.device.sim.vocabulary;
+  }
+  VDIST_TRY(lay_out(setup));
+  VDIST_TRY(resolve_length(setup));
+  const auto& sizes = setup.layout->sizes();
+  on_phase("topology", fmt::format("{} workers (data {} × pipeline {} × tensor {})", sizes.world(), sizes.data,
+                                   sizes.pipeline, sizes.tensor));
+  if (has_model) {
+    VDIST_TRY(read_tokenizer(setup));
+    on_phase("tokenizer", setup.tokenizer ? fmt::format("{} tokens", setup.tokenizer->vocab_size()) : "none");
+  }
+  VDIST_TRY(measure_workers(setup));
+  const auto usable = static_cast<double>(available_memory()) * config.device.memory_utilization;
+  setup.memory_budget = static_cast<std::size_t>(usable) / static_cast<std::size_t>(sizes.world());
+  VDIST_TRY(size_kv_cache(setup));
+  on_phase("kv cache", fmt::format("{} blocks of {} tokens, {} tokens per replica", setup.limits.blocks,
+                                   setup.limits.block_size, setup.kv_tokens()));
+  return setup;
+}
+
+} // namespace vdist::actors

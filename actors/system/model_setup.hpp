@@ -1,0 +1,69 @@
+// actors/system/model_setup.hpp — everything that is decided before anything is loaded or started: which model, how it is
+// split, how many KV blocks there are. A pure function of the configuration, the model folder and the free memory, so that
+// --check, --dump-topology and the engine say the same. All bad input is found here, in well under a second.
+#pragma once
+
+#include "model/arch/registry.hpp"
+#include "model/exec/memory_plan.hpp"
+#include "model/weights/model_config.hpp"
+#include "model/weights/model_folder.hpp"
+
+#include "runtime/api/generation_defaults.hpp"
+#include "runtime/base/result.hpp"
+#include "runtime/config/cluster_config.hpp"
+#include "runtime/config/environment.hpp"
+#include "runtime/text/tokenizer.hpp"
+#include "runtime/topology/layout.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace vdist::actors {
+
+/// Largest automatic KV cache of one CPU worker, in bytes: a host is rarely there for us alone.
+inline constexpr std::size_t cpu_kv_bytes_max = std::size_t{4} << 30U;
+
+/// Bytes of one worker.
+struct worker_memory {
+  std::size_t weights = 0;
+  std::size_t kv_per_block = 0;
+  std::size_t activations = 0;
+};
+
+struct model_setup {
+  config::cluster_config config;
+  config::device_kind device = config::device_kind::cpu; // resolved: never automatic
+  weights::model_folder folder;                          // empty on a sim device without a model
+  std::optional<weights::model_config> model;            // likewise
+  kernels::dtype type = kernels::dtype::float32;
+  std::optional<topology::cluster_layout> layout; // always set
+  std::shared_ptr<const text::tokenizer> tokenizer; // null on a sim device without a model
+  api::generation_defaults defaults;
+  std::vector<token_id> eos_ids;
+  std::int32_t vocabulary = 0;
+  std::int32_t max_model_len = 0;
+  exec::runner_limits limits;        // blocks included
+  std::vector<worker_memory> memory; // by rank
+  std::size_t memory_budget = 0;     // bytes that one worker may use for weights, activations and KV
+
+  [[nodiscard]] std::int64_t kv_tokens() const { return std::int64_t{limits.blocks} * limits.block_size; }
+};
+
+/// Told about each phase when it is done: its name and what came out.
+using phase_listener = std::function<void(std::string_view phase, const std::string& outcome)>;
+
+/// Errors name file, key and legal values; codes decide the exit code. Loads no weights.
+[[nodiscard]] result<model_setup> set_up_model(const config::cluster_config& config,
+                                               const config::environment& env,
+                                               const phase_listener& on_phase);
+
+/// The network of one rank, as the worker will build it.
+[[nodiscard]] result<arch::network> network_of(const model_setup& setup, rank_id rank);
+
+} // namespace vdist::actors

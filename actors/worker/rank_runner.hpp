@@ -1,0 +1,41 @@
+// actors/worker/rank_runner.hpp — makes the step_runner of one rank: its communicators over the vault's exchange regions,
+// its device, its share of the model. The result owns all of it.
+#pragma once
+
+#include "model/exec/model_runner.hpp"
+#include "model/exec/sim_runner.hpp"
+#include "model/exec/step_runner.hpp"
+
+#include "transport/frame/fence.hpp"
+#include "transport/frame/wait_policy.hpp"
+#include "transport/vault/vault.hpp"
+
+#include "runtime/base/ids.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <variant>
+
+namespace vdist::actors {
+
+struct rank_runner_config {
+  rank_id rank;                   // global
+  std::int32_t tensor_size = 1;   // the tensor group is [rank - tensor_rank, … + tensor_size)
+  topology::shard place;
+  std::int32_t threads = 1;       // of the CPU backend
+  std::chrono::milliseconds collective_deadline{10000};
+  std::variant<exec::model_runner_config, exec::sim_runner_config> device;
+};
+
+/// Borrowed; all outlive the runner.
+struct rank_runner_links {
+  vault::vault* memory = nullptr;
+  const frame::fence* stop = nullptr;
+};
+
+/// Called on the thread that will run the steps.
+[[nodiscard]] result<std::unique_ptr<exec::step_runner>>
+make_rank_runner(const rank_runner_config& config, const rank_runner_links& links, const frame::wait_policy& waits);
+
+} // namespace vdist::actors

@@ -1,0 +1,63 @@
+#include "actors/worker/worker.hpp"
+
+#include "runtime/base/log.hpp"
+
+#include <caf/send.hpp>
+
+#include <utility>
+
+namespace vdist::actors {
+
+namespace {
+
+/// Lane events go to the actor while it lives; the last one goes past it (W-2).
+lane_report make_report(const caf::weak_actor_ptr& weak, const supervisor_actor& supervisor) {
+  return [weak, supervisor](worker_event event) {
+    if (event.what == worker_event::kind::gone) {
+      caf::anon_send(supervisor, std::move(event));
+    } else if (auto strong = weak.lock()) {
+      caf::anon_send(caf::actor_cast<worker_actor>(strong), std::move(event));
+    }
+  };
+}
+
+void on_lane_event(worker_pointer self, worker_event& event) {
+  auto& state = self->state;
+  const bool is_fatal = event.what == worker_event::kind::failed;
+  const auto text = event.text;
+  self->send(state.config.stage, std::move(event));
+  if (is_fatal) {
+    log::warn("worker: its step failed (slot={} incarnation={}): {}", state.config.slot, state.config.worker.value, text);
+    self->quit(caf::exit_reason::unhandled_exception);
+  }
+}
+
+} // namespace
+
+worker_state::~worker_state() {
+  if (lane) {
+    lane->stop();
+  }
+}
+
+worker_actor::behavior_type make_worker(worker_pointer self, worker_config config) {
+  auto& state = self->state;
+  state.config = std::move(config);
+  const auto weak = caf::actor_cast<caf::weak_actor_ptr>(worker_actor(self));
+  state.lane = state.config.make_lane({.slot = state.config.slot,
+                                       .worker = state.config.worker,
+                                       .report = make_report(weak, state.config.supervisor),
+                                       .kill_actor = [weak] {
+                                         if (auto strong = weak.lock()) {
+                                           caf::anon_send_exit(caf::actor_cast<worker_actor>(strong), caf::exit_reason::kill);
+                                         }
+                                       }});
+  return {
+      [self](const load_weights&) { self->state.lane->load(); },
+      [self](const prepare_epoch& message) { self->state.lane->prepare(message.now); },
+      [self](const begin_epoch& message) { self->state.lane->begin(message.now, message.wiring); },
+      [self](worker_event& event) { on_lane_event(self, event); },
+  };
+}
+
+} // namespace vdist::actors

@@ -1,0 +1,41 @@
+// actors/worker/worker_lane.hpp — what a worker actor steers: one thread that loads a rank and runs its steps.
+// The actor decides (load, stop, begin an epoch), the lane computes; no plan or result passes the actor's mailbox.
+// All calls return at once; what happened comes back through the report function, from the lane's thread.
+//
+// L-1 stop() is final. After it the lane reports `gone` exactly once, when its thread touches no memory any more.
+// L-2 A lane works in one epoch at a time; prepare() of a higher one makes it leave, and it then reports `quiesced`.
+// L-3 A failure of the runner is reported (`failed`, or `peer_late` when a peer kept it waiting); the lane then waits.
+#pragma once
+
+#include "actors/interfaces.hpp"
+
+#include <functional>
+#include <memory>
+
+namespace vdist::actors {
+
+/// Thread-safe; must not block. worker_event::slot and ::worker are filled by the lane.
+using lane_report = std::function<void(worker_event)>;
+
+class worker_lane {
+public:
+  virtual ~worker_lane() = default;
+
+  virtual void load() = 0;
+  virtual void prepare(epoch now) = 0;
+  virtual void begin(epoch now, std::shared_ptr<epoch_wiring> wiring) = 0;
+  virtual void stop() = 0;
+};
+
+/// What a lane is made for and how it talks back.
+struct lane_request {
+  std::int32_t slot = 0; // rank within the replica
+  incarnation worker;
+  lane_report report;
+  std::function<void()> kill_actor; // what a kill_actor failpoint does: ends the actor from outside
+};
+
+/// Makes and starts the lane of a slot. The factory belongs to the replica and outlives its workers.
+using worker_lane_factory = std::function<std::shared_ptr<worker_lane>(lane_request)>;
+
+} // namespace vdist::actors

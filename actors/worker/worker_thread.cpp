@@ -1,0 +1,160 @@
+#include "actors/worker/worker_thread.hpp"
+
+#include "runtime/base/log.hpp"
+#include "runtime/protocol/step_codec.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace vdist::actors {
+
+namespace {
+
+/// Longest wait for a plan or for room in the result ring before commands are looked at again.
+constexpr std::chrono::milliseconds look_up_interval{500};
+
+} // namespace
+
+worker_thread::worker_thread(worker_thread_config config, worker_thread_links links)
+    : config_(std::move(config)), links_(std::move(links)) {}
+
+void worker_thread::load() { post({.what = command::kind::load}); }
+
+void worker_thread::prepare(epoch now) { post({.what = command::kind::prepare, .now = now}); }
+
+void worker_thread::begin(epoch now, std::shared_ptr<epoch_wiring> wiring) {
+  post({.what = command::kind::begin, .now = now, .wiring = std::move(wiring)});
+}
+
+void worker_thread::stop() { post({.what = command::kind::stop}); }
+
+void worker_thread::post(command next) {
+  {
+    const std::lock_guard lock(mutex_);
+    commands_.push_back(std::move(next));
+  }
+  has_commands_.notify_one();
+}
+
+worker_thread::command worker_thread::take() {
+  std::unique_lock lock(mutex_);
+  has_commands_.wait(lock, [this] { return !commands_.empty(); });
+  auto next = std::move(commands_.front());
+  commands_.pop_front();
+  return next;
+}
+
+bool worker_thread::has_command() {
+  const std::lock_guard lock(mutex_);
+  return !commands_.empty();
+}
+
+void worker_thread::report(worker_event::kind what, epoch now) {
+  config_.wanted.report({.what = what, .slot = config_.wanted.slot, .worker = config_.wanted.worker, .now = now});
+}
+
+void worker_thread::report_failure(worker_event::kind what, epoch now, const error& cause) {
+  config_.wanted.report({.what = what,
+                         .slot = config_.wanted.slot,
+                         .worker = config_.wanted.worker,
+                         .now = now,
+                         .status = cause.code,
+                         .text = cause.context});
+}
+
+void worker_thread::run() {
+  for (auto next = take(); next.what != command::kind::stop; next = take()) {
+    try {
+      obey(next);
+    } catch (const std::exception& cause) {
+      report_failure(worker_event::kind::failed, next.now, fail(errc::internal, cause.what()));
+    }
+  }
+  runner_.reset();
+  report(worker_event::kind::gone);
+}
+
+void worker_thread::obey(const command& next) {
+  switch (next.what) {
+  case command::kind::load: load_runner(); break;
+  case command::kind::prepare: report(worker_event::kind::quiesced, next.now); break;
+  case command::kind::begin: step_through(next.now, *next.wiring); break;
+  case command::kind::stop: break;
+  }
+}
+
+void worker_thread::load_runner() {
+  reach("worker.load", -1);
+  auto made = links_.make_runner();
+  if (!made) {
+    report_failure(worker_event::kind::failed, {}, made.error());
+    return;
+  }
+  runner_ = std::move(*made);
+  if (auto loaded = runner_->load(links_.progress); !loaded) {
+    report_failure(worker_event::kind::failed, {}, loaded.error());
+    return;
+  }
+  report(worker_event::kind::loaded);
+}
+
+/// Answers plans until the epoch ends for this lane: by the fence, a command, or a failure.
+void worker_thread::step_through(epoch now, epoch_wiring& wiring) {
+  if (auto started = runner_->start_epoch(now); !started) {
+    report_failure(worker_event::kind::failed, now, started.error());
+    return;
+  }
+  auto& plans = *wiring.plan_readers[static_cast<std::size_t>(config_.wanted.slot)];
+  while (!has_command()) {
+    auto frame = plans.read(links_.time->now() + look_up_interval);
+    if (!frame && frame.error().code == errc::timed_out) {
+      continue;
+    }
+    auto answered = frame ? answer(frame->body, wiring) : result<void>(frame.error());
+    if (answered) {
+      continue;
+    }
+    const auto& cause = answered.error();
+    if (cause.code == errc::timed_out) {
+      report_failure(worker_event::kind::peer_late, now, cause);
+    } else if (cause.code != errc::aborted && cause.code != errc::closed) {
+      report_failure(worker_event::kind::failed, now, cause);
+    }
+    return;
+  }
+}
+
+result<void> worker_thread::answer(std::span<const std::byte> body, epoch_wiring& wiring) {
+  const auto started = links_.time->now();
+  VDIST_TRY(protocol::decode(body, plan_));
+  VDIST_TRY(protocol::validate(plan_, config_.limits));
+  reach("worker.step_begin", static_cast<std::int64_t>(plan_.step));
+  VDIST_TRY(runner_->execute(plan_, result_));
+  reach("worker.step_end", static_cast<std::int64_t>(plan_.step));
+  result_.step = plan_.step;
+  result_.epoch = plan_.epoch;
+  result_.rank = config_.rank;
+  const auto elapsed = std::chrono::duration_cast<std::chrono::microseconds>(links_.time->now() - started);
+  result_.compute_us = static_cast<std::uint32_t>(elapsed.count());
+  protocol::encode(result_, encoded_);
+  const frame::envelope header{.protocol = protocol::step_protocol,
+                               .version = protocol::step_version,
+                               .kind = protocol::step_result_kind,
+                               .sender = config_.rank,
+                               .cluster = config_.cluster,
+                               .incarnation = config_.wanted.worker.value,
+                               .group = config_.replica,
+                               .epoch = plan_.epoch};
+  auto& results = wiring.result_rings[static_cast<std::size_t>(config_.wanted.slot)]->writer();
+  return results.write(header, encoded_, links_.time->now() + look_up_interval);
+}
+
+void worker_thread::reach(std::string_view point, std::int64_t step) {
+  VDIST_FAILPOINT(*links_.points,
+                  point,
+                  {.replica = config_.replica, .stage = config_.stage, .rank = config_.wanted.slot, .step = step},
+                  config_.wanted.kill_actor);
+}
+
+} // namespace vdist::actors
