@@ -25,7 +25,7 @@ inline std::optional<std::filesystem::path> test_data_dir() {
 
 /// BOOST_AUTO_TEST_CASE(name, *needs_test_data()): skips the case where the data is missing.
 inline auto needs_test_data() {
-  return boost::unit_test::precondition([](boost::unit_test::test_unit_id) {
+  return boost::unit_test::precondition(+[](boost::unit_test::test_unit_id) {
     boost::test_tools::assertion_result has_data(test_data_dir().has_value());
     has_data.message() << "test data is missing; set VDIST_TEST_DATA";
     return has_data;
