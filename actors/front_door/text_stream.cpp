@@ -25,6 +25,10 @@ void text_stream::push(const protocol::token_event& event) {
   {
     const std::lock_guard lock(mutex_);
     events_.push_back(event);
+    if (event.token >= 0) {
+      times_.last = std::chrono::steady_clock::now();
+      times_.first = times_.first.value_or(*times_.last);
+    }
   }
   has_events_.notify_one();
 }
@@ -56,6 +60,11 @@ void text_stream::cancel() {
   if (cancel_) {
     cancel_();
   }
+}
+
+token_times text_stream::times() const {
+  const std::lock_guard lock(mutex_);
+  return times_;
 }
 
 void text_stream::take(const protocol::token_event& event, text_chunk& into) {

@@ -37,6 +37,12 @@ struct text_chunk {
   std::string message;                            // of a failure
 };
 
+/// When a sequence's tokens arrived here; unset: none yet. Steady clock of the process.
+struct token_times {
+  std::optional<time_point> first;
+  std::optional<time_point> last;
+};
+
 struct text_stream_config {
   std::shared_ptr<const text::tokenizer> tokenizer; // null: no text, token ids only
   std::vector<std::string> stop;
@@ -62,6 +68,8 @@ public:
   /// The reader wants no more; the end (cancelled) still comes.
   void cancel();
 
+  [[nodiscard]] token_times times() const;
+
 private:
   explicit text_stream(const text_stream_config& config) : config_(config) {}
 
@@ -75,9 +83,10 @@ private:
   std::function<void()> cancel_;
   bool has_ended_ = false; // the last chunk was returned
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable has_events_;
   std::deque<protocol::token_event> events_; // guarded by mutex_
+  token_times times_;                        // guarded by mutex_
 };
 
 } // namespace vdist::actors

@@ -1,5 +1,6 @@
 // runtime/topology/parallel.hpp — sizes of the parallel dimensions and a rank's place in them.
-// Rank order is data × pipeline × prefill_context × tensor, tensor fastest (DESIGN: groups as every engine names them).
+// Rank order is data × pipeline × prefill_context × tensor, tensor fastest (DESIGN: groups as every
+// engine names them).
 #pragma once
 
 #include "runtime/base/ids.hpp"
@@ -19,6 +20,7 @@ struct parallel_sizes {
   bool expert = false;
 
   [[nodiscard]] std::int32_t world() const { return data * pipeline * prefill_context * tensor; }
+
   [[nodiscard]] std::int32_t replica_world() const { return pipeline * prefill_context * tensor; }
 };
 
@@ -47,6 +49,7 @@ struct shard {
   layer_range layers;
 
   [[nodiscard]] bool is_first_stage() const { return stage == 0; }
+
   [[nodiscard]] bool is_last_stage() const { return stage + 1 == stages; }
 };
 

@@ -55,9 +55,12 @@ struct model_driver::rank {
   result<void> done;
 };
 
-model_driver::model_driver(const driver_config& config) : model_driver(config, std::make_shared<vault::memory_vault>()) {}
+model_driver::model_driver(const driver_config& config)
+    : model_driver(config, std::make_shared<vault::memory_vault>()) {}
 
-model_driver::model_driver(const driver_config& config, std::shared_ptr<vault::vault> memory, std::uint32_t last_epoch)
+model_driver::model_driver(const driver_config& config,
+                           std::shared_ptr<vault::vault> memory,
+                           std::uint32_t last_epoch)
     : model_(read_config(config.folder)),
       limits_(config.limits),
       vault_(std::move(memory)),
@@ -70,7 +73,8 @@ model_driver::model_driver(const driver_config& config, std::shared_ptr<vault::v
 model_driver::~model_driver() = default;
 
 std::span<std::byte> model_driver::exchange_region(std::uint32_t index, std::size_t bytes) {
-  const vault::region_key key{.rank = rank_id(0), .kind = vault::region_kind::exchange, .index = index};
+  const vault::region_key key{
+      .rank = rank_id(0), .kind = vault::region_kind::exchange, .index = index};
   return require(vault_->map(key, bytes)).memory;
 }
 
@@ -80,24 +84,31 @@ std::unique_ptr<tensor::communicator> model_driver::join_group(const topology::s
   }
   const auto region = exchange_region(static_cast<std::uint32_t>(place.stage),
                                       tensor::exchange_bytes(place.tensor_size, slot_floats));
-  const tensor::shared_communicator_settings settings{
-      .rank = place.tensor_rank, .size = place.tensor_size, .slot_floats = slot_floats, .stop = nullptr};
+  const tensor::shared_communicator_settings settings{.rank = place.tensor_rank,
+                                                      .size = place.tensor_size,
+                                                      .slot_floats = slot_floats,
+                                                      .stop = nullptr};
   return require(tensor::make_shared_communicator(region, settings, patient()));
 }
 
-std::unique_ptr<tensor::pipe> model_driver::join_pipe(const topology::shard& place, tensor::pipe_end end) {
+std::unique_ptr<tensor::pipe> model_driver::join_pipe(const topology::shard& place,
+                                                      tensor::pipe_end end) {
   const bool is_sender = end == tensor::pipe_end::sender;
   if (is_sender ? place.is_last_stage() : place.is_first_stage()) {
     return nullptr;
   }
   const auto boundary = is_sender ? place.stage : place.stage - 1;
-  const auto index = static_cast<std::uint32_t>(place.stages + boundary * place.tensor_size + place.tensor_rank);
+  const auto index =
+      static_cast<std::uint32_t>(place.stages + boundary * place.tensor_size + place.tensor_rank);
   const auto region = exchange_region(index, tensor::pipe_bytes(pipe_slots, slot_floats));
   return require(tensor::make_shared_pipe(
-      region, {.end = end, .slots = pipe_slots, .slot_floats = slot_floats, .stop = nullptr}, patient()));
+      region,
+      {.end = end, .slots = pipe_slots, .slot_floats = slot_floats, .stop = nullptr},
+      patient()));
 }
 
-exec::model_runner_config model_driver::runner_config(const driver_config& config, const topology::shard& place) {
+exec::model_runner_config model_driver::runner_config(const driver_config& config,
+                                                      const topology::shard& place) {
   exec::model_runner_config made;
   made.model = model_;
   made.source = {.folder = config.folder, .weights = config.origin, .name = {}, .revision = {}};
@@ -119,8 +130,9 @@ void model_driver::add_rank(const driver_config& config, const topology::shard& 
   made->group = join_group(place);
   made->from_previous = join_pipe(place, tensor::pipe_end::receiver);
   made->to_next = join_pipe(place, tensor::pipe_end::sender);
-  const exec::peers links{
-      .group = made->group.get(), .from_previous = made->from_previous.get(), .to_next = made->to_next.get()};
+  const exec::peers links{.group = made->group.get(),
+                          .from_previous = made->from_previous.get(),
+                          .to_next = made->to_next.get()};
   const auto threads = config.backend_threads;
   made->runner = std::make_unique<exec::model_runner>(
       runner_config(config, place), links, *vault_, [threads](const exec::backend_needs& needs) {
@@ -161,7 +173,8 @@ void model_driver::start_epoch() {
 driven_sequence model_driver::add(std::vector<token_id> prompt) {
   driven_sequence made;
   made.id = next_id_++;
-  made.slot = static_cast<std::uint32_t>((made.id - 1) % static_cast<std::uint64_t>(limits_.max_sequences));
+  made.slot =
+      static_cast<std::uint32_t>((made.id - 1) % static_cast<std::uint64_t>(limits_.max_sequences));
   made.record.prompt_tokens = static_cast<std::int32_t>(prompt.size());
   made.tokens = std::move(prompt);
   return made;
@@ -175,7 +188,8 @@ protocol::step_plan model_driver::make_plan(std::span<const chunk> chunks) {
     auto& sequence = *part.sequence;
     const bool is_new = !sequence.is_announced;
     const auto end = sequence.computed + part.count;
-    // Blocks are handed out downwards from every second one, so that no test works by accident on neighbouring blocks.
+    // Blocks are handed out downwards from every second one, so that no test works by accident on
+    // neighbouring blocks.
     while (static_cast<std::int32_t>(sequence.blocks.size()) * limits_.block_size < end) {
       if (next_block_ >= limits_.blocks) {
         throw std::runtime_error("driver: out of blocks");
@@ -194,9 +208,11 @@ protocol::step_plan model_driver::make_plan(std::span<const chunk> chunks) {
     plan.first_position.push_back(sequence.computed);
     plan.token_counts.push_back(part.count);
     plan.block_counts.push_back(blocks - blocks_before);
-    plan.new_blocks.insert(plan.new_blocks.end(), sequence.blocks.begin() + blocks_before, sequence.blocks.end());
+    plan.new_blocks.insert(
+        plan.new_blocks.end(), sequence.blocks.begin() + blocks_before, sequence.blocks.end());
     const auto first_token = is_new ? 0 : sequence.computed;
-    plan.tokens.insert(plan.tokens.end(), sequence.tokens.begin() + first_token, sequence.tokens.begin() + end);
+    plan.tokens.insert(
+        plan.tokens.end(), sequence.tokens.begin() + first_token, sequence.tokens.begin() + end);
     if (is_new) {
       plan.sampling.push_back(sequence.record);
     }
@@ -215,7 +231,9 @@ result<protocol::step_result> model_driver::execute(const protocol::step_plan& p
                                 .max_positions = limits_.max_positions,
                                 .block_size = limits_.block_size}));
   observed_.clear();
-  const auto run = [&plan](rank& each) { each.done = each.runner->execute(plan, each.out); };
+  const auto run = [&plan](rank& each) {
+    each.done = each.runner->execute(plan, each.out);
+  };
   {
     std::vector<std::jthread> others;
     for (std::size_t i = 1; i < ranks_.size(); ++i) {
@@ -278,7 +296,8 @@ void model_driver::generate(std::span<driven_sequence* const> sequences,
     step(chunks);
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       auto& sequence = *sequences[i];
-      const bool has_sampled = sequence.computed == static_cast<std::int32_t>(sequence.tokens.size());
+      const bool has_sampled =
+          sequence.computed == static_cast<std::int32_t>(sequence.tokens.size());
       if (has_sampled && static_cast<std::int32_t>(sequence.sampled.size()) < steps) {
         const auto next = sequence.sampled.size() - 1;
         sequence.tokens.push_back(forced.empty() ? sequence.sampled.back() : forced.at(i).at(next));
@@ -287,7 +306,8 @@ void model_driver::generate(std::span<driven_sequence* const> sequences,
   }
 }
 
-double relative_error(const std::vector<std::vector<float>>& got, const std::vector<std::vector<float>>& expected) {
+double relative_error(const std::vector<std::vector<float>>& got,
+                      const std::vector<std::vector<float>>& expected) {
   double difference = 0;
   double norm = 0;
   for (std::size_t row = 0; row < expected.size(); ++row) {

@@ -1,7 +1,8 @@
-// tests/support/model_driver.hpp — a model on tensor × pipeline ranks of this process, driven by hand: sequences in,
-// plans made from them, every rank's execute() on its own thread, logits and tokens out.
-// Checks on every step what the executor relies on: equal digests within a stage (step.hpp P-6), results in plan order.
-// Throws std::runtime_error when something fails that a test did not ask about.
+// tests/support/model_driver.hpp — a model on tensor × pipeline ranks of this process, driven by
+// hand: sequences in, plans made from them, every rank's execute() on its own thread, logits and
+// tokens out. Checks on every step what the executor relies on: equal digests within a stage
+// (step.hpp P-6), results in plan order. Throws std::runtime_error when something fails that a test
+// did not ask about.
 #pragma once
 
 #include "model/exec/model_runner.hpp"
@@ -27,9 +28,9 @@ namespace vdist::testing {
 struct driver_config {
   std::filesystem::path folder;
   weights::weight_origin origin = weights::weight_origin::checkpoint;
-  std::optional<kernels::dtype> type;      // default: the checkpoint's
+  std::optional<kernels::dtype> type; // default: the checkpoint's
   std::int32_t tensor = 1;
-  std::vector<std::int32_t> stage_layers;  // default: one stage with all layers
+  std::vector<std::int32_t> stage_layers; // default: one stage with all layers
   exec::runner_limits limits{.max_batch_tokens = 256,
                              .max_sequences = 8,
                              .max_positions = 128,
@@ -43,12 +44,12 @@ struct driven_sequence {
   std::uint64_t id = 0;
   std::uint32_t slot = 0;
   std::vector<token_id> tokens;
-  std::int32_t computed = 0;             // tokens whose KV exists
+  std::int32_t computed = 0; // tokens whose KV exists
   std::vector<std::int32_t> blocks;
-  std::int32_t blocks_sent = 0;          // of this epoch
-  bool is_announced = false;             // in this epoch
+  std::int32_t blocks_sent = 0; // of this epoch
+  bool is_announced = false;    // in this epoch
   protocol::sampling_record record;
-  std::vector<token_id> sampled;         // in order
+  std::vector<token_id> sampled;          // in order
   std::vector<std::vector<float>> logits; // of every sampled position, in order
 };
 
@@ -62,7 +63,9 @@ class model_driver {
 public:
   explicit model_driver(const driver_config& config);
   /// A second incarnation: the same vault, so weights and KV are taken over.
-  model_driver(const driver_config& config, std::shared_ptr<vault::vault> memory, std::uint32_t last_epoch = 0);
+  model_driver(const driver_config& config,
+               std::shared_ptr<vault::vault> memory,
+               std::uint32_t last_epoch = 0);
   ~model_driver();
 
   /// Starts the next epoch on all ranks; sequences must be announced again.
@@ -71,28 +74,38 @@ public:
   /// Gives the sequence a slot; `prompt` is not empty.
   [[nodiscard]] driven_sequence add(std::vector<token_id> prompt);
 
-  /// The plan of one step; samples where a chunk reaches the end of the known tokens. Marks the sequences as computed.
+  /// The plan of one step; samples where a chunk reaches the end of the known tokens. Marks the
+  /// sequences as computed.
   [[nodiscard]] protocol::step_plan make_plan(std::span<const chunk> chunks);
 
   /// Runs a plan on all ranks. The sampling rank's result, or the first error of any rank.
   [[nodiscard]] result<protocol::step_result> execute(const protocol::step_plan& plan);
 
-  /// make_plan + execute; appends what was sampled to the sequences' `sampled` and `logits`, not to `tokens`.
+  /// make_plan + execute; appends what was sampled to the sequences' `sampled` and `logits`, not to
+  /// `tokens`.
   void step(std::span<const chunk> chunks);
 
-  /// Prefills each sequence in chunks of at most `chunk_tokens` (0: whole), all in one batch, then decodes greedily
-  /// until each has `steps` sampled tokens. With `forced`, those tokens are fed instead of the sampled ones.
+  /// Prefills each sequence in chunks of at most `chunk_tokens` (0: whole), all in one batch, then
+  /// decodes greedily until each has `steps` sampled tokens. With `forced`, those tokens are fed
+  /// instead of the sampled ones.
   void generate(std::span<driven_sequence* const> sequences,
                 std::int32_t steps,
                 std::int32_t chunk_tokens = 0,
                 const std::vector<std::vector<token_id>>& forced = {});
 
   [[nodiscard]] const weights::model_config& model() const { return model_; }
+
   [[nodiscard]] std::shared_ptr<vault::vault> memory() const { return vault_; }
-  [[nodiscard]] const std::vector<protocol::step_result>& results() const { return results_; } // of the last step
+
+  [[nodiscard]] const std::vector<protocol::step_result>& results() const {
+    return results_;
+  } // of the last step
+
   /// Progress reports of all ranks while loading; one per rank when the weights were taken over.
   [[nodiscard]] std::uint64_t load_reports() const { return load_reports_; }
+
   [[nodiscard]] std::size_t ranks() const { return ranks_.size(); }
+
   [[nodiscard]] std::uint32_t current_epoch() const { return epoch_; }
 
 private:
@@ -103,12 +116,15 @@ private:
   std::span<std::byte> exchange_region(std::uint32_t index, std::size_t bytes);
   std::unique_ptr<tensor::communicator> join_group(const topology::shard& place);
   std::unique_ptr<tensor::pipe> join_pipe(const topology::shard& place, tensor::pipe_end end);
-  exec::model_runner_config runner_config(const driver_config& config, const topology::shard& place);
-  void record(const protocol::step_plan& plan, const protocol::step_result& out, std::span<const chunk> chunks);
+  exec::model_runner_config runner_config(const driver_config& config,
+                                          const topology::shard& place);
+  void record(const protocol::step_plan& plan,
+              const protocol::step_result& out,
+              std::span<const chunk> chunks);
 
   weights::model_config model_;
   exec::runner_limits limits_;
-  std::shared_ptr<vault::vault> vault_; // shared with the next incarnation of a test
+  std::shared_ptr<vault::vault> vault_;      // shared with the next incarnation of a test
   std::vector<std::unique_ptr<rank>> ranks_; // stages in order, tensor ranks fastest
   std::int32_t tensor_ = 1;
   std::vector<protocol::step_result> results_;

@@ -1,0 +1,164 @@
+// actors/system/vdist_run.cpp — the program vdist-run: configuration → engine → one prompt, a file of requests, or a look
+// at the plan. Exit codes: 0 done, 2 configuration or arguments, 3 a resource is missing, 4 a worker could not be kept
+// alive (or a fault was never hit), 130 interrupted.
+
+#include "actors/system/batch_run.hpp"
+#include "actors/system/command_line.hpp"
+#include "actors/system/engine.hpp"
+#include "actors/system/interrupt.hpp"
+#include "actors/system/model_setup.hpp"
+#include "actors/system/progress.hpp"
+#include "actors/system/prompt_run.hpp"
+#include "actors/system/topology_dump.hpp"
+
+#include "runtime/base/log.hpp"
+#include "runtime/config/environment.hpp"
+#include "runtime/config/fault_script.hpp"
+#include "runtime/config/load.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <exception>
+
+namespace vdist::actors {
+
+namespace {
+
+api::sampling_params with_options(api::sampling_params params, const run_options& options) {
+  params.max_tokens = options.max_tokens ? options.max_tokens : params.max_tokens;
+  params.temperature = options.temperature.value_or(params.temperature);
+  params.top_p = options.top_p.value_or(params.top_p);
+  params.top_k = options.top_k.value_or(params.top_k);
+  params.seed = options.seed ? options.seed : params.seed;
+  params.logprobs = options.logprobs ? options.logprobs : params.logprobs;
+  params.stop.insert(params.stop.end(), options.stop.begin(), options.stop.end());
+  return params;
+}
+
+/// --prompt, else [run] of the configuration.
+result<run_options> resolve_work(run_options options, const config::cluster_config& config) {
+  if (options.prompt || !options.input.empty() || options.is_check || options.wants_topology) {
+    return options;
+  }
+  if (config.run.prompt.empty()) {
+    return fail(errc::bad_configuration, "nothing to do: name --prompt, --input and --output, or set run.prompt");
+  }
+  options.prompt = config.run.prompt;
+  if (!options.max_tokens && config.run.max_tokens > 0) {
+    options.max_tokens = config.run.max_tokens;
+  }
+  return options;
+}
+
+result<std::unique_ptr<engine>> start_engine(model_setup setup, phase_log& phases, progress_style style) {
+  progress_bar bar(style, "loading");
+  engine_listener listener{
+      .on_phase = [&phases](std::string_view phase, const std::string& outcome) { phases.done(phase, outcome); },
+      .on_load = [&bar](std::uint64_t done, std::uint64_t total) {
+        const double fraction = total == 0 ? 1 : static_cast<double>(done) / static_cast<double>(total);
+        bar.update(fraction, fmt::format("{:.2f} of {:.2f} GB", static_cast<double>(done) / 1e9, static_cast<double>(total) / 1e9));
+      }};
+  return engine::start(std::move(setup), std::move(listener));
+}
+
+result<void> run_file(engine& engine, const run_options& options, progress_style style) {
+  const batch_options batch{.input = options.input,
+                            .output = options.output,
+                            .defaults = with_options(engine.default_params(), options),
+                            .in_flight_max = 2 * static_cast<std::size_t>(engine.setup().limits.max_sequences),
+                            .style = style};
+  const auto started = std::chrono::steady_clock::now();
+  VDIST_ASSIGN(const auto summary, run_batch(engine, batch));
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started;
+  if (style != progress_style::silent) {
+    std::fputs(fmt::format("  done       {} written, {} failed, {} were there already; {} tokens in {:.1f} s\n", summary.finished,
+                           summary.failed, summary.skipped, summary.tokens, elapsed.count())
+                   .c_str(),
+               stderr);
+  }
+  return {};
+}
+
+/// A fault that was never hit proves nothing.
+result<void> check_faults(engine& engine, const config::fault_script& script) {
+  const auto hits = engine.points().hits();
+  for (std::size_t i = 0; i < hits.size(); ++i) {
+    if (hits[i] == 0) {
+      return fail(errc::internal, fmt::format("fault {} at {} was never hit", i + 1, script.rules[i].point));
+    }
+  }
+  const auto status = engine.status();
+  log::info("faults: {} rules, all hit (worker restarts={})", hits.size(), status.restarts);
+  return {};
+}
+
+result<void> work(engine& engine, const run_options& options, progress_style style) {
+  if (!options.input.empty()) {
+    return run_file(engine, options, style);
+  }
+  const auto output = options.wants_json || options.logprobs ? prompt_output::json : prompt_output::stream;
+  return run_prompt(engine, *options.prompt, with_options(engine.default_params(), options), output);
+}
+
+result<void> show_plan(const model_setup& setup, const run_options& options) {
+  auto text = describe_setup(setup);
+  if (options.wants_topology) {
+    VDIST_ASSIGN(text, dump_topology(setup));
+  }
+  return std::fputs(text.c_str(), stdout) < 0 ? result<void>(fail(errc::io_failed, "stdout: cannot be written")) : result<void>();
+}
+
+result<void> run(run_options options) {
+  VDIST_ASSIGN(const auto config, config::load(options.config, options.overrides));
+  log::initialise(config::to_string(config.log.level));
+  VDIST_ASSIGN(options, resolve_work(std::move(options), config));
+  config::fault_script script;
+  if (!options.faults.empty()) {
+    VDIST_ASSIGN(script, config::load_fault_script(options.faults));
+  }
+  if (!options.input.empty()) {
+    VDIST_TRY(check_batch_files({.input = options.input, .output = options.output}));
+  }
+  const auto style = progress_style_of(options.is_quiet);
+  phase_log phases(options.wants_topology ? progress_style::silent : style);
+  const auto on_phase = [&phases](std::string_view phase, const std::string& outcome) { phases.done(phase, outcome); };
+  VDIST_ASSIGN(auto setup, set_up_model(config, config::read_environment(), on_phase));
+  if (options.is_check || options.wants_topology) {
+    return show_plan(setup, options);
+  }
+  VDIST_ASSIGN(auto engine, start_engine(std::move(setup), phases, style));
+  for (const auto& rule : script.rules) {
+    engine->points().arm(rule);
+  }
+  VDIST_TRY(work(*engine, options, style));
+  return script.rules.empty() ? result<void>() : check_faults(*engine, script);
+}
+
+int main_of(int argc, const char* const* argv) {
+  watch_for_interrupts();
+  auto parsed = parse_command_line(argc, argv);
+  if (parsed && parsed->exit_code) {
+    std::fputs(parsed->text.c_str(), stdout);
+    return *parsed->exit_code;
+  }
+  const auto done = parsed ? run(std::move(parsed->options)) : result<void>(parsed.error());
+  if (!done) {
+    std::fputs(fmt::format("vdist-run: {}\n", done.error().context).c_str(), stderr);
+    return exit_code(done.error().code);
+  }
+  return 0;
+}
+
+} // namespace
+
+} // namespace vdist::actors
+
+int main(int argc, char** argv) {
+  try {
+    return vdist::actors::main_of(argc, argv);
+  } catch (const std::exception& cause) {
+    std::fprintf(stderr, "vdist-run: internal error: %s\n", cause.what());
+    return vdist::exit_code(vdist::errc::internal);
+  }
+}

@@ -1,0 +1,514 @@
+// kernels/cpu/attention.inl — one unit: up to attention_unit_rows (query, head) pairs that read one
+// kv head.
+// 1. scores: row r of the scratch holds scale * <q_r, k_j> at column j - base, base = the first
+// visited position rounded
+//    down to a multiple of 16, so that lane = j % 16. Columns that row r does not see hold
+//    -infinity. Few rows: a key's lanes are multiplied and sixteen keys are reduced at once. Many
+//    rows: sixteen keys are transposed once and each lane of the dot product (N-2) becomes a
+//    register over keys; the tree over lanes is then vertical adds.
+// 2. softmax: maximum, e^(s - max), sum with lane j % 16; unseen columns add exactly zero.
+// 3. values: acc[d] = sum over rising j of e_j * v[j, d]; only seen positions are visited; then
+// divided by the sum.
+
+struct attention_row {
+  std::int32_t first; // first position seen
+  std::int32_t last;  // position of the query; seen
+};
+
+/// Byte-free view of one kv head of one sequence: where the elements of position j start.
+template <dtype D>
+struct kv_head_view {
+  using type = typename stored<D>::type;
+  const type* base;
+  const std::int32_t* blocks;
+  std::int64_t block_stride; // elements between blocks
+  std::int64_t head_offset;
+  std::int32_t block_size;
+  std::int32_t head_dim;
+
+  /// Starts of positions first … first+count-1.
+  void pointers(std::int32_t first, std::int32_t count, const type** out) const {
+    std::int32_t block = first / block_size;
+    std::int32_t offset = first - block * block_size;
+    for (std::int32_t i = 0; i < count;) {
+      const type* p = base + blocks[block] * block_stride + head_offset
+                      + static_cast<std::int64_t>(offset) * head_dim;
+      for (; i < count && offset < block_size; ++i, ++offset, p += head_dim) {
+        out[i] = p;
+      }
+      ++block;
+      offset = 0;
+    }
+  }
+};
+
+/// Asks for the rows at `rows`, which the next round of a loop over positions will read.
+template <dtype D>
+inline void prefetch_rows(const typename stored<D>::type* const* rows, int count, int head_dim) {
+  const auto bytes = static_cast<std::int64_t>(sizeof(typename stored<D>::type)) * head_dim;
+  for (int j = 0; j < count; ++j) {
+    for (std::int64_t at = 0; at < bytes; at += 64) {
+      prefetch(reinterpret_cast<const char*>(rows[j]) + at);
+    }
+  }
+}
+
+struct attention_plan {
+  const attention_args* args;
+  int rows;
+  std::int32_t base;  // multiple of 16
+  std::int32_t last;  // largest position
+  std::int32_t width; // columns of scores, multiple of 16
+  std::int64_t stride;
+  int padded_dim; // head_dim rounded up to 16
+  attention_row row[attention_unit_rows];
+  float* out[attention_unit_rows];
+};
+
+/// Dot products of R rows with up to sixteen keys: dots[r] holds those of row r; missing keys give
+/// zero.
+template <dtype D, int R>
+inline void score_keys(const float* q,
+                       int padded_dim,
+                       const typename stored<D>::type* const* keys,
+                       int count,
+                       int head_dim,
+                       f32x16 (&dots)[R]) {
+  f32x16 acc[R][16];
+  for (int j = 0; j < 16; ++j) {
+    f32x16 sum[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      sum[r] = f32x16::zero();
+    }
+    if (j < count) {
+      for (int d = 0; d < head_dim; d += 16) {
+        const f32x16 k = load_row<D>(keys[j], d, head_dim);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          sum[r] = fma(f32x16::load(q + r * padded_dim + d), k, sum[r]);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      acc[r][j] = sum[r];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    dots[r] = sum_lanes_16(acc[r]);
+  }
+}
+
+/// Writes scaled scores of columns column … column+15 of row r, -infinity where r does not see the
+/// position.
+inline void
+write_scores(const attention_plan& plan, int r, std::int32_t column, f32x16 dots, float* scores) {
+  const std::int32_t position = plan.base + column;
+  const attention_row& row = plan.row[r];
+  const f32x16 scaled = dots * f32x16::set1(plan.args->scale);
+  const int first =
+      row.first > position ? (row.first - position < 16 ? row.first - position : 16) : 0;
+  const int last =
+      row.last < position ? 0 : (row.last - position < 15 ? row.last - position + 1 : 16);
+  const bool is_whole = first == 0 && last == 16;
+  const f32x16 unseen = f32x16::set1(-__builtin_inff());
+  (is_whole ? scaled : keep_lanes(scaled, first, last, unseen))
+      .store(scores + r * plan.stride + column);
+}
+
+template <dtype D, int R>
+inline void score_few_rows(const attention_plan& plan,
+                           int row,
+                           std::int32_t column,
+                           const typename stored<D>::type* const* keys,
+                           int count,
+                           const attention_scratch& scratch) {
+  f32x16 dots[R];
+  const float* q = scratch.queries + row * plan.padded_dim;
+  score_keys<D, R>(q, plan.padded_dim, keys, count, plan.args->kv.head_dim, dots);
+  for (int r = 0; r < R; ++r) {
+    write_scores(plan, row + r, column, dots[r], scratch.scores);
+  }
+}
+
+template <dtype D>
+void score_few(const attention_plan& plan,
+               const kv_head_view<D>& keys,
+               const attention_scratch& scratch) {
+  const typename stored<D>::type* key[2][16]; // this tile's and the next one's
+  int count[2];
+  const auto fill = [&plan, &keys, &key, &count](std::int32_t column, int which) {
+    const std::int32_t left = plan.last - plan.base - column + 1;
+    count[which] = left < 16 ? (left > 0 ? left : 0) : 16;
+    keys.pointers(plan.base + column, count[which], key[which]);
+  };
+  fill(0, 0);
+  int now = 0;
+  for (std::int32_t column = 0; column < plan.width; column += 16, now ^= 1) {
+    fill(column + 16, now ^ 1);
+    prefetch_rows<D>(key[now ^ 1], count[now ^ 1], keys.head_dim);
+    int row = 0;
+    for (; row + 4 <= plan.rows; row += 4) {
+      score_few_rows<D, 4>(plan, row, column, key[now], count[now], scratch);
+    }
+    for (; row < plan.rows; ++row) {
+      score_few_rows<D, 1>(plan, row, column, key[now], count[now], scratch);
+    }
+  }
+}
+
+/// Lane `lane` (mod 4) of the dot products of R rows with sixteen keys: ((l) + (l+8)) + ((l+4) +
+/// (l+12)).
+template <int R>
+inline void
+score_quarter(const float* q, int padded_dim, const float* keys, int lane, f32x16 (&sum)[R]) {
+  f32x16 acc[4 * R];
+#pragma GCC unroll 32
+  for (int i = 0; i < 4 * R; ++i) {
+    acc[i] = f32x16::zero();
+  }
+  for (int d = lane; d < padded_dim; d += 16) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const f32x16 k = f32x16::load(keys + (d + 4 * i) * 16);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        acc[i * R + r] = fma(f32x16::set1(q[r * padded_dim + d + 4 * i]), k, acc[i * R + r]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    sum[r] = (acc[r] + acc[2 * R + r]) + (acc[R + r] + acc[3 * R + r]);
+  }
+}
+
+template <int R>
+inline void score_rows(const attention_plan& plan,
+                       int row,
+                       std::int32_t column,
+                       const float* keys,
+                       const attention_scratch& scratch) {
+  const float* q = scratch.queries + row * plan.padded_dim;
+  f32x16 a[R];
+  f32x16 b[R];
+  f32x16 even[R];
+  score_quarter<R>(q, plan.padded_dim, keys, 0, a);
+  score_quarter<R>(q, plan.padded_dim, keys, 2, b);
+  for (int r = 0; r < R; ++r) {
+    even[r] = a[r] + b[r];
+  }
+  score_quarter<R>(q, plan.padded_dim, keys, 1, a);
+  score_quarter<R>(q, plan.padded_dim, keys, 3, b);
+  for (int r = 0; r < R; ++r) {
+    write_scores(plan, row + r, column, even[r] + (a[r] + b[r]), scratch.scores);
+  }
+}
+
+template <dtype D>
+void score_many(const attention_plan& plan,
+                const kv_head_view<D>& keys,
+                const attention_scratch& scratch) {
+  const typename stored<D>::type* key[16];
+  for (std::int32_t column = 0; column < plan.width; column += 16) {
+    const std::int32_t position = plan.base + column;
+    const int count = plan.last - position < 15 ? plan.last - position + 1 : 16;
+    keys.pointers(position, count, key);
+    for (int j = 0; j < 16; ++j) {
+      for (int d = 0; d < plan.padded_dim; d += 16) {
+        const f32x16 k = j < count ? load_row<D>(key[j], d, keys.head_dim) : f32x16::zero();
+        k.store(scratch.tile + j * plan.padded_dim + d);
+      }
+    }
+    for (int d = 0; d < plan.padded_dim; d += 16) {
+      transpose_16(scratch.tile + d, plan.padded_dim, scratch.tile_transposed + d * 16);
+    }
+    int row = 0;
+    for (; row + attention_rows <= plan.rows; row += attention_rows) {
+      score_rows<attention_rows>(plan, row, column, scratch.tile_transposed, scratch);
+    }
+    for (; row < plan.rows; ++row) {
+      score_rows<1>(plan, row, column, scratch.tile_transposed, scratch);
+    }
+  }
+}
+
+/// Replaces the scores of one row by e^(s - max); returns their sum.
+inline float softmax_row(float* scores, std::int32_t width) {
+  f32x16 most = f32x16::load(scores);
+  for (std::int32_t i = 16; i < width; i += 16) {
+    most = max(f32x16::load(scores + i), most);
+  }
+  const f32x16 shift = f32x16::set1(max_lanes(most));
+  f32x16 sum = f32x16::zero();
+  for (std::int32_t i = 0; i < width; i += 16) {
+    const f32x16 e = exp(f32x16::load(scores + i) - shift);
+    e.store(scores + i);
+    sum = sum + e;
+  }
+  return sum_lanes(sum);
+}
+
+/// acc[r, d …] += e[r, j] * v[j, d …] for keys first … last-1 (indices into `values`), R rows, V
+/// lane vectors from d.
+template <dtype D, int R, int V>
+inline void weigh(const typename stored<D>::type* const* values,
+                  int first,
+                  int last,
+                  int d,
+                  const float* e,
+                  std::int64_t e_stride,
+                  float* acc,
+                  int acc_stride) {
+  f32x16 sum[R * V];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int i = 0; i < V; ++i) {
+      sum[r * V + i] = f32x16::load(acc + r * acc_stride + d + 16 * i);
+    }
+  }
+  for (int j = first; j < last; ++j) {
+    f32x16 v[V];
+#pragma GCC unroll 8
+    for (int i = 0; i < V; ++i) {
+      v[i] = stored<D>::load(values[j] + d + 16 * i);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const f32x16 weight = f32x16::set1(e[r * e_stride + j]);
+#pragma GCC unroll 8
+      for (int i = 0; i < V; ++i) {
+        sum[r * V + i] = fma(weight, v[i], sum[r * V + i]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int i = 0; i < V; ++i) {
+      sum[r * V + i].store(acc + r * acc_stride + d + 16 * i);
+    }
+  }
+}
+
+template <dtype D, int R>
+inline void weigh_row(const typename stored<D>::type* const* values,
+                      int first,
+                      int last,
+                      const float* e,
+                      std::int64_t e_stride,
+                      float* acc,
+                      int padded_dim) {
+  int d = 0;
+  for (; d + 16 * attention_vectors <= padded_dim; d += 16 * attention_vectors) {
+    weigh<D, R, attention_vectors>(values, first, last, d, e, e_stride, acc, padded_dim);
+  }
+  for (; d < padded_dim; d += 16) {
+    weigh<D, R, 1>(values, first, last, d, e, e_stride, acc, padded_dim);
+  }
+}
+
+/// R rows over the values of positions start … start+count-1. Rows see different ranges: what all
+/// of them see is done together, what is before and behind one by one, so that each row meets its
+/// positions in rising order.
+template <dtype D, int R>
+inline void weigh_rows(const attention_plan& plan,
+                       int row,
+                       std::int32_t start,
+                       int count,
+                       const typename stored<D>::type* const* values,
+                       const attention_scratch& scratch) {
+  const float* e = scratch.scores + row * plan.stride + (start - plan.base);
+  float* acc = scratch.accumulators + row * plan.padded_dim;
+  int first[R];
+  int last[R];
+  int common_first = 0;
+  int common_last = count;
+  for (int r = 0; r < R; ++r) {
+    const attention_row& seen = plan.row[row + r];
+    first[r] = seen.first > start ? seen.first - start : 0;
+    last[r] = seen.last - start < count - 1 ? seen.last - start + 1 : count;
+    common_first = first[r] > common_first ? first[r] : common_first;
+    common_last = last[r] < common_last ? last[r] : common_last;
+  }
+  if (common_first >= common_last) {
+    common_first = count; // nothing is common: everything counts as before
+    common_last = count;
+  }
+  for (int r = 0; r < R; ++r) {
+    const int end = last[r] < common_first ? last[r] : common_first;
+    if (first[r] < end) {
+      weigh_row<D, 1>(values,
+                      first[r],
+                      end,
+                      e + r * plan.stride,
+                      0,
+                      acc + r * plan.padded_dim,
+                      plan.padded_dim);
+    }
+  }
+  if (common_first < common_last) {
+    weigh_row<D, R>(values, common_first, common_last, e, plan.stride, acc, plan.padded_dim);
+  }
+  for (int r = 0; r < R; ++r) {
+    if (common_last < last[r]) {
+      weigh_row<D, 1>(values,
+                      common_last,
+                      last[r],
+                      e + r * plan.stride,
+                      0,
+                      acc + r * plan.padded_dim,
+                      plan.padded_dim);
+    }
+  }
+}
+
+template <dtype D>
+inline void weigh_all(const attention_plan& plan,
+                      std::int32_t start,
+                      int count,
+                      const typename stored<D>::type* const* values,
+                      const attention_scratch& scratch) {
+  int row = 0;
+  for (; row + attention_rows <= plan.rows; row += attention_rows) {
+    weigh_rows<D, attention_rows>(plan, row, start, count, values, scratch);
+  }
+  if constexpr (attention_rows > 4) {
+    for (; row + 4 <= plan.rows; row += 4) {
+      weigh_rows<D, 4>(plan, row, start, count, values, scratch);
+    }
+  }
+  for (; row < plan.rows; ++row) {
+    weigh_rows<D, 1>(plan, row, start, count, values, scratch);
+  }
+}
+
+/// Converts `count` rows of values for use by many rows of weights; the zeros behind head_dim come
+/// from here.
+template <dtype D>
+inline void widen_values(const typename stored<D>::type* const* values,
+                         int count,
+                         int head_dim,
+                         int padded_dim,
+                         float* out,
+                         const float** rows) {
+  for (int j = 0; j < count; ++j, out += padded_dim) {
+    for (int d = 0; d < padded_dim; d += 16) {
+      load_row<D>(values[j], d, head_dim).store(out + d);
+    }
+    rows[j] = out;
+  }
+}
+
+template <dtype D>
+void weigh_values(const attention_plan& plan,
+                  const kv_head_view<D>& values,
+                  const attention_scratch& scratch) {
+  const typename stored<D>::type* value[2][attention_value_keys]; // this round's and the next one's
+  int count[2];
+  const auto fill = [&plan, &values, &value, &count](std::int32_t start, int which) {
+    const std::int32_t left = plan.last - start + 1;
+    count[which] = left < attention_value_keys ? (left > 0 ? left : 0) : attention_value_keys;
+    values.pointers(start, count[which], value[which]);
+  };
+  // Widening pays when several groups of rows use it, and it pads a head_dim that is no multiple
+  // of 16.
+  const bool is_direct = values.head_dim == plan.padded_dim && plan.rows <= attention_rows;
+  const std::int32_t first = plan.row[0].first;
+  fill(first, 0);
+  int now = 0;
+  for (std::int32_t start = first; start <= plan.last; start += attention_value_keys, now ^= 1) {
+    fill(start + attention_value_keys, now ^ 1);
+    prefetch_rows<D>(value[now ^ 1], count[now ^ 1], values.head_dim);
+    if (is_direct) {
+      weigh_all<D>(plan, start, count[now], value[now], scratch);
+      continue;
+    }
+    const float* widened[attention_value_keys];
+    widen_values<D>(
+        value[now], count[now], values.head_dim, plan.padded_dim, scratch.values, widened);
+    weigh_all<dtype::float32>(plan, start, count[now], widened, scratch);
+  }
+}
+
+/// Rows in order of (query, head): neighbours see nearly the same positions. Copies the queries,
+/// padded with zeros.
+inline attention_plan
+plan_unit(const attention_args& a, const attention_unit& unit, const attention_scratch& scratch) {
+  const int group = a.heads / a.kv.kv_heads;
+  const int head_dim = a.kv.head_dim;
+  attention_plan plan;
+  plan.args = &a;
+  plan.rows = unit.query_count * group;
+  plan.padded_dim = (head_dim + 15) / 16 * 16;
+  const std::int32_t position =
+      a.batch.first_position[unit.sequence] + unit.query_first - a.batch.query_start[unit.sequence];
+  for (int r = 0; r < plan.rows; ++r) {
+    const int query = r / group;
+    const std::int32_t last = position + query;
+    const std::int32_t first = a.window > 0 && last >= a.window ? last - a.window + 1 : 0;
+    plan.row[r] = {first, last};
+    const std::int64_t head =
+        (static_cast<std::int64_t>(unit.kv_head) * group + r % group) * head_dim;
+    const float* q = a.q + (unit.query_first + query) * a.q_stride + head;
+    float* to = scratch.queries + r * plan.padded_dim;
+    for (int d = 0; d < plan.padded_dim; d += 16) {
+      load_row<dtype::float32>(q, d, head_dim).store(to + d);
+    }
+    plan.out[r] = a.out + (unit.query_first + query) * a.out_stride + head;
+  }
+  plan.base = plan.row[0].first / 16 * 16;
+  plan.last = plan.row[plan.rows - 1].last;
+  plan.width = (plan.last - plan.base + 16) / 16 * 16;
+  plan.stride = plan.width + 16; // rows do not share cache sets
+  return plan;
+}
+
+template <dtype D>
+kv_head_view<D> view_of(const attention_args& a, const attention_unit& unit, const void* base) {
+  const std::int64_t head = static_cast<std::int64_t>(a.kv.block_size) * a.kv.head_dim;
+  return {.base = static_cast<const typename stored<D>::type*>(base),
+          .blocks = a.batch.block_tables
+                    + static_cast<std::int64_t>(unit.sequence) * a.batch.block_table_stride,
+          .block_stride = head * a.kv.kv_heads,
+          .head_offset = head * unit.kv_head,
+          .block_size = a.kv.block_size,
+          .head_dim = a.kv.head_dim};
+}
+
+void attention(const attention_args& a,
+               const attention_unit& unit,
+               const attention_scratch& scratch) {
+  constexpr int transposing_pays_rows = 8;
+  const attention_plan plan = plan_unit(a, unit, scratch);
+  for (int i = 0; i < plan.rows * plan.padded_dim; i += 16) {
+    f32x16::zero().store(scratch.accumulators + i);
+  }
+  with_dtype(a.kv.type, [&a, &unit, &plan, &scratch](auto type) {
+    constexpr dtype D = decltype(type)::value;
+    const kv_head_view<D> keys = view_of<D>(a, unit, a.kv.keys);
+    if (plan.rows < transposing_pays_rows) {
+      score_few<D>(plan, keys, scratch);
+    } else {
+      score_many<D>(plan, keys, scratch);
+    }
+  });
+  float sums[attention_unit_rows];
+  for (int r = 0; r < plan.rows; ++r) {
+    sums[r] = softmax_row(scratch.scores + r * plan.stride, plan.width);
+  }
+  with_dtype(a.kv.type, [&a, &unit, &plan, &scratch](auto type) {
+    constexpr dtype D = decltype(type)::value;
+    weigh_values<D>(plan, view_of<D>(a, unit, a.kv.values), scratch);
+  });
+  for (int r = 0; r < plan.rows; ++r) {
+    const f32x16 sum = f32x16::set1(sums[r]);
+    for (int d = 0; d < a.kv.head_dim; d += 16) {
+      const f32x16 weighted = f32x16::load(scratch.accumulators + r * plan.padded_dim + d);
+      store_row(weighted / sum, plan.out[r], d, a.kv.head_dim);
+    }
+  }
+}

@@ -1,0 +1,67 @@
+// model/exec/memory_plan.hpp — the bytes of one rank, before anything is loaded: weights, KV
+// blocks, activations. Pure arithmetic on the network's description; --dump-topology, the sizing of
+// the KV cache and the runner itself use it, so they cannot disagree.
+#pragma once
+
+#include "model/arch/registry.hpp"
+#include "model/layers/context.hpp"
+
+#include "kernels/attention/attention.hpp"
+#include "kernels/dtype.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace vdist::exec {
+
+/// Rows that go through the LM head at once: bounds its memory at this many rows of logits.
+inline constexpr std::int32_t logit_rows_max = 64;
+/// Bytes: every buffer and every layer's part of the KV region starts at a multiple of this.
+inline constexpr std::size_t region_alignment = 64;
+
+/// What a worker is made for.
+struct runner_limits {
+  std::int32_t max_batch_tokens = 0; // of one step
+  std::int32_t max_sequences = 0;    // running at once
+  std::int32_t max_positions = 0;    // tokens of one sequence
+  std::int32_t blocks = 0;           // of the KV cache
+  std::int32_t block_size = 16;      // tokens per block
+};
+
+/// One layer's keys and values of one block on this rank, summed over the rank's layers. 0 for a
+/// stage without layers.
+[[nodiscard]] std::size_t kv_bytes_per_block(const arch::network& network, std::int32_t block_size);
+
+/// The KV region of a rank: per layer keys, then values, each aligned.
+[[nodiscard]] std::size_t kv_bytes(const arch::network& network, const runner_limits& limits);
+
+/// One entry per layer of the stage; `base` has kv_bytes() bytes.
+[[nodiscard]] std::vector<kernels::paged_kv>
+lay_out_kv(const arch::network& network, const runner_limits& limits, std::byte* base);
+
+/// Floats of the activation buffers that a step of max_batch_tokens needs.
+[[nodiscard]] std::size_t workspace_floats(const arch::network& network,
+                                           const runner_limits& limits,
+                                           std::int32_t tensor_size);
+
+/// Sizes that a backend allocates its scratch for.
+struct backend_needs {
+  std::int32_t max_positions = 0; // longest sequence
+  std::int32_t max_tokens = 0;    // most rows of one operation
+  std::int32_t max_features = 0;  // largest in_features of a linear
+};
+
+[[nodiscard]] backend_needs needs_of(const arch::network& network, const runner_limits& limits);
+
+/// Bytes of one rank, for people.
+struct rank_memory {
+  std::size_t weights = 0;
+  std::size_t kv_per_block = 0;
+  std::size_t activations = 0;
+};
+
+[[nodiscard]] rank_memory
+memory_of(const arch::network& network, const runner_limits& limits, std::int32_t tensor_size);
+
+} // namespace vdist::exec

@@ -1,0 +1,160 @@
+#include "model/exec/model_runner.hpp"
+
+#include "model/weights/checkpoint.hpp"
+#include "model/weights/load_weights.hpp"
+#include "model/weights/random_source.hpp"
+
+#include <fmt/format.h>
+#include <new>
+#include <string>
+#include <utility>
+#include <xxhash.h>
+
+namespace vdist::exec {
+
+namespace {
+
+/// Names what a weight region holds: the source, and every weight's place, type and slices.
+std::uint64_t content_hash(const model_runner_config& config, const weights::weight_plan& plan) {
+  auto text = fmt::format("{}|{}|{}|{}",
+                          config.source.folder.string(),
+                          config.source.revision,
+                          static_cast<int>(config.source.weights),
+                          config.random_seed);
+  for (const auto& weight : plan.weights) {
+    text += fmt::format("\n{} {} {}x{}",
+                        weight.name,
+                        to_string(weight.type),
+                        weight.shape.rows,
+                        weight.shape.columns);
+    for (const auto& slice : weight.slices) {
+      text += fmt::format(" {}[{}+{},{}+{}]@{}",
+                          slice.tensor.names.front(),
+                          slice.rows.first,
+                          slice.rows.count,
+                          slice.columns.first,
+                          slice.columns.count,
+                          slice.destination_row);
+    }
+  }
+  return XXH3_64bits(text.data(), text.size());
+}
+
+} // namespace
+
+model_runner::model_runner(model_runner_config config,
+                           peers links,
+                           vault::vault& memory,
+                           backend_factory make_backend)
+    : config_(std::move(config)),
+      links_(links),
+      vault_(memory),
+      make_backend_(std::move(make_backend)) {}
+
+result<void> model_runner::check_limits() const {
+  const auto& limits = config_.limits;
+  if (limits.max_batch_tokens < 1 || limits.max_sequences < 1 || limits.max_positions < 1
+      || limits.blocks < 1 || limits.block_size < 1) {
+    return fail(errc::bad_configuration, "load model: every limit of a worker must be at least 1");
+  }
+  if (!config_.model.rope && limits.max_positions > config_.model.max_positions) {
+    return fail(errc::bad_configuration,
+                fmt::format("load model: the model has learned positions and no more of them "
+                            "(max_model_len={} legal=1..{})",
+                            limits.max_positions,
+                            config_.model.max_positions));
+  }
+  return {};
+}
+
+result<void> model_runner::load(const load_progress& progress) {
+  VDIST_TRY(check_limits());
+  VDIST_ASSIGN(auto network, arch::build(config_.model, config_.place, config_.type));
+  const vault::region_key weights_key{.rank = config_.rank, .kind = vault::region_kind::weights};
+  const vault::region_key kv_key{.rank = config_.rank, .kind = vault::region_kind::kv_cache};
+  VDIST_ASSIGN(const auto region, vault_.map(weights_key, network.plan.bytes));
+  VDIST_ASSIGN(const auto kv, vault_.map(kv_key, kv_bytes(network, config_.limits)));
+  const auto wanted = content_hash(config_, network.plan);
+  if (region.ready_hash != wanted) {
+    VDIST_TRY(fill_weights(network.plan, region, progress));
+    VDIST_TRY(vault_.mark_ready(weights_key, wanted));
+  } else if (progress) {
+    progress(network.plan.bytes, network.plan.bytes);
+  }
+  try {
+    auto backend = make_backend_(needs_of(network, config_.limits));
+    model_ = std::make_unique<rank_model>(rank_model_parts{.network = std::move(network),
+                                                           .place = config_.place,
+                                                           .limits = config_.limits,
+                                                           .backend = std::move(backend),
+                                                           .links = links_,
+                                                           .weights = region.memory,
+                                                           .kv = kv.memory,
+                                                           .observer = config_.observer});
+  } catch (const std::bad_alloc&) {
+    return fail(errc::resource_exhausted,
+                fmt::format("load model: no memory for activations (rank={})", config_.rank.value));
+  }
+  return {};
+}
+
+result<void> model_runner::fill_weights(const weights::weight_plan& plan,
+                                        const vault::region& region,
+                                        const load_progress& progress) {
+  const weights::load_options options{.threads = config_.load_threads, .progress = progress};
+  if (config_.source.weights == weights::weight_origin::random) {
+    return weights::load_weights(
+        plan, weights::random_source(config_.random_seed), region.memory, options);
+  }
+  VDIST_ASSIGN(const auto files, weights::checkpoint::open(config_.source.folder));
+  return weights::load_weights(plan, files, region.memory, options);
+}
+
+result<void> model_runner::start_epoch(epoch now) {
+  if (!model_) {
+    return fail(errc::internal, "start epoch: the model is not loaded");
+  }
+  is_running_ = false;
+  if (links_.group != nullptr) {
+    VDIST_TRY(links_.group->start_epoch(now));
+  }
+  for (auto* pipe : {links_.from_previous, links_.to_next}) {
+    if (pipe != nullptr) {
+      VDIST_TRY(pipe->start_epoch(now));
+    }
+  }
+  model_->clear();
+  epoch_ = now;
+  is_running_ = true;
+  return {};
+}
+
+result<void> model_runner::execute(const protocol::step_plan& plan, protocol::step_result& out) {
+  auto done = run(plan, out);
+  if (!done) {
+    is_running_ = false;
+    out.clear();
+    out.status = static_cast<std::int16_t>(done.error().code);
+    out.message = done.error().context;
+  }
+  out.step = plan.step;
+  out.epoch = plan.epoch;
+  return done;
+}
+
+result<void> model_runner::run(const protocol::step_plan& plan, protocol::step_result& out) {
+  out.clear();
+  if (!is_running_) {
+    return fail(errc::aborted, fmt::format("execute: no epoch is running (step={})", plan.step));
+  }
+  if (plan.epoch != epoch_.value) {
+    return fail(errc::stale,
+                fmt::format("execute: the plan is of another epoch (step={} epoch={} mine={})",
+                            plan.step,
+                            plan.epoch,
+                            epoch_.value));
+  }
+  return model_->execute(plan, out);
+}
+
+} // namespace vdist::exec

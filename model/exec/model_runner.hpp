@@ -1,0 +1,70 @@
+// model/exec/model_runner.hpp — the step_runner with real maths: one rank's share of a model on a
+// kernels::backend. load() builds the rank's network, maps its weights and KV cache from the vault
+// and reads the checkpoint, unless an earlier incarnation of the rank has filled the same region
+// already (M-1). start_epoch() resets the communicators. M-1 A weight region is taken over only if
+// its content hash names the same plan of the same source. M-2 Between an error of execute() and
+// the next start_epoch() every call fails with aborted (step_runner.hpp E-4). Not thread-safe: one
+// worker owns it; everything borrowed outlives it.
+#pragma once
+
+#include "model/exec/memory_plan.hpp"
+#include "model/exec/rank_model.hpp"
+#include "model/exec/step_runner.hpp"
+#include "model/weights/model_config.hpp"
+#include "model/weights/model_folder.hpp"
+
+#include "transport/vault/vault.hpp"
+
+#include "runtime/topology/parallel.hpp"
+
+#include "kernels/backend.hpp"
+
+#include <functional>
+#include <memory>
+
+namespace vdist::exec {
+
+/// Makes the device's backend; called once by load(), which knows the sizes.
+using backend_factory = std::function<std::unique_ptr<kernels::backend>(const backend_needs&)>;
+
+struct model_runner_config {
+  weights::model_config model;
+  weights::model_folder source;
+  kernels::dtype type = kernels::dtype::float32; // of matrices and KV; the checkpoint is converted
+  topology::shard place;
+  rank_id rank; // global; names the regions in the vault
+  runner_limits limits;
+  std::int32_t load_threads = 1;
+  std::uint64_t random_seed = 0; // of generated weights
+  logits_observer observer;      // may be empty
+};
+
+class model_runner final : public step_runner {
+public:
+  model_runner(model_runner_config config,
+               peers links,
+               vault::vault& memory,
+               backend_factory make_backend);
+
+  [[nodiscard]] result<void> load(const load_progress& progress) override;
+  [[nodiscard]] result<void> start_epoch(epoch now) override;
+  [[nodiscard]] result<void> execute(const protocol::step_plan& plan,
+                                     protocol::step_result& out) override;
+
+private:
+  [[nodiscard]] result<void> check_limits() const;
+  [[nodiscard]] result<void> fill_weights(const weights::weight_plan& plan,
+                                          const vault::region& region,
+                                          const load_progress& progress);
+  [[nodiscard]] result<void> run(const protocol::step_plan& plan, protocol::step_result& out);
+
+  model_runner_config config_;
+  peers links_;
+  vault::vault& vault_;
+  backend_factory make_backend_;
+  std::unique_ptr<rank_model> model_; // after load()
+  epoch epoch_;
+  bool is_running_ = false; // between start_epoch() and an error
+};
+
+} // namespace vdist::exec

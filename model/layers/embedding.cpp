@@ -1,0 +1,29 @@
+#include "model/layers/embedding.hpp"
+
+namespace vdist::layers {
+
+result<void> vocabulary_embedding::forward(const context& in) const {
+  in.ops.embedding({.ids = in.token_ids,
+                    .table = in.weight<void>(table),
+                    .y = in.space.hidden,
+                    .type = type,
+                    .tokens = in.tokens(),
+                    .first_row = first_row,
+                    .rows = rows,
+                    .width = width,
+                    .y_stride = width});
+  return in.sum_over_group(in.space.hidden, in.tokens(), width);
+}
+
+void position_embedding::add_to_residual(const context& in) const {
+  in.ops.position_embedding({.positions = in.positions,
+                             .table = in.weight<void>(table),
+                             .y = in.space.hidden,
+                             .type = type,
+                             .tokens = in.tokens(),
+                             .offset = offset,
+                             .width = width,
+                             .y_stride = width});
+}
+
+} // namespace vdist::layers

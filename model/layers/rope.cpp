@@ -1,0 +1,66 @@
+#include "model/layers/rope.hpp"
+
+#include <cmath>
+#include <cstddef>
+#include <numbers>
+
+namespace vdist::layers {
+
+namespace {
+
+/// Llama 3.1: wavelengths beyond the trained context are stretched by `factor`, short ones are
+/// kept, and between the two bounds the share of the stretched frequency changes linearly with the
+/// number of turns within the trained context.
+double llama3_frequency(double frequency, const weights::rope_config& config) {
+  const double turns =
+      static_cast<double>(config.original_max_positions) * frequency / (2 * std::numbers::pi);
+  if (turns > config.high_freq_factor) {
+    return frequency;
+  }
+  if (turns < config.low_freq_factor) {
+    return frequency / config.factor;
+  }
+  const double kept =
+      (turns - config.low_freq_factor) / (config.high_freq_factor - config.low_freq_factor);
+  return (1 - kept) * frequency / config.factor + kept * frequency;
+}
+
+} // namespace
+
+std::vector<double> rope_frequencies(const weights::rope_config& config) {
+  std::vector<double> frequencies;
+  for (std::int32_t i = 0; i < config.rotary_dim; i += 2) {
+    const double frequency = std::pow(config.theta, -static_cast<double>(i) / config.rotary_dim);
+    switch (config.scaling) {
+    case weights::rope_scaling_kind::none:
+      frequencies.push_back(frequency);
+      break;
+    case weights::rope_scaling_kind::linear:
+      frequencies.push_back(frequency / config.factor);
+      break;
+    case weights::rope_scaling_kind::llama3:
+      frequencies.push_back(llama3_frequency(frequency, config));
+      break;
+    }
+  }
+  return frequencies;
+}
+
+rope_table make_rope_table(const weights::rope_config& config, std::int32_t positions) {
+  const auto frequencies = rope_frequencies(config);
+  rope_table table;
+  table.rotary_dim = config.rotary_dim;
+  table.positions = positions;
+  table.cos.reserve(frequencies.size() * static_cast<std::size_t>(positions));
+  table.sin.reserve(frequencies.size() * static_cast<std::size_t>(positions));
+  for (std::int32_t position = 0; position < positions; ++position) {
+    for (const double frequency : frequencies) {
+      const double angle = position * frequency;
+      table.cos.push_back(static_cast<float>(std::cos(angle)));
+      table.sin.push_back(static_cast<float>(std::sin(angle)));
+    }
+  }
+  return table;
+}
+
+} // namespace vdist::layers

@@ -1,0 +1,195 @@
+// runtime/sched/scheduler.hpp — decides what a replica computes in each step.
+// Why a plain class: one step thread calls plan() and commit() without a lock, a mailbox or a
+// clock; actors only translate. Not thread-safe. Nothing here knows about devices: a request goes
+// in, plans come out, results go in, token events come out. S-1 a request is in at most one step in
+// flight; until that step is committed or fenced its slot and
+//     blocks are not given to anybody else (K-3).
+// S-2 steps commit oldest first, each once, only of the current epoch (I4).
+// S-3 every added request gets exactly one terminal event.
+// S-4 which tokens a request gets does not depend on plans: chunks, preemption, order, epochs and
+//     lost KV change when a token comes and never which.
+// S-5 decoding goes before prompts, and running before waiting. With one step in flight every
+//     decoding sequence is in every plan unless the pool is short of blocks; with several, the
+//     decoding ones are split evenly between the steps and take turns.
+// S-6 nobody overtakes the head of the waiting queue; it is let in as soon as it fits (blocks that
+// it
+//     could share with others may be noticed a few plans late). Its blocks are reserved whole, so a
+//     prompt never stops halfway for want of blocks.
+// S-7 KV beyond the committed length is never read (I6); it is only written again.
+// Order is (priority, arrival, id) under policy "priority" and (arrival, id) under "fcfs". Under
+// "priority" a flood cannot starve the rest: after every `promote_every` admissions the oldest
+// waiting request goes before everything, for good, and so does a running prompt that went without
+// tokens for `promote_every` plans.
+// Cost: plan and commit O(running sequences + tokens moved); the length of the waiting queue does
+// not matter. A plan that only continues running sequences allocates nothing, once `out` has grown.
+#pragma once
+
+#include "runtime/base/ids.hpp"
+#include "runtime/base/result.hpp"
+#include "runtime/kv/block_pool.hpp"
+#include "runtime/protocol/request.hpp"
+#include "runtime/protocol/step.hpp"
+#include "runtime/sched/sequence.hpp"
+#include "runtime/sched/step_window.hpp"
+#include "runtime/sched/waiting_queue.hpp"
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace vdist::sched {
+
+struct scheduler_config {
+  std::int32_t max_batch_tokens = 8192; // computed tokens per step, >= 1
+  std::int32_t max_sequences = 1024;    // running sequences = table slots, >= 1
+  std::int32_t max_waiting = 65536;     // requests that wait to run for the first time
+  std::int32_t max_model_len = 0;       // tokens of a sequence, prompt plus generated, >= 2
+  std::int32_t max_prefill_chunk = 0;   // tokens of one prompt per step; 0: up to the budget
+  std::int32_t max_steps_in_flight = 1; // pipeline stages, >= 1; sequences are split between them
+  std::int32_t blocks = 0;              // of the KV pool, >= 1
+  std::int32_t block_size = 16;         // tokens per block, >= 1
+  std::int32_t watermark_blocks = -1;   // kept free by an admission beside others; -1: blocks / 100
+  std::int32_t vocabulary = 0;          // prompt ids are below this; 0: not checked here
+  bool prefix_cache = true;
+  std::uint64_t prefix_salt = 0; // seeds the prefix hashes
+  admission_policy policy = admission_policy::fcfs;
+  std::int32_t promote_every = 16; // policy "priority" only, >= 1
+};
+
+/// Error bad_configuration: names the first value that is out of range, and its legal values.
+[[nodiscard]] result<void> validate(const scheduler_config& config);
+
+/// Gauges of the moment and counters since the start.
+struct scheduler_stats {
+  std::int32_t running = 0;
+  std::int32_t waiting = 0;
+  std::int32_t steps_in_flight = 0;
+  std::int32_t blocks_free = 0;
+  std::int32_t blocks_cached = 0;
+  std::int32_t blocks_owned = 0;
+  std::uint64_t admissions = 0;     // from waiting to running, again after a preemption too
+  std::uint64_t preemptions = 0;    // a running sequence gave up its blocks to another
+  std::uint64_t promotions = 0;     // see "promote_every"
+  std::uint64_t prefix_tokens = 0;  // tokens of admitted sequences
+  std::uint64_t prefix_hits = 0;    // of those, tokens whose KV was found in the prefix cache
+  std::uint64_t tokens_planned = 0; // computed tokens in all plans
+  std::uint64_t tokens_sampled = 0; // token events with a token
+  std::uint64_t finished = 0;       // terminal events
+};
+
+class scheduler {
+public:
+  /// `config` must be valid: VDIST_CHECK otherwise.
+  explicit scheduler(const scheduler_config& config);
+
+  /// Takes a request in. A request with `generated` is taken up again where it stopped; if those
+  /// tokens end it already, its terminal event (token -1) comes with the next flush.
+  /// Errors: invalid_argument (text says which value), resource_exhausted (it can never fit the
+  /// pool), queue_full.
+  [[nodiscard]] result<void> add(protocol::request request);
+
+  /// Ends a request early. False: not known (any more). The terminal event comes with the next
+  /// commit or flush; while a step computes it, after that step, whose token is dropped.
+  bool cancel(request_id id);
+
+  /// The same with reason `failed` and a text for the client (a poisonous request).
+  bool fail_request(request_id id, std::string message);
+
+  /// Fills `out` with the next step. False: nothing to do now; `out` is empty then. `step` must be
+  /// above all earlier ones, `current` the epoch of start_epoch() (the first plan may set it).
+  [[nodiscard]] bool plan(step_id step, epoch current, protocol::step_plan& out);
+
+  /// Applies the result of the oldest step in flight and appends its events, then those of flush().
+  /// Errors, nothing changed: stale (older epoch, or a step that is over), corrupt (not the oldest
+  /// step, or columns that do not fit the plan), aborted (the worker reports an error).
+  [[nodiscard]] result<void> commit(const protocol::step_result& result,
+                                    std::vector<protocol::token_event>& out);
+
+  /// Appends terminal events that belong to no step.
+  void flush(std::vector<protocol::token_event>& out);
+
+  /// Fence: the steps in flight never happened. The caller promises that no worker of an older
+  /// epoch writes KV any more. KV of committed tokens is valid and stays owned; every running
+  /// sequence is announced as new in the plans that follow. `next` must be above the current epoch.
+  void start_epoch(epoch next);
+
+  /// All KV content is gone; everything is computed again. Only while no step is in flight (call
+  /// start_epoch first).
+  void lose_kv();
+
+  [[nodiscard]] scheduler_stats stats() const;
+
+  [[nodiscard]] const scheduler_config& config() const { return config_; }
+
+  /// Whether plan() can do anything now or after a commit.
+  [[nodiscard]] bool is_idle() const { return sequences_.empty() && window_.size() == 0; }
+
+  /// O(pool + sequences), for idle time and tests. Error internal: the rule that is broken.
+  [[nodiscard]] result<void> check_integrity() const;
+
+private:
+  /// Place in the columns of a step_result.
+  struct result_cursor {
+    std::size_t sample = 0;
+    std::size_t top = 0;
+  };
+
+  // scheduler.cpp
+  [[nodiscard]] result<void> check_request(const protocol::request& request) const;
+  bool end_early(request_id id, protocol::finish_reason reason, std::string message);
+  void finish(sequence& ended, protocol::finish_reason reason, std::string message);
+  void remove(sequence& ended);
+  void enter_running(sequence& entrant);
+  void leave_running(sequence& leaver);
+  void requeue(sequence& victim);
+  void promote(sequence& passed_over);
+  [[nodiscard]] result<void> check_sequences() const;
+
+  // scheduler_plan.cpp
+  void plan_decodes(protocol::step_plan& out);
+  void plan_prefills(protocol::step_plan& out);
+  void plan_admissions(protocol::step_plan& out);
+  [[nodiscard]] bool admit(sequence& head, protocol::step_plan& out);
+  [[nodiscard]] bool grow(sequence& writer);
+  [[nodiscard]] sequence* find_victim(const sequence& needy);
+  [[nodiscard]] std::int32_t chunk_of(const sequence& prefill) const;
+  void emit(sequence& planned, std::int32_t count, protocol::step_plan& out);
+  static void emit_sampling(const sequence& planned, protocol::step_plan& out);
+
+  // scheduler_commit.cpp
+  [[nodiscard]] result<void> check_result(const protocol::step_result& result) const;
+  void commit_entry(const step_entry& entry,
+                    const protocol::step_result& result,
+                    result_cursor& at,
+                    std::vector<protocol::token_event>& out);
+  void publish_blocks(sequence& written);
+
+  const scheduler_config config_;
+  const std::int32_t running_max_; // every running sequence gets at least a token's worth of budget
+  kv::block_pool pool_;
+  std::unordered_map<request_id, std::unique_ptr<sequence>> sequences_; // owns every live request
+  std::vector<sequence*> running_;                                      // in policy order
+  waiting_queue waiting_;
+  step_window window_;                       // steps in flight, oldest first
+  std::deque<std::uint32_t> free_slots_;     // longest free first
+  std::vector<std::uint32_t> retired_slots_; // for the next plan (P-4)
+  std::vector<protocol::token_event> pending_events_;
+  epoch epoch_;
+  std::optional<step_id> last_step_;
+  bool has_epoch_ = false;
+  scheduler_stats counters_;
+
+  // State of the plan being made, and memory that plans reuse.
+  std::int32_t budget_ = 0;
+  std::int32_t admissions_in_turn_ = 0; // since the last promotion
+  bool is_short_of_blocks_ = false;
+  sequence_key turn_; // with several steps in flight: decoding goes round from here
+  std::vector<sequence*> visit_;
+  std::vector<block_id> hits_;
+};
+
+} // namespace vdist::sched

@@ -1,0 +1,228 @@
+#include "runtime/sched/scheduler.hpp"
+
+#include <algorithm>
+
+namespace vdist::sched {
+
+namespace {
+
+/// How many plans a head that did not fit goes without a new search of the prefix cache while
+/// nothing suggests that it fits: the search costs O(prompt), and only others' blocks help it.
+constexpr std::int32_t search_every = 16;
+
+} // namespace
+
+bool scheduler::plan(step_id step, epoch current, protocol::step_plan& out) {
+  out.clear();
+  if (!has_epoch_) {
+    epoch_ = current;
+    has_epoch_ = true;
+  }
+  VDIST_CHECK(current == epoch_, "P-1: plans are made in the epoch of start_epoch()");
+  VDIST_CHECK(!last_step_ || step > *last_step_, "P-2: a step number must rise");
+  if (window_.is_full()) {
+    return false;
+  }
+  window_.open(step);
+  budget_ = config_.max_batch_tokens;
+  is_short_of_blocks_ = false;
+  plan_decodes(out);
+  plan_prefills(out);
+  // Whoever waits must not take what a running sequence was just denied or deprived of.
+  if (!is_short_of_blocks_) {
+    plan_admissions(out);
+  }
+  if (out.sequences() == 0) {
+    window_.abandon();
+    return false;
+  }
+  out.step = step.value;
+  out.epoch = current.value;
+  out.retired_slots.swap(retired_slots_);
+  last_step_ = step;
+  return true;
+}
+
+void scheduler::plan_decodes(protocol::step_plan& out) {
+  visit_.clear();
+  auto first = running_.begin();
+  auto share = static_cast<std::int32_t>(running_.size());
+  if (config_.max_steps_in_flight > 1) {
+    first = std::lower_bound(
+        running_.begin(),
+        running_.end(),
+        turn_,
+        [](const sequence* member, const sequence_key& key) { return member->key < key; });
+    const auto decoding = static_cast<std::int32_t>(
+        std::count_if(running_.begin(), running_.end(), [](const sequence* member) {
+          return member->remaining() == 1;
+        }));
+    share = (decoding + config_.max_steps_in_flight - 1) / config_.max_steps_in_flight;
+  }
+  visit_.insert(visit_.end(), first, running_.end());
+  visit_.insert(visit_.end(), running_.begin(), first);
+  const sequence* starved = nullptr; // first by policy of those that got no block
+  for (auto* member : visit_) {
+    // A victim of this plan is still in visit_, but waits.
+    if (member->state != sequence_state::running || member->remaining() != 1) {
+      continue;
+    }
+    if (share == 0) {
+      turn_ = member->key;
+      break;
+    }
+    if (!grow(*member)) {
+      starved = starved == nullptr || member->key < starved->key ? member : starved;
+      continue;
+    }
+    emit(*member, 1, out);
+    --share;
+  }
+  if (starved != nullptr) {
+    turn_ = starved->key; // it chooses first as soon as a step has retired
+  }
+}
+
+bool scheduler::grow(sequence& writer) {
+  const auto blocks_needed = static_cast<std::size_t>(writer.computed / config_.block_size) + 1;
+  if (writer.blocks.size() >= blocks_needed) {
+    return true;
+  }
+  while (!pool_.can_reserve(1)) {
+    is_short_of_blocks_ = true;
+    auto* victim = find_victim(writer);
+    if (victim == nullptr) {
+      return false;
+    }
+    ++counters_.preemptions;
+    requeue(*victim);
+  }
+  pool_.reserve(1, writer.blocks);
+  return true;
+}
+
+sequence* scheduler::find_victim(const sequence& needy) {
+  for (auto i = running_.size(); i > 0 && running_[i - 1]->key > needy.key; --i) {
+    // K-3: what a step computes keeps its blocks, also when that step is the one being planned.
+    if (running_[i - 1]->state == sequence_state::running) {
+      return running_[i - 1];
+    }
+  }
+  return nullptr;
+}
+
+std::int32_t scheduler::chunk_of(const sequence& prefill) const {
+  const auto cap = config_.max_prefill_chunk > 0 ? config_.max_prefill_chunk : budget_;
+  return std::min({prefill.remaining(), budget_, cap});
+}
+
+void scheduler::plan_prefills(protocol::step_plan& out) {
+  sequence* passed_over = nullptr;
+  for (auto* member : running_) {
+    if (member->state != sequence_state::running || member->remaining() == 1) {
+      continue;
+    }
+    if (budget_ > 0) {
+      member->plans_missed = 0;
+      emit(*member, chunk_of(*member), out); // its blocks were reserved at admission
+    } else if (++member->plans_missed >= config_.promote_every && passed_over == nullptr) {
+      passed_over = member;
+    }
+  }
+  if (passed_over != nullptr && config_.policy == admission_policy::priority) {
+    promote(*passed_over);
+  }
+}
+
+void scheduler::plan_admissions(protocol::step_plan& out) {
+  while (budget_ > 0 && !waiting_.empty()
+         && running_.size() < static_cast<std::size_t>(running_max_)) {
+    if (!admit(waiting_.head(), out)) {
+      return; // S-6: whoever is behind waits with it
+    }
+    if (config_.policy == admission_policy::priority
+        && ++admissions_in_turn_ >= config_.promote_every && !waiting_.empty()) {
+      admissions_in_turn_ = 0;
+      promote(waiting_.oldest());
+    }
+  }
+}
+
+bool scheduler::admit(sequence& head, protocol::step_plan& out) {
+  const auto size = config_.block_size;
+  const auto blocks_needed = (head.known() + size - 1) / size;
+  // The margin leaves room for those that decode; without them nothing may keep the head out.
+  const auto margin = running_.empty() ? 0 : config_.watermark_blocks;
+  if (!running_.empty() && head.hits_seen >= 0
+      && blocks_needed - head.hits_seen + margin > pool_.available_count()
+      && ++head.tries_skipped < search_every) {
+    return false;
+  }
+  // At least one token is computed, or there would be nothing to sample from.
+  const auto node = pool_.match(head.tokens, (head.known() - 1) / size, hits_);
+  const auto hits = static_cast<std::int32_t>(hits_.size());
+  if (!pool_.can_reserve(blocks_needed - hits + margin, hits_)) {
+    head.hits_seen = hits;
+    head.tries_skipped = 0;
+    return false;
+  }
+  waiting_.erase(head);
+  pool_.retain(hits_);
+  // Room for all that it can ever hold, so that growing block by block allocates nothing.
+  head.blocks.reserve(static_cast<std::size_t>((head.tokens_max - 1) / size) + 1);
+  head.blocks.assign(hits_.begin(), hits_.end());
+  pool_.reserve(blocks_needed - hits, head.blocks);
+  head.blocks_published = hits;
+  head.node = node;
+  head.computed = hits * size;
+  enter_running(head);
+  ++counters_.admissions;
+  counters_.prefix_tokens += static_cast<std::uint64_t>(head.known());
+  counters_.prefix_hits += static_cast<std::uint64_t>(head.computed);
+  emit(head, chunk_of(head), out);
+  return true;
+}
+
+void scheduler::emit(sequence& planned, std::int32_t count, protocol::step_plan& out) {
+  const bool samples = count == planned.remaining();
+  const bool is_new = !planned.is_announced;
+  const auto first_block = is_new ? 0 : planned.blocks_announced;
+  const auto first_token = planned.tokens.begin() + (is_new ? 0 : planned.computed);
+  out.slots.push_back(planned.slot);
+  out.request_ids.push_back(planned.id.value);
+  out.flags.push_back(static_cast<std::uint8_t>((is_new ? protocol::flag_new : 0)
+                                                | (samples ? protocol::flag_samples : 0)));
+  out.first_position.push_back(planned.computed);
+  out.token_counts.push_back(count);
+  out.block_counts.push_back(static_cast<std::int32_t>(planned.blocks.size() - first_block));
+  for (auto i = first_block; i < planned.blocks.size(); ++i) {
+    out.new_blocks.push_back(planned.blocks[i].value);
+  }
+  out.tokens.insert(
+      out.tokens.end(), first_token, planned.tokens.begin() + planned.computed + count);
+  if (is_new) {
+    emit_sampling(planned, out);
+  }
+  planned.is_announced = true;
+  planned.blocks_announced = planned.blocks.size();
+  planned.state = sequence_state::in_flight;
+  auto& record = window_.youngest();
+  record.entries.push_back({&planned, count, samples});
+  record.samples += samples ? 1 : 0;
+  budget_ -= count;
+  counters_.tokens_planned += static_cast<std::uint64_t>(count);
+}
+
+void scheduler::emit_sampling(const sequence& planned, protocol::step_plan& out) {
+  out.sampling.push_back(planned.sampling);
+  for (const auto& [token, value] : planned.logit_bias) {
+    out.bias_ids.push_back(token);
+    out.bias_values.push_back(value);
+  }
+  if (planned.sampling.suppressed_count > 0) {
+    out.suppressed_ids.insert(
+        out.suppressed_ids.end(), planned.stop_ids.begin(), planned.stop_ids.end());
+  }
+}
+
+} // namespace vdist::sched

@@ -1,0 +1,296 @@
+#include "model/exec/model_runner.hpp"
+
+#include "tests/support/model_driver.hpp"
+
+#include "transport/vault/memory_vault.hpp"
+
+#include "kernels/cpu/cpu_backend.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <new>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace {
+
+std::atomic<std::size_t> allocations{0}; // of the whole program, ever
+
+} // namespace
+
+void* operator new(std::size_t bytes) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* memory = std::malloc(bytes)) {
+    return memory;
+  }
+  throw std::bad_alloc();
+}
+
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+
+namespace vdist {
+
+namespace {
+
+using testing::driven_sequence;
+using testing::driver_config;
+using testing::model_driver;
+
+std::filesystem::path model_folder(const std::string& model) {
+  return std::filesystem::path(VDIST_SOURCE_DIR) / "tests" / "golden" / "models" / model;
+}
+
+bool has(const error& failure, errc code, const std::string& text) {
+  return failure.code == code && failure.context.find(text) != std::string::npos;
+}
+
+exec::model_runner_config runner_config(const std::string& model) {
+  const auto folder = model_folder(model);
+  exec::model_runner_config made;
+  made.model = *weights::read_model_config(folder, arch::supported_architectures());
+  made.source.folder = folder;
+  made.type = made.model.type;
+  made.place = {.layers = {0, made.model.layers}};
+  made.limits = {.max_batch_tokens = 16,
+                 .max_sequences = 4,
+                 .max_positions = 64,
+                 .blocks = 16,
+                 .block_size = 16};
+  return made;
+}
+
+std::unique_ptr<kernels::backend> make_backend(const exec::backend_needs& needs) {
+  return kernels::make_cpu_backend({.max_positions = needs.max_positions,
+                                    .max_tokens = needs.max_tokens,
+                                    .max_features = needs.max_features});
+}
+
+/// Three tokens of request 77 in slot 2, first step of epoch 1.
+protocol::step_plan plan_of_one_prompt() {
+  protocol::step_plan plan;
+  plan.step = 1;
+  plan.epoch = 1;
+  plan.slots = {2};
+  plan.request_ids = {77};
+  plan.flags = {protocol::flag_new | protocol::flag_samples};
+  plan.first_position = {0};
+  plan.token_counts = {3};
+  plan.block_counts = {1};
+  plan.new_blocks = {5};
+  plan.tokens = {1, 2, 3};
+  plan.sampling.resize(1);
+  return plan;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(model_runner)
+
+// E-4, M-2
+BOOST_AUTO_TEST_CASE(a_bad_plan_is_refused_and_only_a_new_epoch_mends_the_runner) {
+  model_driver driver({.folder = model_folder("gpt2")});
+  auto sequence = driver.add({1, 2, 3});
+  driven_sequence* const one[] = {&sequence};
+  driver.generate(one, 1);
+  sequence.tokens.push_back(4);
+  const testing::chunk next[] = {{&sequence, 1}};
+  auto plan = driver.make_plan(next);
+  plan.first_position[0] = 9;
+  const auto refused = driver.execute(plan);
+  BOOST_REQUIRE(!refused);
+  BOOST_TEST(has(refused.error(), errc::corrupt, "does not continue"));
+  plan.first_position[0] = 3;
+  const auto still_refused = driver.execute(plan);
+  BOOST_REQUIRE(!still_refused);
+  BOOST_TEST(has(still_refused.error(), errc::aborted, "no epoch is running"));
+  driver.start_epoch();
+  sequence.is_announced = false;
+  sequence.computed = 3;
+  const auto again = driver.execute(driver.make_plan(next));
+  BOOST_TEST(again.has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_plan_of_another_epoch_is_stale) {
+  model_driver driver({.folder = model_folder("gpt2")});
+  auto sequence = driver.add({1, 2, 3});
+  const testing::chunk whole[] = {{&sequence, 3}};
+  auto plan = driver.make_plan(whole);
+  plan.epoch += 1;
+  const auto refused = driver.execute(plan);
+  BOOST_REQUIRE(!refused);
+  BOOST_TEST(has(refused.error(), errc::stale, "another epoch"));
+}
+
+BOOST_AUTO_TEST_CASE(a_plan_that_only_retires_slots_computes_nothing) {
+  model_driver driver({.folder = model_folder("llama3_gqa"), .tensor = 2, .stage_layers = {2, 1}});
+  auto plan = driver.make_plan({});
+  plan.retired_slots = {0, 3};
+  const auto done = driver.execute(plan);
+  BOOST_REQUIRE(done.has_value());
+  BOOST_TEST(done->tokens.empty());
+  BOOST_TEST(done->digest == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(more_sampled_rows_than_the_lm_head_takes_at_once_come_in_plan_order) {
+  driver_config config{.folder = model_folder("llama3_gqa"), .tensor = 2};
+  config.limits.max_sequences = 150; // more than two groups of exec::logit_rows_max
+  config.limits.blocks = 150;
+  model_driver driver(config);
+  config.limits.max_sequences = 4;
+  model_driver alone(config);
+  std::vector<driven_sequence> sequences;
+  std::vector<testing::chunk> chunks;
+  for (token_id token = 0; token < 150; ++token) {
+    sequences.push_back(driver.add({token}));
+  }
+  for (auto& sequence : sequences) {
+    chunks.push_back({&sequence, 1});
+  }
+  driver.step(chunks);
+  for (std::size_t i = 0; i < sequences.size(); i += 29) {
+    auto single = alone.add({static_cast<token_id>(i)});
+    const testing::chunk one[] = {{&single, 1}};
+    alone.step(one);
+    BOOST_TEST(sequences[i].sampled == single.sampled, boost::test_tools::per_element());
+    BOOST_TEST((sequences[i].logits == single.logits));
+  }
+}
+
+// P-6: the digest covers every sequence's last row, so different inputs give different digests,
+// equal ones equal digests.
+BOOST_AUTO_TEST_CASE(the_digest_follows_the_tokens) {
+  std::set<std::uint64_t> seen;
+  for (const token_id token : {1, 2, 3, 1}) {
+    model_driver driver({.folder = model_folder("gpt2")});
+    auto sequence = driver.add({9, token, 7});
+    const testing::chunk whole[] = {{&sequence, 3}};
+    driver.step(whole);
+    seen.insert(driver.results().front().digest);
+  }
+  BOOST_TEST(seen.size() == 3U);
+}
+
+BOOST_AUTO_TEST_CASE(log_probabilities_are_reported_where_asked_for) {
+  model_driver driver({.folder = model_folder("gpt2")});
+  auto plain = driver.add({1, 2});
+  auto asked = driver.add({3, 4});
+  asked.record.logprobs = 3;
+  const testing::chunk both[] = {{&plain, 2}, {&asked, 2}};
+  const auto out = driver.execute(driver.make_plan(both));
+  BOOST_REQUIRE(out.has_value());
+  BOOST_TEST(out->top_counts == (std::vector<std::int32_t>{0, 3}),
+             boost::test_tools::per_element());
+  BOOST_TEST(out->top_ids.front() == out->tokens[1]);
+  BOOST_TEST(out->logprobs[1] == out->top_logprobs.front());
+}
+
+BOOST_AUTO_TEST_CASE(logits_that_are_not_numbers_name_request_and_position) {
+  vault::memory_vault memory;
+  exec::model_runner runner(runner_config("gpt2"), {}, memory, make_backend);
+  BOOST_REQUIRE(runner.load({}));
+  BOOST_REQUIRE(runner.start_epoch(epoch(1)));
+  // A damaged weight region: the sampler must not be given what comes out of it.
+  const vault::region_key key{.rank = rank_id(0), .kind = vault::region_kind::weights};
+  const auto config = runner_config("gpt2");
+  const auto network = *arch::build(config.model, config.place, config.type);
+  const auto region = *memory.map(key, network.plan.bytes);
+  auto* floats =
+      reinterpret_cast<float*>(region.memory.data() + network.plan.find("final_norm")->offset);
+  std::fill_n(floats, config.model.hidden, std::numeric_limits<float>::quiet_NaN());
+  const auto plan = plan_of_one_prompt();
+  protocol::step_result out;
+  const auto done = runner.execute(plan, out);
+  BOOST_REQUIRE(!done);
+  BOOST_TEST(has(done.error(), errc::internal, "request=77 position=3"));
+  BOOST_TEST(out.status == static_cast<std::int16_t>(errc::internal));
+  BOOST_TEST(out.tokens.empty());
+}
+
+BOOST_AUTO_TEST_CASE(weights_are_read_once_and_again_only_for_another_source) {
+  vault::memory_vault memory;
+  const auto reports_of = [&memory](const exec::model_runner_config& config) {
+    int reports = 0;
+    exec::model_runner runner(config, {}, memory, make_backend);
+    BOOST_REQUIRE(runner.load([&reports](std::uint64_t, std::uint64_t) { ++reports; }));
+    return reports;
+  };
+  auto config = runner_config("llama3_gqa");
+  const int first = reports_of(config);
+  BOOST_TEST(first > 1);
+  BOOST_TEST(reports_of(config) == 1);
+  config.source.weights = weights::weight_origin::random;
+  BOOST_TEST(reports_of(config) > 1);
+  BOOST_TEST(reports_of(config) == 1);
+  config.random_seed = 1;
+  BOOST_TEST(reports_of(config) > 1);
+}
+
+// E-3
+BOOST_AUTO_TEST_CASE(a_steady_state_allocates_nothing) {
+  vault::memory_vault memory;
+  exec::model_runner runner(runner_config("llama3_gqa"), {}, memory, make_backend);
+  BOOST_REQUIRE(runner.load({}));
+  BOOST_REQUIRE(runner.start_epoch(epoch(1)));
+  auto plan = plan_of_one_prompt();
+  protocol::step_result out;
+  BOOST_REQUIRE(runner.execute(plan, out));
+  std::size_t made = 0;
+  for (std::int32_t step = 0; step < 40; ++step) {
+    plan.step += 1;
+    plan.flags = {protocol::flag_samples};
+    plan.first_position[0] += plan.token_counts[0];
+    plan.token_counts = {1};
+    const bool needs_block = plan.first_position[0] % 16 == 0;
+    plan.new_blocks.assign(needs_block ? 1 : 0, 6 + step / 16);
+    plan.block_counts[0] = needs_block ? 1 : 0;
+    plan.tokens.assign(1, out.tokens[0]);
+    plan.sampling.clear();
+    const auto at_start = allocations.load();
+    BOOST_REQUIRE(runner.execute(plan, out));
+    made += allocations.load() - at_start;
+  }
+  BOOST_TEST(made == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(more_positions_than_the_model_has_learned_are_refused) {
+  vault::memory_vault memory;
+  auto config = runner_config("gpt2");
+  config.limits.max_positions = 129;
+  exec::model_runner runner(config, {}, memory, make_backend);
+  const auto done = runner.load({});
+  BOOST_REQUIRE(!done);
+  BOOST_TEST(has(done.error(), errc::bad_configuration, "legal=1..128"));
+}
+
+BOOST_AUTO_TEST_CASE(random_weights_are_one_model_whatever_the_split) {
+  const driver_config whole{.folder = model_folder("llama32_tied"),
+                            .origin = weights::weight_origin::random};
+  auto parted = whole;
+  parted.tensor = 4;
+  parted.stage_layers = {1, 1};
+  std::vector<std::vector<token_id>> tokens;
+  for (const auto& config : {whole, parted}) {
+    model_driver driver(config);
+    auto sequence = driver.add({1, 2, 3, 4, 5});
+    driven_sequence* const one[] = {&sequence};
+    driver.generate(one, 8);
+    tokens.push_back(sequence.sampled);
+  }
+  BOOST_TEST(tokens[0] == tokens[1], boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+} // namespace vdist

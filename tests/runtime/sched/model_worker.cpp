@@ -1,0 +1,271 @@
+#include "tests/runtime/sched/model_worker.hpp"
+
+#include <algorithm>
+#include <set>
+#include <span>
+#include <stdexcept>
+
+namespace vdist::testing {
+
+namespace {
+
+constexpr std::uint64_t rubbish = 0xdeadbeef;
+
+std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
+  auto x = a ^ (b + 0x9e3779b97f4a7c15ULL + (a << 6U) + (a >> 2U));
+  x = (x ^ (x >> 30U)) * 0xbf58476d1ce4e5b9ULL;
+  x = (x ^ (x >> 27U)) * 0x94d049bb133111ebULL;
+  return x ^ (x >> 31U);
+}
+
+std::uint64_t extend(std::uint64_t prefix, token_id token) {
+  return mix(prefix, static_cast<std::uint64_t>(token) + 1);
+}
+
+std::uint64_t hash_of(std::span<const token_id> tokens) {
+  std::uint64_t hash = 1;
+  for (const auto token : tokens) {
+    hash = extend(hash, token);
+  }
+  return hash;
+}
+
+/// The model's only law. `prefix` covers all tokens so far.
+token_id sample(std::uint64_t prefix,
+                const protocol::sampling_record& sampling,
+                std::span<const std::int32_t> bias_ids,
+                std::span<const std::int32_t> suppressed,
+                std::int32_t generated,
+                std::int32_t vocabulary) {
+  auto hash = mix(prefix, sampling.seed);
+  hash = mix(hash, static_cast<std::uint64_t>(sampling.prompt_tokens));
+  for (const auto id : bias_ids) {
+    hash = extend(hash, id);
+  }
+  auto token = static_cast<token_id>(hash % static_cast<std::uint64_t>(vocabulary));
+  if (generated < sampling.min_tokens) {
+    while (std::find(suppressed.begin(), suppressed.end(), token) != suppressed.end()) {
+      token = (token + 1) % vocabulary;
+    }
+  }
+  return token;
+}
+
+} // namespace
+
+void require(bool condition, const std::string& text) {
+  if (!condition) {
+    throw std::runtime_error(text);
+  }
+}
+
+expected_stream
+expected_of(const protocol::request& request, std::int32_t max_model_len, std::int32_t vocabulary) {
+  expected_stream stream;
+  stream.tokens = request.generated;
+  auto tokens = request.prompt;
+  tokens.insert(tokens.end(), stream.tokens.begin(), stream.tokens.end());
+  auto sampling = request.sampling;
+  sampling.prompt_tokens = static_cast<std::int32_t>(request.prompt.size());
+  std::set<token_id> stops(request.stop_token_ids.begin(), request.stop_token_ids.end());
+  if (!request.ignore_eos) {
+    stops.insert(request.eos_ids.begin(), request.eos_ids.end());
+  }
+  const std::vector<std::int32_t> suppressed(stops.begin(), stops.end());
+  std::vector<std::int32_t> bias_ids;
+  for (const auto& bias : request.logit_bias) {
+    bias_ids.push_back(bias.first);
+  }
+  while (true) {
+    const auto generated = static_cast<std::int32_t>(stream.tokens.size());
+    if (generated > sampling.min_tokens && stops.contains(stream.tokens.back())) {
+      stream.reason = protocol::finish_reason::stop;
+      return stream;
+    }
+    if (generated >= request.max_tokens
+        || tokens.size() >= static_cast<std::size_t>(max_model_len)) {
+      stream.reason = protocol::finish_reason::length;
+      return stream;
+    }
+    const auto token =
+        sample(hash_of(tokens), sampling, bias_ids, suppressed, generated, vocabulary);
+    tokens.push_back(token);
+    stream.tokens.push_back(token);
+  }
+}
+
+model_worker::model_worker(const protocol::plan_limits& limits)
+    : limits_(limits),
+      kv_(static_cast<std::size_t>(limits.blocks) * static_cast<std::size_t>(limits.block_size),
+          rubbish) {}
+
+std::uint64_t& model_worker::kv_at(const table_row& row, std::int32_t position) {
+  const auto block = row.blocks.at(static_cast<std::size_t>(position / limits_.block_size));
+  return kv_.at(
+      static_cast<std::size_t>(block * limits_.block_size + position % limits_.block_size));
+}
+
+std::uint64_t model_worker::kv_at(const table_row& row, std::int32_t position) const {
+  const auto block = row.blocks.at(static_cast<std::size_t>(position / limits_.block_size));
+  return kv_.at(
+      static_cast<std::size_t>(block * limits_.block_size + position % limits_.block_size));
+}
+
+void model_worker::submit(const protocol::step_plan& plan) {
+  const auto verdict = protocol::validate(plan, limits_);
+  require(verdict.has_value(), verdict ? "" : verdict.error().context);
+  require(!last_step_ || plan.step > *last_step_, "P-2: a step number came twice");
+  last_step_ = plan.step;
+  for (const auto slot : plan.retired_slots) {
+    require(table_.contains(slot), "P-4: an unknown slot is retired");
+    require(!table_.at(slot).is_busy, "P-4: a slot is retired while a step computes it");
+    table_.erase(slot);
+  }
+  auto& step = steps_.emplace_back();
+  step.step = plan.step;
+  step.epoch = plan.epoch;
+  cursor at;
+  for (std::size_t i = 0; i < plan.sequences(); ++i) {
+    take_in(plan, i, at, step.sequences.emplace_back());
+  }
+  check_writes_are_private(step);
+  for (auto& work : step.sequences) {
+    check_context(work, work.first);
+    write(work, work.count);
+  }
+}
+
+void model_worker::take_in(const protocol::step_plan& plan,
+                           std::size_t i,
+                           cursor& at,
+                           planned& out) {
+  const auto slot = plan.slots[i];
+  const bool is_new = (plan.flags[i] & protocol::flag_new) != 0;
+  out.slot = slot;
+  out.first = plan.first_position[i];
+  out.count = plan.token_counts[i];
+  out.samples = (plan.flags[i] & protocol::flag_samples) != 0;
+  require(is_new != table_.contains(slot), "P-3: new in a used slot, or a diff for an unknown one");
+  auto& row = table_[slot];
+  require(!row.is_busy, "S-1: a sequence is in two steps");
+  row.is_busy = true;
+  if (is_new) {
+    row.request = plan.request_ids[i];
+    row.written = out.first; // cached or kept: check_context looks
+  }
+  require(row.request == plan.request_ids[i], "P-3: the slot belongs to another request");
+  require(out.first == row.written, "I6: the chunk does not start at the committed length");
+  for (std::int32_t b = 0; b < plan.block_counts[i]; ++b) {
+    row.blocks.push_back(plan.new_blocks.at(at.block++));
+  }
+  const auto tokens = is_new ? out.first + out.count : out.count;
+  row.tokens.resize(is_new ? 0 : static_cast<std::size_t>(out.first));
+  for (std::int32_t t = 0; t < tokens; ++t) {
+    row.tokens.push_back(plan.tokens.at(at.token++));
+  }
+  if (is_new) {
+    take_sampling(plan, at, row);
+  }
+  require(static_cast<std::int32_t>(row.blocks.size()) * limits_.block_size
+              >= out.first + out.count,
+          "the chunk does not fit the blocks");
+  out.seen = row;
+}
+
+void model_worker::take_sampling(const protocol::step_plan& plan,
+                                 cursor& at,
+                                 table_row& row) const {
+  row.sampling = plan.sampling.at(at.record++);
+  for (std::int32_t b = 0; b < row.sampling.bias_count; ++b) {
+    row.bias_ids.push_back(plan.bias_ids.at(at.bias++));
+  }
+  for (std::int32_t s = 0; s < row.sampling.suppressed_count; ++s) {
+    row.suppressed.push_back(plan.suppressed_ids.at(at.suppressed++));
+  }
+}
+
+void model_worker::check_writes_are_private(const pending_step& step) const {
+  for (const auto& work : step.sequences) {
+    for (auto p = work.first; p < work.first + work.count; ++p) {
+      const auto block = work.seen.blocks[static_cast<std::size_t>(p / limits_.block_size)];
+      for (const auto& [slot, row] : table_) {
+        const bool is_other = slot != work.slot;
+        require(!is_other
+                    || std::find(row.blocks.begin(), row.blocks.end(), block) == row.blocks.end(),
+                "K-1, K-3: a step writes a block that another running sequence holds");
+      }
+    }
+  }
+}
+
+void model_worker::check_context(const planned& work, std::int32_t end) const {
+  std::uint64_t prefix = 1;
+  for (std::int32_t p = 0; p < end; ++p) {
+    prefix = extend(prefix, work.seen.tokens[static_cast<std::size_t>(p)]);
+    require(kv_at(work.seen, p) == prefix, "stale or mixed-up KV in the context");
+  }
+}
+
+void model_worker::write(const planned& work, std::int32_t count) {
+  auto prefix = hash_of(std::span(work.seen.tokens).first(static_cast<std::size_t>(work.first)));
+  for (auto p = work.first; p < work.first + count; ++p) {
+    prefix = extend(prefix, work.seen.tokens[static_cast<std::size_t>(p)]);
+    kv_at(work.seen, p) = prefix;
+  }
+}
+
+void model_worker::retire(protocol::step_result& out) {
+  require(!steps_.empty(), "no step is in flight");
+  const auto step = std::move(steps_.front());
+  steps_.pop_front();
+  out.clear();
+  out.step = step.step;
+  out.epoch = step.epoch;
+  for (const auto& work : step.sequences) {
+    check_context(work, work.first + work.count);
+    write(work, work.count);
+    auto& row = table_.at(work.slot);
+    row.is_busy = false;
+    row.written = work.first + work.count;
+    if (!work.samples) {
+      continue;
+    }
+    const auto generated =
+        static_cast<std::int32_t>(row.tokens.size()) - row.sampling.prompt_tokens;
+    out.slots.push_back(work.slot);
+    out.tokens.push_back(sample(hash_of(row.tokens),
+                                row.sampling,
+                                row.bias_ids,
+                                row.suppressed,
+                                generated,
+                                limits_.vocabulary));
+    // The log probability tells its own token and position, so that a mix-up of rows shows.
+    out.logprobs.push_back(-static_cast<float>(out.tokens.back()) - 0.5F);
+    out.top_counts.push_back(generated % 3);
+    for (std::int32_t t = 0; t < generated % 3; ++t) {
+      out.top_ids.push_back(out.tokens.back() + t);
+      out.top_logprobs.push_back(-static_cast<float>(t));
+    }
+  }
+}
+
+void model_worker::start_epoch(std::uint64_t seed) {
+  for (const auto& step : steps_) {
+    for (const auto& work : step.sequences) {
+      seed = mix(seed, work.slot);
+      const auto done =
+          static_cast<std::int32_t>(seed % static_cast<std::uint64_t>(work.count + 1));
+      for (auto p = work.first + done; p < work.first + work.count; ++p) {
+        kv_at(work.seen, p) = rubbish;
+      }
+    }
+  }
+  steps_.clear();
+  table_.clear();
+}
+
+void model_worker::lose_kv() {
+  std::fill(kv_.begin(), kv_.end(), rubbish);
+}
+
+} // namespace vdist::testing

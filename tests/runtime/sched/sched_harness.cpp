@@ -1,0 +1,218 @@
+#include "tests/runtime/sched/sched_harness.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <numeric>
+
+namespace vdist::testing {
+
+namespace {
+
+protocol::plan_limits limits_of(const sched::scheduler_config& config) {
+  return {.slots = static_cast<std::uint32_t>(config.max_sequences),
+          .blocks = config.blocks,
+          .vocabulary = config.vocabulary,
+          .max_positions = config.max_model_len,
+          .block_size = config.block_size};
+}
+
+void require_ok(const result<void>& outcome) {
+  require(outcome.has_value(), outcome ? "" : outcome.error().context);
+}
+
+} // namespace
+
+sched::scheduler_config
+small_config(std::int32_t blocks, std::int32_t block_size, std::int32_t max_model_len) {
+  sched::scheduler_config config;
+  config.blocks = blocks;
+  config.block_size = block_size;
+  config.max_model_len = max_model_len;
+  config.vocabulary = 13;
+  config.watermark_blocks = 0;
+  return config;
+}
+
+protocol::request
+make_request(std::uint64_t id, std::vector<token_id> prompt, std::int32_t max_tokens) {
+  protocol::request request;
+  request.id = request_id(id);
+  request.arrival = id;
+  request.prompt = std::move(prompt);
+  request.max_tokens = max_tokens;
+  return request;
+}
+
+sched_harness::sched_harness(const sched::scheduler_config& config)
+    : config_(config),
+      scheduler_(std::make_unique<sched::scheduler>(config)),
+      worker_(limits_of(config)) {}
+
+std::uint64_t sched_harness::preemptions() const {
+  return preemptions_before_ + scheduler_->stats().preemptions;
+}
+
+void sched_harness::add(const protocol::request& request) {
+  require_ok(ledger_.accept(request));
+  auto& stream = streams_[request.id];
+  stream.expected = expected_of(request, config_.max_model_len, config_.vocabulary);
+  ++open_;
+  require_ok(scheduler_->add(request));
+}
+
+void sched_harness::cancel(request_id id) {
+  auto& stream = streams_.at(id);
+  const bool is_known = scheduler_->cancel(id);
+  require(is_known == (stream.terminals == 0 && !stream.is_cancelled),
+          "S-3: cancel does not know what lives");
+  stream.is_cancelled = stream.is_cancelled || is_known;
+  scheduler_->flush(events_);
+  take_events();
+}
+
+bool sched_harness::submit() {
+  if (!scheduler_->plan(step_id(step_ + 1), epoch(epoch_), plan_)) {
+    require(plan_.sequences() == 0 && plan_.retired_slots.empty(), "a refused plan is not empty");
+    require(worker_.in_flight() > 0 || scheduler_->is_idle(),
+            "nothing moves, and requests are left");
+    return false;
+  }
+  ++step_;
+  check_plan();
+  worker_.submit(plan_);
+  return true;
+}
+
+void sched_harness::check_plan() const {
+  require(plan_.step == step_ && plan_.epoch == epoch_, "the plan bears another step or epoch");
+  require(plan_.computed_tokens() <= config_.max_batch_tokens, "the token budget is exceeded");
+  auto slots = plan_.slots;
+  std::sort(slots.begin(), slots.end());
+  require(std::adjacent_find(slots.begin(), slots.end()) == slots.end(), "a slot is planned twice");
+  if (config_.max_prefill_chunk > 0) {
+    for (const auto count : plan_.token_counts) {
+      require(count <= config_.max_prefill_chunk, "a chunk is longer than allowed");
+    }
+  }
+}
+
+bool sched_harness::retire() {
+  if (worker_.in_flight() == 0) {
+    return false;
+  }
+  worker_.retire(result_);
+  require_ok(scheduler_->commit(result_, events_));
+  require(scheduler_->commit(result_, events_).error().code == errc::stale,
+          "S-2: a step was committed twice");
+  take_events();
+  return true;
+}
+
+void sched_harness::take_events() {
+  batch_.clear();
+  for (const auto& event : events_) {
+    batch_.append(event);
+  }
+  require_ok(ledger_.commit(batch_));
+  for (const auto& event : events_) {
+    take_event(event);
+  }
+  events_.clear();
+}
+
+void sched_harness::take_event(const protocol::token_event& event) {
+  auto& stream = streams_.at(event.id);
+  require(stream.terminals == 0, "S-3: an event after the end");
+  require(event.position == static_cast<std::int32_t>(stream.tokens.size()),
+          "I3: positions are not contiguous");
+  if (event.token >= 0) {
+    stream.tokens.push_back(event.token);
+    require(event.logprob == -static_cast<float>(event.token) - 0.5F,
+            "a log probability got mixed up");
+    require(event.top.size() == static_cast<std::size_t>(event.position % 3),
+            "alternatives got mixed up");
+    for (const auto& alternative : event.top) {
+      require(alternative.token == event.token - static_cast<token_id>(alternative.logprob),
+              "alternatives got mixed up");
+    }
+  }
+  require(event.reason != protocol::finish_reason::none || event.token >= 0, "an event of nothing");
+  if (event.reason != protocol::finish_reason::none) {
+    stream.reason = event.reason;
+    ++stream.terminals;
+    --open_;
+    require((event.reason == protocol::finish_reason::stop) == (event.stop_token >= 0),
+            "the stop token does not fit the reason");
+  }
+}
+
+void sched_harness::fence() {
+  ++epoch_;
+  scheduler_->start_epoch(epoch(epoch_));
+  worker_.start_epoch(step_);
+  scheduler_->flush(events_);
+  take_events();
+}
+
+void sched_harness::fence_and_lose_kv() {
+  fence();
+  scheduler_->lose_kv();
+  worker_.lose_kv();
+}
+
+void sched_harness::restart_scheduler() {
+  ++epoch_;
+  worker_.start_epoch(step_);
+  worker_.lose_kv();
+  preemptions_before_ += scheduler_->stats().preemptions;
+  scheduler_ = std::make_unique<sched::scheduler>(config_);
+  scheduler_->start_epoch(epoch(epoch_));
+  for (auto& request : ledger_.unfinished()) {
+    const auto id = request.id;
+    require_ok(scheduler_->add(std::move(request)));
+    if (streams_.at(id).is_cancelled) {
+      require(scheduler_->cancel(id), "S-3: a request is lost");
+    }
+  }
+  scheduler_->flush(events_);
+  take_events();
+}
+
+void sched_harness::drain(std::uint64_t steps_max) {
+  for (const auto last = step_ + steps_max; open_ > 0;) {
+    require(step_ < last, "requests do not end");
+    const bool moved = submit();
+    require(retire() || moved, "nothing moves, and requests are left");
+    check_integrity();
+  }
+  while (retire()) {
+  }
+}
+
+void sched_harness::check_integrity() const {
+  const auto outcome = scheduler_->check_integrity();
+  require(outcome.has_value(), outcome ? "" : outcome.error().context);
+}
+
+void sched_harness::check_end() {
+  for (const auto& [id, stream] : streams_) {
+    require(stream.terminals == 1, "S-3: a request has no end");
+    const auto& all = stream.expected.tokens;
+    if (stream.reason == protocol::finish_reason::cancelled) {
+      require(stream.is_cancelled && stream.tokens.size() <= all.size()
+                  && std::equal(stream.tokens.begin(), stream.tokens.end(), all.begin()),
+              "S-4: a cancelled stream is not a prefix");
+    } else {
+      require(stream.tokens == all, fmt::format("S-4: tokens differ (request={})", id.value));
+      require(stream.reason == stream.expected.reason, "S-4: the reason differs");
+    }
+    const auto kept = ledger_.tokens(id);
+    require(!kept || *kept == stream.tokens, "I2: ledger and stream differ");
+  }
+  const auto stats = scheduler_->stats();
+  require(stats.running == 0 && stats.waiting == 0 && stats.blocks_owned == 0,
+          "something is left over");
+  require(scheduler_->is_idle() && ledger_.stats().unfinished == 0, "somebody is not idle");
+}
+
+} // namespace vdist::testing

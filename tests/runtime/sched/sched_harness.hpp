@@ -1,0 +1,100 @@
+// tests/runtime/sched/sched_harness.hpp — scheduler, ledger and model worker in one loop, with the
+// checks that hold after every move. A violation throws std::runtime_error.
+#pragma once
+
+#include "tests/runtime/sched/model_worker.hpp"
+
+#include "runtime/ledger/memory_ledger.hpp"
+#include "runtime/sched/scheduler.hpp"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace vdist::testing {
+
+class sched_harness {
+public:
+  explicit sched_harness(const sched::scheduler_config& config);
+
+  /// Adds a fresh request and notes what it must produce.
+  void add(const protocol::request& request);
+
+  void cancel(request_id id);
+
+  /// Plans a step and submits it. False: nothing to do now.
+  bool submit();
+
+  /// Retires and commits the oldest step. False: none is in flight.
+  bool retire();
+
+  /// A worker died: new epoch, KV kept.
+  void fence();
+
+  /// The same, and all KV is gone.
+  void fence_and_lose_kv();
+
+  /// The scheduler died: a new one takes every unfinished request up again from the ledger.
+  void restart_scheduler();
+
+  /// Steps one after the other until all requests have ended; throws beyond `steps_max`.
+  void drain(std::uint64_t steps_max);
+
+  /// Every stream is what it has to be; nothing is left over.
+  void check_end();
+
+  void check_integrity() const;
+
+  [[nodiscard]] sched::scheduler& scheduler() { return *scheduler_; }
+
+  [[nodiscard]] const protocol::step_plan& last_plan() const { return plan_; }
+
+  [[nodiscard]] bool has_ended(request_id id) const { return streams_.at(id).terminals == 1; }
+
+  [[nodiscard]] std::size_t generated(request_id id) const { return streams_.at(id).tokens.size(); }
+
+  [[nodiscard]] std::size_t open_requests() const { return open_; }
+
+  [[nodiscard]] std::uint64_t steps() const { return step_; }
+
+  /// Summed over all schedulers of this run.
+  [[nodiscard]] std::uint64_t preemptions() const;
+
+private:
+  struct stream {
+    expected_stream expected;
+    std::vector<token_id> tokens;
+    protocol::finish_reason reason = protocol::finish_reason::none;
+    std::int32_t terminals = 0;
+    bool is_cancelled = false;
+  };
+
+  void take_events();
+  void take_event(const protocol::token_event& event);
+  void check_plan() const;
+
+  sched::scheduler_config config_;
+  std::unique_ptr<sched::scheduler> scheduler_;
+  ledger::memory_ledger ledger_;
+  model_worker worker_;
+  std::map<request_id, stream> streams_;
+  std::size_t open_ = 0;
+  std::uint64_t step_ = 0;
+  std::uint32_t epoch_ = 1;
+  std::uint64_t preemptions_before_ = 0;
+  protocol::step_plan plan_;
+  protocol::step_result result_;
+  std::vector<protocol::token_event> events_;
+  ledger::commit_batch batch_;
+};
+
+/// Configuration of the small worlds in these tests: vocabulary 13, pool and limits as given.
+[[nodiscard]] sched::scheduler_config
+small_config(std::int32_t blocks, std::int32_t block_size, std::int32_t max_model_len);
+
+/// A request with ids and prompt; arrival equals the id.
+[[nodiscard]] protocol::request
+make_request(std::uint64_t id, std::vector<token_id> prompt, std::int32_t max_tokens);
+
+} // namespace vdist::testing

@@ -1,0 +1,268 @@
+// Random workloads by seed, and small worlds exhaustively: whatever happens, the streams are those
+// of the direct computation.
+#include "tests/runtime/sched/sched_harness.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <fmt/format.h>
+#include <functional>
+#include <random>
+#include <stdexcept>
+
+using namespace vdist;
+using namespace vdist::testing;
+
+namespace {
+
+class dice {
+public:
+  explicit dice(std::uint64_t seed) : engine_(seed) {}
+
+  std::int32_t between(std::int32_t low, std::int32_t high) {
+    return low + static_cast<std::int32_t>(engine_() % static_cast<std::uint64_t>(high - low + 1));
+  }
+
+  bool one_in(std::int32_t n) { return between(1, n) == 1; }
+
+private:
+  std::mt19937_64 engine_;
+};
+
+sched::scheduler_config random_config(dice& roll) {
+  const auto block_size = roll.between(1, 5);
+  const auto max_model_len = roll.between(8, 40);
+  const auto least = (max_model_len + block_size - 1) / block_size;
+  auto config = small_config(
+      least + roll.between(0, (roll.one_in(2) ? 3 : 1) * least), block_size, max_model_len);
+  config.max_batch_tokens = roll.one_in(3) ? roll.between(1, 4) : roll.between(4, 64);
+  config.max_sequences = roll.between(1, 10);
+  config.max_prefill_chunk = roll.one_in(3) ? roll.between(1, 8) : 0;
+  config.max_steps_in_flight = roll.between(1, 4);
+  config.watermark_blocks = roll.one_in(2) ? -1 : roll.between(0, 3);
+  config.prefix_cache = !roll.one_in(4);
+  config.policy =
+      roll.one_in(2) ? sched::admission_policy::fcfs : sched::admission_policy::priority;
+  config.promote_every = roll.between(1, 8);
+  return config;
+}
+
+protocol::request
+random_request(dice& roll, std::uint64_t id, const sched::scheduler_config& config) {
+  // A few families of prompts share long beginnings.
+  const auto length = roll.between(1, config.max_model_len - 1);
+  const auto family = roll.between(0, 2);
+  const auto fork = roll.between(0, length);
+  std::vector<token_id> prompt;
+  for (std::int32_t i = 0; i < length; ++i) {
+    prompt.push_back(i < fork ? (family * 5 + i * i) % 13 : roll.between(0, 12));
+  }
+  auto request = make_request(id, std::move(prompt), roll.between(1, 30));
+  request.priority = roll.between(-2, 2);
+  request.sampling.seed = static_cast<std::uint64_t>(roll.between(0, 2));
+  request.sampling.min_tokens = roll.one_in(2) ? 0 : roll.between(1, 6);
+  request.eos_ids = {0};
+  request.ignore_eos = roll.one_in(2);
+  if (roll.one_in(3)) {
+    request.stop_token_ids = {roll.between(0, 12)};
+  }
+  if (roll.one_in(4)) {
+    request.logit_bias = {{roll.between(0, 12), 1.5F}, {3, -1.0F}};
+  }
+  return request;
+}
+
+struct random_outcome {
+  std::uint64_t steps = 0;
+  std::uint64_t preemptions = 0;
+  std::uint64_t prefix_hits = 0;
+  std::uint64_t promotions = 0;
+};
+
+random_outcome run_workload(std::uint64_t seed) {
+  dice roll(seed);
+  const auto config = random_config(roll);
+  sched_harness world(config);
+  const auto requests = static_cast<std::uint64_t>(roll.between(1, 25));
+  const bool has_faults = roll.one_in(2);
+  std::uint64_t added = 0;
+  while (added < requests || world.open_requests() > 0) {
+    require(world.steps() < 20000, "requests do not end");
+    switch (roll.between(0, 19)) {
+    case 0:
+    case 1:
+    case 2:
+      if (added < requests) {
+        ++added;
+        world.add(random_request(roll, added, config));
+      }
+      break;
+    case 3:
+      if (added > 0 && roll.one_in(4)) {
+        world.cancel(request_id(
+            static_cast<std::uint64_t>(roll.between(1, static_cast<std::int32_t>(added)))));
+      }
+      break;
+    case 4:
+      if (has_faults && roll.one_in(6)) {
+        world.fence();
+      } else if (has_faults && roll.one_in(12)) {
+        world.fence_and_lose_kv();
+      } else if (has_faults && roll.one_in(24)) {
+        world.restart_scheduler();
+      }
+      break;
+    case 5:
+    case 6:
+    case 7:
+    case 8:
+    case 9:
+    case 10:
+    case 11:
+      world.submit();
+      break;
+    default:
+      world.retire();
+      break;
+    }
+    world.check_integrity();
+  }
+  while (world.retire()) {
+  }
+  world.check_integrity();
+  world.check_end();
+  const auto stats = world.scheduler().stats();
+  return {world.steps(), world.preemptions(), stats.prefix_hits, stats.promotions};
+}
+
+/// Reports the world that failed and goes no further.
+bool holds(const std::string& name, const std::function<void()>& run) {
+  try {
+    run();
+    return true;
+  } catch (const std::exception& fault) {
+    BOOST_ERROR(fmt::format("{}: {}", name, fault.what()));
+    return false;
+  }
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(streams_do_not_depend_on_the_schedule) {
+  random_outcome total;
+  for (std::uint64_t seed = 1; seed <= 600; ++seed) {
+    const bool is_good = holds(fmt::format("seed {}", seed), [&total, seed] {
+      const auto one = run_workload(seed);
+      total.steps += one.steps;
+      total.preemptions += one.preemptions;
+      total.prefix_hits += one.prefix_hits;
+      total.promotions += one.promotions;
+    });
+    if (!is_good) {
+      break;
+    }
+  }
+  BOOST_TEST_MESSAGE(fmt::format("steps={} preemptions={} prefix_hits={} promotions={}",
+                                 total.steps,
+                                 total.preemptions,
+                                 total.prefix_hits,
+                                 total.promotions));
+  // The workloads are worth something only if they reach these paths.
+  BOOST_TEST(total.preemptions > 500U);
+  BOOST_TEST(total.prefix_hits > 500U);
+  BOOST_TEST(total.promotions > 100U);
+}
+
+namespace {
+
+struct small_world {
+  std::int32_t blocks = 0;
+  std::int32_t budget = 0;
+  std::int32_t sequences = 0;
+  std::int32_t in_flight = 0;
+  std::int32_t lengths = 0; // three prompts, two bits each
+  bool prefix_cache = false;
+  int fault_at = 0; // step; 0: none
+  int fault = 0;    // 0 fence, 1 lose_kv, 2 restart, 3 cancel of the second
+};
+
+void run_small(const small_world& small) {
+  auto config = small_config(small.blocks, 2, 8);
+  config.max_batch_tokens = small.budget;
+  config.max_sequences = small.sequences;
+  config.max_steps_in_flight = small.in_flight;
+  config.prefix_cache = small.prefix_cache;
+  sched_harness world(config);
+  for (std::uint64_t id = 1; id <= 3; ++id) {
+    const auto length = 1U + ((static_cast<std::uint32_t>(small.lengths) >> (2 * (id - 1))) & 3U);
+    std::vector<token_id> prompt(length, 1);
+    prompt.back() = static_cast<token_id>(id); // the first shares everything with itself only
+    world.add(make_request(id, std::move(prompt), 3));
+  }
+  for (int step = 1; world.open_requests() > 0; ++step) {
+    require(step < 200, "requests do not end");
+    while (world.submit()) {
+    }
+    if (step == small.fault_at) {
+      switch (small.fault) {
+      case 0:
+        world.fence();
+        break;
+      case 1:
+        world.fence_and_lose_kv();
+        break;
+      case 2:
+        world.restart_scheduler();
+        break;
+      default:
+        world.cancel(request_id(2));
+        break;
+      }
+    } else {
+      world.retire();
+    }
+    world.check_integrity();
+  }
+  while (world.retire()) {
+  }
+  world.check_end();
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(every_small_world_survives_a_fault_at_every_step) {
+  int worlds = 0;
+  for (std::int32_t lengths = 0; lengths < 64; lengths += 3) {
+    for (const std::int32_t blocks : {4, 5, 8}) {
+      for (const std::int32_t budget : {1, 2, 5}) {
+        for (std::int32_t sequences = 1; sequences <= 3; ++sequences) {
+          for (std::int32_t in_flight = 1; in_flight <= 2; ++in_flight) {
+            for (int fault_at = 0; fault_at <= 8; ++fault_at) {
+              const small_world small{.blocks = blocks,
+                                      .budget = budget,
+                                      .sequences = sequences,
+                                      .in_flight = in_flight,
+                                      .lengths = lengths,
+                                      .prefix_cache = (lengths & 1) == 0,
+                                      .fault_at = fault_at,
+                                      .fault = (fault_at + lengths + blocks) & 3};
+              ++worlds;
+              const auto name = fmt::format(
+                  "blocks={} budget={} sequences={} in_flight={} lengths={} fault={}@{}",
+                  blocks,
+                  budget,
+                  sequences,
+                  in_flight,
+                  lengths,
+                  small.fault,
+                  fault_at);
+              if (!holds(name, [&small] { run_small(small); })) {
+                return;
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  BOOST_TEST(worlds > 10000);
+}

@@ -1,0 +1,74 @@
+// transport/tensor/communicator.hpp — the tensor plane as the model sees it: collectives over the
+// ranks of one group, and a one-way pipe between neighbouring stages. Implementations are chosen
+// outside; the model never asks which.
+//
+// T-1 All ranks of a group call the same operations with the same sizes in the same order.
+// T-2 all_reduce_sum adds in one fixed order, whatever the implementation, the amount of data and
+//     the chunking: a binary tree over neighbours in rank order. tree(a, n) = x[a] for n = 1, else
+//     tree(a, h) + tree(a+h, n-h) with h the largest power of two below n. So 2: r0+r1;
+//     3: (r0+r1)+r2; 4: (r0+r1)+(r2+r3); 8: ((r0+r1)+(r2+r3))+((r4+r5)+(r6+r7)). Every rank gets
+//     the same bits.
+// T-3 Nothing of an epoch before start_epoch() is ever used after it, also not what a dead member
+// of
+//     the group left behind or still writes.
+// Errors of every operation: timed_out (names the operation, its bytes and the rank that is late),
+// aborted (the fence is above this epoch, or a peer is in a newer one), invalid_argument. After
+// timed_out or aborted the group is out of step: only start_epoch() with a newer epoch mends it.
+// One thread per communicator object.
+#pragma once
+
+#include "runtime/base/ids.hpp"
+#include "runtime/base/result.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace vdist::tensor {
+
+class communicator {
+public:
+  virtual ~communicator() = default;
+
+  /// Place in the group, 0 … size()-1; not the global rank.
+  [[nodiscard]] virtual std::int32_t rank() const noexcept = 0;
+  [[nodiscard]] virtual std::int32_t size() const noexcept = 0;
+
+  /// Starts over for `next`, which is above every epoch this member has taken part in. Returns at
+  /// once: peers that have not started it yet are waited for by the first operation. Epochs count
+  /// from 1. Error: stale, when this place already acts in `next` or a later epoch.
+  [[nodiscard]] virtual result<void> start_epoch(epoch next) = 0;
+
+  /// data[i] = sum over ranks of data[i], in the order of T-2. In place.
+  [[nodiscard]] virtual result<void> all_reduce_sum(std::span<float> data) = 0;
+
+  /// out = in of rank 0, in of rank 1, …; out.size() == size() * in.size(). `in` may not overlap
+  /// out.
+  [[nodiscard]] virtual result<void> all_gather(std::span<const float> in,
+                                                std::span<float> out) = 0;
+
+  /// data of every rank = data of `root`.
+  [[nodiscard]] virtual result<void> broadcast(std::span<std::byte> data, std::int32_t root) = 0;
+
+  /// Returns when all ranks have called it.
+  [[nodiscard]] virtual result<void> barrier() = 0;
+};
+
+/// One end of a one-way connection between two neighbouring stages. A bounded number of messages
+/// may be under way; then send() waits. The sending end may only send, the receiving end only
+/// receive: the other call is invalid_argument.
+class pipe {
+public:
+  virtual ~pipe() = default;
+
+  /// As for communicator.
+  [[nodiscard]] virtual result<void> start_epoch(epoch next) = 0;
+
+  /// Returns when the data has been copied out of `data`.
+  [[nodiscard]] virtual result<void> send(std::span<const float> data) = 0;
+
+  /// Receives a message of exactly data.size() floats. Error: corrupt, when it has another size.
+  [[nodiscard]] virtual result<void> recv(std::span<float> data) = 0;
+};
+
+} // namespace vdist::tensor

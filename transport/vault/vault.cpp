@@ -1,0 +1,25 @@
+#include "transport/vault/vault.hpp"
+
+#include <fmt/format.h>
+
+namespace vdist::vault {
+
+const char* to_string(region_kind kind) noexcept {
+  switch (kind) {
+  case region_kind::weights:
+    return "weights";
+  case region_kind::kv_cache:
+    return "kv_cache";
+  case region_kind::exchange:
+    return "exchange";
+  case region_kind::custom:
+    return "custom";
+  }
+  return "unknown";
+}
+
+std::string to_string(const region_key& key) {
+  return fmt::format("kind={} rank={} index={}", to_string(key.kind), key.rank.value, key.index);
+}
+
+} // namespace vdist::vault
