@@ -2,6 +2,8 @@
 
 #include "actors/worker/worker.hpp"
 
+#include <caf/send.hpp>
+
 #include <utility>
 
 namespace vdist::actors {
@@ -15,7 +17,7 @@ void on_spawn(stage_pointer self, const spawn_worker& message) {
                        .stage = stage_actor(self),
                        .supervisor = state.config.supervisor,
                        .make_lane = state.config.make_lane};
-  auto worker = self->spawn<caf::monitored + caf::linked>(make_worker, std::move(config));
+  auto worker = self->spawn<caf::monitored>(make_worker, std::move(config));
   self->send(worker, load_weights{});
   state.workers[message.slot] = {worker, message.worker};
 }
@@ -50,22 +52,17 @@ void on_down(stage_pointer self, const caf::down_msg& message) {
   }
 }
 
-/// A linked worker's end is no reason to end: its down message tells the supervisor. Anybody else's wish is.
-void on_exit(stage_pointer self, caf::exit_msg& message) {
-  for (const auto& [slot, child] : self->state.workers) {
-    if (child.actor.address() == message.source) {
-      return;
-    }
-  }
-  self->quit(std::move(message.reason));
-}
-
 } // namespace
+
+stage_state::~stage_state() {
+  for (const auto& [slot, child] : workers) {
+    caf::anon_send_exit(child.actor, caf::exit_reason::kill);
+  }
+}
 
 stage_actor::behavior_type make_stage(stage_pointer self, stage_config config) {
   self->state.config = std::move(config);
   self->set_down_handler([self](caf::down_msg& message) { on_down(self, message); });
-  self->set_exit_handler([self](caf::exit_msg& message) { on_exit(self, message); });
   return {
       [self](const spawn_worker& message) { on_spawn(self, message); },
       [self](const kill_worker& message) { on_kill(self, message); },

@@ -4,7 +4,7 @@
 // T-1 A worker is known by (slot, incarnation); events of an incarnation that was replaced still go up, the recovery
 //     machine drops them.
 // T-2 The death of a worker actor, for whatever reason, becomes exactly one `died`.
-// T-3 When the stage ends, its workers end with it (they are linked).
+// T-3 When the stage ends, its workers are killed. Not by links: the kill of a linked worker would end the stage too.
 #pragma once
 
 #include "actors/interfaces.hpp"
@@ -28,6 +28,11 @@ struct stage_state {
     worker_actor actor;
     incarnation worker;
   };
+
+  stage_state() = default;
+  ~stage_state(); // T-3
+  stage_state(const stage_state&) = delete;
+  stage_state& operator=(const stage_state&) = delete;
 
   stage_config config;
   std::map<std::int32_t, child> workers; // by slot; the newest incarnation

@@ -41,8 +41,9 @@ void recovery::died(std::int32_t slot, incarnation worker, time_point now) {
 }
 
 void recovery::gone(std::int32_t slot, incarnation worker, time_point now) {
-  auto& record = slots_[static_cast<std::size_t>(slot)];
-  if (!is_current(slot, worker) || !record.is_dead || state_ == recovery_state::failed) {
+  // The two tidings travel by different ways: a thread that has ended may be heard of before its actor's death.
+  died(slot, worker, now);
+  if (!is_current(slot, worker) || state_ == recovery_state::failed) {
     return;
   }
   ++restarts_;

@@ -71,7 +71,7 @@ public:
   void loaded(std::int32_t slot, incarnation worker);
   /// The slot's actor died, for whatever reason; also called for a worker that reported its own failure.
   void died(std::int32_t slot, incarnation worker, time_point now);
-  /// The dead incarnation's thread has ended: nothing of it touches memory any more.
+  /// The dead incarnation's thread has ended: nothing of it touches memory any more. Implies died().
   void gone(std::int32_t slot, incarnation worker, time_point now);
   /// The slot's thread left the epoch before `at`.
   void quiesced(std::int32_t slot, incarnation worker, epoch at);

@@ -4,6 +4,8 @@
 
 #include "runtime/base/log.hpp"
 
+#include <caf/send.hpp>
+
 #include <set>
 #include <string>
 #include <utility>
@@ -39,7 +41,7 @@ stage_actor& stage_of(supervisor_pointer self, std::int32_t slot) {
   auto& stage = mine.stages.at(static_cast<std::size_t>(index));
   if (!stage) {
     stage_config config{.stage = index, .supervisor = supervisor_actor(self), .make_lane = mine.environment.make_lane};
-    stage = self->spawn<caf::monitored + caf::linked>(make_stage, std::move(config));
+    stage = self->spawn<caf::monitored>(make_stage, std::move(config));
   }
   return stage;
 }
@@ -49,7 +51,6 @@ void ensure_executor(supervisor_pointer self) {
   if (!mine.executor) {
     mine.executor = mine.environment.spawn_executor(supervisor_actor(self));
     self->monitor(mine.executor);
-    self->link_to(mine.executor);
     mine.is_executor_new = true;
   }
 }
@@ -171,20 +172,6 @@ void on_down(supervisor_pointer self, const caf::down_msg& message) {
   }
 }
 
-/// Children are linked so that they end with the supervisor; their own ends are handled by on_down.
-void on_exit(supervisor_pointer self, caf::exit_msg& message) {
-  auto& mine = self->state;
-  if (mine.executor && mine.executor.address() == message.source) {
-    return;
-  }
-  for (const auto& stage : mine.stages) {
-    if (stage && stage.address() == message.source) {
-      return;
-    }
-  }
-  self->quit(std::move(message.reason));
-}
-
 replica_status status_of(supervisor_pointer self) {
   const auto& mine = self->state;
   return {.replica = mine.environment.replica,
@@ -196,6 +183,17 @@ replica_status status_of(supervisor_pointer self) {
 
 } // namespace
 
+supervisor_state::~supervisor_state() {
+  for (const auto& stage : stages) {
+    if (stage) {
+      caf::anon_send_exit(stage, caf::exit_reason::kill);
+    }
+  }
+  if (executor) {
+    caf::anon_send_exit(executor, caf::exit_reason::kill);
+  }
+}
+
 supervisor_actor::behavior_type
 make_supervisor(supervisor_pointer self, replica_environment environment, router_actor router) {
   auto& mine = self->state;
@@ -205,7 +203,6 @@ make_supervisor(supervisor_pointer self, replica_environment environment, router
   const std::set<std::int32_t> stages(mine.environment.stage_of_slot.begin(), mine.environment.stage_of_slot.end());
   mine.stages.resize(stages.size());
   self->set_down_handler([self](caf::down_msg& message) { on_down(self, message); });
-  self->set_exit_handler([self](caf::exit_msg& message) { on_exit(self, message); });
   return {
       [self](const start_replica&) { on_start(self); },
       [self](const worker_event& event) { on_worker_event(self, event); },

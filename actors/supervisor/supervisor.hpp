@@ -43,6 +43,11 @@ struct replica_environment {
 };
 
 struct supervisor_state {
+  supervisor_state() = default;
+  ~supervisor_state(); // ends the stages and the executor
+  supervisor_state(const supervisor_state&) = delete;
+  supervisor_state& operator=(const supervisor_state&) = delete;
+
   replica_environment environment;
   router_actor router;
   std::optional<supervisor::recovery> machine;

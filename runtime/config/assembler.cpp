@@ -3,12 +3,12 @@
 #include "runtime/config/keys.hpp"
 #include "runtime/config/load.hpp"
 #include "runtime/config/nearest.hpp"
+#include "runtime/config/toml.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
 #include <optional>
 #include <set>
-#include <toml++/toml.h>
 #include <utility>
 #include <vector>
 
@@ -274,13 +274,8 @@ private:
 
 result<void> assembler::apply_file(std::string_view text) {
   VDIST_TRY(check_shape(text, name_));
-  try {
-    const toml::table values = toml::parse(text);
-    return table_walk(*this, "").table(values, "");
-  } catch (const toml::parse_error& e) {
-    return bad(fmt::format(
-        "{}:{}: not valid toml: {}", name_, e.source().begin.line, shortened(e.description())));
-  }
+  VDIST_ASSIGN(const toml::table values, parse_toml(text, name_));
+  return table_walk(*this, "").table(values, "");
 }
 
 result<void> assembler::apply_override(std::string_view argument) {
@@ -310,19 +305,19 @@ result<void> assembler::apply_override(std::string_view argument) {
     return walk.entry(key, toml::value<std::string>(std::string(text)), at);
   }
   VDIST_TRY(check_shape(text, at));
-  try {
-    const toml::table values = toml::parse(fmt::format("value = {}", text));
-    if (values.size() != 1) {
-      return bad(fmt::format("{}: must be one value", at));
-    }
-    return walk.entry(key, values.begin()->second, at);
-  } catch (const toml::parse_error& e) {
-    if (known != nullptr && !holds_text) {
-      // A bare word: the key's own check says what is legal.
-      return walk.entry(key, toml::value<std::string>(std::string(text)), at);
-    }
-    return bad(fmt::format("{}: not valid toml: {}", at, shortened(e.description())));
+  const result<toml::table> values =
+      parse_toml(fmt::format("value = {}", text), at, line_numbers::hidden);
+  if (!values && known != nullptr && !holds_text) {
+    // A bare word: the key's own check says what is legal.
+    return walk.entry(key, toml::value<std::string>(std::string(text)), at);
   }
+  if (!values) {
+    return values.error();
+  }
+  if (values->size() != 1) {
+    return bad(fmt::format("{}: must be one value", at));
+  }
+  return walk.entry(key, values->begin()->second, at);
 }
 
 std::string assembler::where(std::string_view key) const {

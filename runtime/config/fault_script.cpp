@@ -1,13 +1,12 @@
 #include "runtime/config/fault_script.hpp"
 
 #include "runtime/config/load.hpp"
-
-#include <fmt/format.h>
-#include <toml++/toml.h>
+#include "runtime/config/toml.hpp"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <fmt/format.h>
 #include <fstream>
 #include <iterator>
 #include <limits>
@@ -17,16 +16,20 @@ namespace vdist::config {
 namespace {
 
 error bad(std::string_view name, const toml::node& at, std::string_view what) {
-  return fail(errc::bad_configuration, fmt::format("{}:{}: {}", name, at.source().begin.line, what));
+  return fail(errc::bad_configuration,
+              fmt::format("{}:{}: {}", name, at.source().begin.line, what));
 }
 
 /// The legal keys of one table; anything else is an error.
 template <std::size_t N>
-result<void> check_keys(std::string_view name, const toml::table& table, const std::array<std::string_view, N>& legal) {
+result<void> check_keys(std::string_view name,
+                        const toml::table& table,
+                        const std::array<std::string_view, N>& legal) {
   for (const auto& [key, value] : table) {
     const std::string_view word(key.str());
     if (std::find(legal.begin(), legal.end(), word) == legal.end()) {
-      return bad(name, value, fmt::format("unknown key \"{}\" (legal: {})", word, fmt::join(legal, ", ")));
+      return bad(
+          name, value, fmt::format("unknown key \"{}\" (legal: {})", word, fmt::join(legal, ", ")));
     }
   }
   return {};
@@ -34,7 +37,10 @@ result<void> check_keys(std::string_view name, const toml::table& table, const s
 
 /// An optional whole number that is not negative.
 template <class T>
-result<void> read_number(std::string_view name, const toml::table& table, std::string_view key, std::optional<T>& into) {
+result<void> read_number(std::string_view name,
+                         const toml::table& table,
+                         std::string_view key,
+                         std::optional<T>& into) {
   const auto* node = table.get(key);
   if (node == nullptr) {
     return {};
@@ -87,7 +93,9 @@ result<failpoint_rule> read_fault(std::string_view name, const toml::table& faul
   const auto* at = fault["at"].as_table();
   const auto point = at != nullptr ? (*at)["point"].value_exact<std::string>() : std::nullopt;
   if (!point) {
-    return bad(name, fault, "fault: at.point is missing (for example at = { point = \"worker.step_begin\" })");
+    return bad(name,
+               fault,
+               "fault: at.point is missing (for example at = { point = \"worker.step_begin\" })");
   }
   VDIST_TRY(check_keys(name, *at, place_keys));
   failpoint_rule rule{.point = *point};
@@ -101,7 +109,8 @@ result<failpoint_rule> read_fault(std::string_view name, const toml::table& faul
   const auto text = fault["action"].value_exact<std::string>();
   const auto parsed = text ? parse_action(*text) : std::nullopt;
   if (!parsed) {
-    return bad(name, fault, "fault: action must be one of throw, kill_actor, delay(ms), exit(code)");
+    return bad(
+        name, fault, "fault: action must be one of throw, kill_actor, delay(ms), exit(code)");
   }
   rule.action = parsed->action;
   rule.argument = parsed->argument;
@@ -112,14 +121,7 @@ result<failpoint_rule> read_fault(std::string_view name, const toml::table& faul
 
 result<fault_script> parse_fault_script(std::string_view text, std::string_view name) {
   constexpr std::array<std::string_view, 3> root_keys{"fault", "expect", "seed"};
-  const auto parsed = [&]() -> result<toml::table> {
-    try {
-      return toml::parse(text, name);
-    } catch (const toml::parse_error& cause) {
-      return fail(errc::bad_configuration,
-                  fmt::format("{}:{}: {}", name, cause.source().begin.line, cause.description()));
-    }
-  }();
+  const result<toml::table> parsed = parse_toml(text, name);
   if (!parsed) {
     return parsed.error();
   }
@@ -147,7 +149,8 @@ result<fault_script> load_fault_script(const std::filesystem::path& file) {
   }
   const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   if (text.size() > config_bytes_max) {
-    return fail(errc::bad_configuration, fmt::format("{}: larger than {} bytes", file.string(), config_bytes_max));
+    return fail(errc::bad_configuration,
+                fmt::format("{}: larger than {} bytes", file.string(), config_bytes_max));
   }
   return parse_fault_script(text, file.string());
 }

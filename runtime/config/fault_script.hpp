@@ -6,8 +6,9 @@
 //   [expect]
 //   lost = 0
 //   altered = 0
-// Every field of `at` but point is optional and narrows the place; a rule with a step strikes at the first hit that is
-// not before it. Unknown keys and actions are errors that name file, line and the legal ones.
+// Every field of `at` but point is optional and narrows the place; a rule with a step strikes at
+// the first hit that is not before it. Unknown keys and actions are errors that name file, line and
+// the legal ones.
 #pragma once
 
 #include "runtime/base/failpoint.hpp"

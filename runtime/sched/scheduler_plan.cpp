@@ -153,8 +153,7 @@ bool scheduler::admit(sequence& head, protocol::step_plan& out) {
   const auto blocks_needed = (head.known() + size - 1) / size;
   // The margin leaves room for those that decode; without them nothing may keep the head out.
   const auto margin = running_.empty() ? 0 : config_.watermark_blocks;
-  if (!running_.empty() && head.hits_seen >= 0
-      && blocks_needed - head.hits_seen + margin > pool_.available_count()
+  if (head.hits_seen >= 0 && blocks_needed - head.hits_seen + margin > pool_.available_count()
       && ++head.tries_skipped < search_every) {
     return false;
   }

@@ -285,24 +285,21 @@ void model_driver::generate(std::span<driven_sequence* const> sequences,
     std::vector<chunk> chunks;
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       auto& sequence = *sequences[i];
-      const auto open = static_cast<std::int32_t>(sequence.tokens.size()) - sequence.computed;
-      if (static_cast<std::int32_t>(sequence.sampled.size()) < steps) {
-        chunks.push_back({&sequence, chunk_tokens > 0 ? std::min(open, chunk_tokens) : open});
+      if (static_cast<std::int32_t>(sequence.sampled.size()) >= steps) {
+        continue;
       }
+      if (sequence.computed == static_cast<std::int32_t>(sequence.tokens.size())) {
+        const auto sampled = sequence.sampled.size() - 1;
+        sequence.tokens.push_back(forced.empty() ? sequence.sampled.back()
+                                                 : forced.at(i).at(sampled));
+      }
+      const auto open = static_cast<std::int32_t>(sequence.tokens.size()) - sequence.computed;
+      chunks.push_back({&sequence, chunk_tokens > 0 ? std::min(open, chunk_tokens) : open});
     }
     if (chunks.empty()) {
       return;
     }
     step(chunks);
-    for (std::size_t i = 0; i < sequences.size(); ++i) {
-      auto& sequence = *sequences[i];
-      const bool has_sampled =
-          sequence.computed == static_cast<std::int32_t>(sequence.tokens.size());
-      if (has_sampled && static_cast<std::int32_t>(sequence.sampled.size()) < steps) {
-        const auto next = sequence.sampled.size() - 1;
-        sequence.tokens.push_back(forced.empty() ? sequence.sampled.back() : forced.at(i).at(next));
-      }
-    }
   }
 }
 

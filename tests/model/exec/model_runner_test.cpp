@@ -1,5 +1,6 @@
 #include "model/exec/model_runner.hpp"
 
+#include "tests/support/counted_allocations.hpp"
 #include "tests/support/model_driver.hpp"
 
 #include "transport/vault/memory_vault.hpp"
@@ -9,36 +10,11 @@
 #include <boost/test/unit_test.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <cstdlib>
 #include <limits>
-#include <new>
 #include <set>
 #include <string>
 #include <vector>
-
-namespace {
-
-std::atomic<std::size_t> allocations{0}; // of the whole program, ever
-
-} // namespace
-
-void* operator new(std::size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(bytes)) {
-    return memory;
-  }
-  throw std::bad_alloc();
-}
-
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 namespace vdist {
 
@@ -257,10 +233,11 @@ BOOST_AUTO_TEST_CASE(a_steady_state_allocates_nothing) {
     plan.block_counts[0] = needs_block ? 1 : 0;
     plan.tokens.assign(1, out.tokens[0]);
     plan.sampling.clear();
-    const auto at_start = allocations.load();
+    const auto at_start = testing::allocations();
     BOOST_REQUIRE(runner.execute(plan, out));
-    made += allocations.load() - at_start;
+    made += testing::allocations() - at_start;
   }
+  BOOST_TEST(testing::allocations() > 0U); // the counter counts
   BOOST_TEST(made == 0U);
 }
 

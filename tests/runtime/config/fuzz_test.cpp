@@ -24,11 +24,20 @@ std::string demo() {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-const std::vector<std::string> pieces{
-    "=",      "[",       "]",    "[[",   "]]",   "{",          "}",        "\"",
-    "'",      "\n",      ".",    "#",    "-1",   "1e400",      "nan",      "99999999999999999999",
-    "\"\"\"", "\\u0000", "\xff", "true", "node", "[[node]]\n", "parallel", "tensor = 3\n",
-    "\r",     ","};
+const std::vector<std::string> pieces{"=",        "[",
+                                      "]",        "[[",
+                                      "]]",       "{",
+                                      "}",        "\"",
+                                      "'",        "\n",
+                                      ".",        "#",
+                                      "-1",       "1e400",
+                                      "nan",      "99999999999999999999",
+                                      "\"\"\"",   "\\u0000",
+                                      "\xff",     "true",
+                                      "node",     "[[node]]\n",
+                                      "\n[=",     "\n[]",
+                                      "parallel", "tensor = 3\n",
+                                      "\r",       ","};
 
 std::string mutated(std::string text, std::mt19937_64& random) {
   const auto below = [&random](std::size_t n) {

@@ -146,6 +146,8 @@ BOOST_AUTO_TEST_CASE(the_first_of_several_mistakes_is_reported) {
 
 BOOST_AUTO_TEST_CASE(text_that_is_not_toml_names_the_line) {
   BOOST_TEST(refused("[model]\npath = \"m\"\nx = = 2\n").starts_with("c.toml:3: not valid toml: "));
+  BOOST_TEST(refused("[model]\npath = \"m\"\n[=\nx = 1\n")
+             == "c.toml:3: not valid toml: a key or value was expected");
   BOOST_TEST(refused("[model]\npath = \"m\"\n[model]\n").starts_with("c.toml:3: not valid toml: "));
   BOOST_TEST(refused("[model]\npath = \"\xff\"\n").starts_with("c.toml:2: not valid toml: "));
 }

@@ -79,6 +79,7 @@ bool sched_harness::submit() {
   }
   ++step_;
   check_plan();
+  check_oldest_moves();
   worker_.submit(plan_);
   return true;
 }
@@ -94,6 +95,20 @@ void sched_harness::check_plan() const {
       require(count <= config_.max_prefill_chunk, "a chunk is longer than allowed");
     }
   }
+}
+
+void sched_harness::check_oldest_moves() {
+  const auto first = std::find_if(
+      streams_.begin(), streams_.end(), [](const auto& s) { return s.second.terminals == 0; });
+  const auto& planned = plan_.request_ids;
+  const bool is_planned =
+      first == streams_.end() || first->first != oldest_
+      || std::find(planned.begin(), planned.end(), oldest_.value) != planned.end();
+  oldest_ = first == streams_.end() ? request_id{} : first->first;
+  plans_without_oldest_ = is_planned ? 0 : plans_without_oldest_ + 1;
+  require(config_.policy != sched::admission_policy::fcfs
+              || plans_without_oldest_ <= 3 * config_.max_steps_in_flight + 2,
+          "S-5: the oldest request does not move");
 }
 
 bool sched_harness::retire() {

@@ -73,6 +73,7 @@ private:
   void take_events();
   void take_event(const protocol::token_event& event);
   void check_plan() const;
+  void check_oldest_moves();
 
   sched::scheduler_config config_;
   std::unique_ptr<sched::scheduler> scheduler_;
@@ -83,6 +84,8 @@ private:
   std::uint64_t step_ = 0;
   std::uint32_t epoch_ = 1;
   std::uint64_t preemptions_before_ = 0;
+  request_id oldest_;                     // without an end; under fcfs it is never passed over
+  std::int32_t plans_without_oldest_ = 0; // in a row
   protocol::step_plan plan_;
   protocol::step_result result_;
   std::vector<protocol::token_event> events_;

@@ -14,8 +14,9 @@ std::atomic<std::uint64_t> allocations{0};
 
 } // namespace
 
-// The whole program counts: there is no other way to see what a vector does inside.
-void* operator new(std::size_t bytes) {
+// The whole program counts: there is no other way to see what a vector does inside. Never inlined:
+// the compiler would see malloc and delete meet, and warn.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
   allocations.fetch_add(1, std::memory_order_relaxed);
   if (void* memory = std::malloc(bytes)) {
     return memory;
@@ -23,11 +24,11 @@ void* operator new(std::size_t bytes) {
   throw std::bad_alloc();
 }
 
-void operator delete(void* memory) noexcept {
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);
 }
 
-void operator delete(void* memory, std::size_t) noexcept {
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
   std::free(memory);
 }
 

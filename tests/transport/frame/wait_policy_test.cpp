@@ -50,7 +50,7 @@ duration ping_pong(const wait_policy& waits, std::uint32_t rounds) {
 } // namespace
 
 BOOST_AUTO_TEST_CASE(loses_no_wake_up_when_both_sides_sleep) { // B-1
-  BOOST_CHECK(ping_pong(sleeper, 2000) < 5s);
+  BOOST_CHECK(ping_pong(sleeper, 500) < 9s); // one lost wake-up costs a slice, 10 s
 }
 
 BOOST_AUTO_TEST_CASE(spins_to_the_same_end) {
@@ -88,7 +88,7 @@ BOOST_AUTO_TEST_CASE(ends_at_the_deadline_and_not_before) {
     const auto waited = machine_clock.now() - start;
     BOOST_CHECK(status == wait_status::timed_out);
     BOOST_CHECK(waited >= 5ms);
-    BOOST_CHECK(waited < 2s);
+    BOOST_CHECK(waited < 5s);
   }
 }
 
@@ -130,7 +130,7 @@ BOOST_AUTO_TEST_CASE(a_raised_fence_ends_a_sleep_at_once) {
     stop.raise(epoch(4));
     waiter.join();
     BOOST_CHECK(status == wait_status::aborted);
-    BOOST_CHECK(machine_clock.now() - start < 1s);
+    BOOST_CHECK(machine_clock.now() - start < 5s);
     BOOST_TEST(stop.is_raised_above(epoch(3)));
     BOOST_TEST(!stop.is_raised_above(epoch(4)));
   }

@@ -65,7 +65,7 @@ public:
                                           .size = options_.size,
                                           .slot_floats = options_.slot_floats,
                                           .one_shot_floats_max = options_.one_shot_floats_max,
-                                          .timeout = options_.timeout,
+                                          .timeout = timeout,
                                           .stop = &stop},
                                          frame::wait_policy(options_.waits, group_clock));
     BOOST_REQUIRE(made);

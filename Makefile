@@ -1,0 +1,61 @@
+# Everything starts here: `make demo` tells a story, `make test` runs every CPU test, `make help` lists the rest.
+# CMake with Ninja does the work (CMakePresets.json, preset "release"); this file only remembers the commands.
+
+BUILD := build/release
+PROGRAMS := build/bin
+# Compilers at once; tests run one at a time, because some measure time.
+JOBS ?= $(shell nproc)
+TEST_JOBS ?= 1
+# Optional test data beside the repository: `unpack DIR` fills a folder. Tests that need it are skipped without.
+TEST_DATA_UNPACK ?= ../shared/data/unpack
+TEST_LABELS := ^(unit|tidy|golden|sim|fault)$$
+
+.PHONY: build demo test bench headers format clean help
+.DEFAULT_GOAL := build
+
+build: $(BUILD)/build.ninja ## vdist-run, Release, to build/bin
+	@ninja -C $(BUILD) -j $(JOBS) vdist-run
+
+demo: $(BUILD)/build.ninja ## builds vdist-run and tells a story with the model of the repository
+	@ninja -C $(BUILD) -j $(JOBS) --quiet vdist-run
+	@$(PROGRAMS)/vdist-run config/demo.toml
+
+test: build/.packages-test ## builds everything, warnings as errors, and runs every CPU test
+	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt && test -e $(BUILD)/build.ninja \
+	  || cmake --preset release -DVDIST_TESTS=ON
+	@if [ -z "$$VDIST_TEST_DATA" ] && [ -x $(TEST_DATA_UNPACK) ]; then $(TEST_DATA_UNPACK) build/test-data; fi
+	@ninja -C $(BUILD) -j $(JOBS)
+	@rm -f $(BUILD)/tests.xml
+	@BOOST_TEST_REPORT_LEVEL=short BOOST_TEST_REPORT_FORMAT=XML \
+	  ctest --test-dir $(BUILD) -L '$(TEST_LABELS)' -j $(TEST_JOBS) --output-on-failure --no-tests=error \
+	  --test-output-size-passed 1000000 --test-output-size-failed 1000000 --output-junit tests.xml || true
+	@python3 tests/support/summary.py $(BUILD)/tests.xml
+
+bench: build/.packages-test ## builds the benchmarks and prints what they measure
+	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt && test -e $(BUILD)/build.ninja \
+	  || cmake --preset release -DVDIST_TESTS=ON
+	@ninja -C $(BUILD) -j $(JOBS)
+	@ctest --test-dir $(BUILD) -L '^bench$$' --verbose
+	@for program in $(PROGRAMS)/vdist_bench_kernels $(PROGRAMS)/vdist_bench_sched; do \
+	  echo "== $$program"; $$program || exit; done
+
+headers: build/.packages-test ## compiles every header alone
+	@cmake --preset release -DVDIST_TESTS=ON >/dev/null
+	@ninja -C $(BUILD) -j $(JOBS) headers_compile_alone
+
+format: ## formats all C++ sources
+	@find actors model kernels transport runtime tests examples -regex '.*\.\(hpp\|cpp\|inl\)' -print0 \
+	  | xargs -0 clang-format -i
+
+clean: ## removes everything that was built
+	rm -rf build
+
+help: ## prints this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+# A build folder made for the programs alone needs no Boost.Test; `make test` switches the tests on and they stay on.
+$(BUILD)/build.ninja: | build/.packages-build
+	@cmake --preset release -DVDIST_TESTS=OFF
+
+build/.packages-%: packages.txt .ci/install-packages
+	@.ci/install-packages $* $@
