@@ -266,7 +266,8 @@ result<generation> engine::generate(const generate_request& request) {
   const auto seed = request.params.seed ? *request.params.seed : impl_->draw_seed();
   const api::model_limits limits{.vocabulary = impl_->setup.vocabulary,
                                  .max_model_len = impl_->setup.max_model_len,
-                                 .eos_ids = impl_->setup.eos_ids};
+                                 .eos_ids = impl_->setup.eos_ids,
+                                 .default_max_tokens = impl_->setup.defaults.max_new_tokens};
   generation made{.prompt_tokens = static_cast<std::int32_t>(prompt.size()), .sequences = {}};
   for (std::int32_t index = 0; index < request.params.n; ++index) {
     VDIST_ASSIGN(const auto sequence,

@@ -12,6 +12,8 @@ namespace {
 #include VDIST_ISA_SIMD
 #include "kernels/cpu/lane_math.inl"
 #include "kernels/cpu/linear.inl"
+#include "kernels/cpu/linear_panel.inl"
+#include "kernels/cpu/attention_scores.inl"
 #include "kernels/cpu/attention.inl"
 #include "kernels/cpu/elementwise.inl"
 // clang-format on

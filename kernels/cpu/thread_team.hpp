@@ -1,10 +1,18 @@
 // kernels/cpu/thread_team.hpp — the caller and threads-1 helpers share the units of one operation.
+//
 // Why not a pool of tasks: an operation lasts 5 µs to a few ms and there are hundreds per step, so
-// handing one over must cost well below a microsecond and never allocate. T-1 A unit runs exactly
-// once; run() returns after all units have ended and sees their writes. T-2 Only units that a
-// helper has taken are waited for: a helper that is late (asleep, preempted) delays nothing. T-3 An
-// idle helper spins for spin_us, yielding the core all the while, then sleeps in the kernel at no
-// cost. One thread at a time may call run(); units must not call it.
+// handing one over must cost about a microsecond and never allocate. Units are taken one by one
+// rather than cut in advance: which thread runs a unit never changes its bits.
+//
+// T-1 A unit runs exactly once; run() returns after all units have ended and sees their writes.
+//
+// T-2 Only units that a helper has taken are waited for: a helper that is late (asleep, preempted)
+// delays nothing.
+//
+// T-3 An idle helper spins for spin_us, yielding the core all the while, then sleeps in the kernel
+// at no cost.
+//
+// One thread at a time may call run(); units must not call it.
 #pragma once
 
 #include <atomic>

@@ -15,9 +15,9 @@ namespace vdist::kernels::bench {
 namespace {
 
 constexpr std::int64_t buffer_bytes = std::int64_t{2} << 30;
-constexpr std::int64_t floats_per_unit = std::int64_t{4} << 20;
+constexpr std::int64_t floats_per_unit = std::int64_t{1} << 20;
 constexpr std::int64_t window_bytes =
-    std::int64_t{256} << 20; // read per timing: short, so that a quiet moment is found
+    std::int64_t{32} << 20; // read per timing: short, so that a quiet moment is found
 constexpr std::int64_t fma_rounds = 200'000; // a few milliseconds
 
 double now() {
@@ -159,7 +159,7 @@ double measure_read_bandwidth(int threads) {
   constexpr std::int64_t count = buffer_bytes / static_cast<std::int64_t>(sizeof(float));
   constexpr auto units = static_cast<std::int32_t>(count / floats_per_unit);
   constexpr std::int32_t window = static_cast<std::int32_t>(units * window_bytes / buffer_bytes);
-  constexpr int passes = 24; // three times around the buffer
+  constexpr int passes = 192; // three times around the buffer
   const scratch_array buffer(count);
   thread_team team(threads);
   std::vector<float> sums(static_cast<std::size_t>(units) * 16); // one cache line each
@@ -180,7 +180,7 @@ double measure_read_bandwidth(int threads) {
 }
 
 double measure_fma_peak(int threads) {
-  constexpr int passes = 60;
+  constexpr int passes = 200;
   thread_team team(threads);
   const loops loop = best_loops();
   std::vector<float> sums(static_cast<std::size_t>(threads) * 64);

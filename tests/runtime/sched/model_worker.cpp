@@ -111,6 +111,12 @@ std::uint64_t model_worker::kv_at(const table_row& row, std::int32_t position) c
       static_cast<std::size_t>(block * limits_.block_size + position % limits_.block_size));
 }
 
+bool model_worker::knows(std::uint64_t request) const {
+  return std::any_of(table_.begin(), table_.end(), [request](const auto& row) {
+    return row.second.request == request;
+  });
+}
+
 void model_worker::submit(const protocol::step_plan& plan) {
   const auto verdict = protocol::validate(plan, limits_);
   require(verdict.has_value(), verdict ? "" : verdict.error().context);

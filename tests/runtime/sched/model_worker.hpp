@@ -42,6 +42,9 @@ public:
 
   [[nodiscard]] std::size_t in_flight() const { return steps_.size(); }
 
+  /// Whether a slot of this epoch belongs to the request.
+  [[nodiscard]] bool knows(std::uint64_t request) const;
+
   /// The group is rebuilt: steps in flight are gone, with their writes done up to a point that
   /// `seed` chooses; tables are empty.
   void start_epoch(std::uint64_t seed);
