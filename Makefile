@@ -17,7 +17,7 @@ build: $(BUILD)/build.ninja ## vdist-run, Release, to build/bin
 	@ninja -C $(BUILD) -j $(JOBS) vdist-run
 
 demo: $(BUILD)/build.ninja ## builds vdist-run and tells a story with the model of the repository
-	@ninja -C $(BUILD) -j $(JOBS) --quiet vdist-run
+	@ninja -C $(BUILD) -j $(JOBS) vdist-run
 	@$(PROGRAMS)/vdist-run config/demo.toml
 
 test: build/.packages-test ## builds everything, warnings as errors, and runs every CPU test

@@ -1,17 +1,7 @@
-macro(vdist_existing list) # TEMPORARY
-  set(_kept "")
-  foreach(_f ${${list}})
-    if(EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${_f}")
-      list(APPEND _kept ${_f})
-    endif()
-  endforeach()
-  set(${list} ${_kept})
-endmacro() # TEMPORARY
 # vdist_module(name SOURCES a.cpp … DEPS vdist modules … LIBS private third-party libraries …)
 # One static library per folder; headers are found from the repository root.
 function(vdist_module name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LIBS" ${ARGN})
-  vdist_existing(ARG_SOURCES) # TEMPORARY
   if(ARG_SOURCES)
     add_library(${name} STATIC ${ARG_SOURCES})
     target_link_libraries(${name} PUBLIC vdist_flags ${ARG_DEPS} PRIVATE ${ARG_LIBS})
@@ -30,10 +20,6 @@ function(vdist_test name)
   endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
-  endif()
-  vdist_existing(ARG_SOURCES) # TEMPORARY
-  if(NOT ARG_SOURCES)
-    return()
   endif()
   add_executable(${name} ${ARG_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")

@@ -2,6 +2,8 @@
 
 #include "actors/system/machine.hpp"
 
+#include "model/weights/checkpoint.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -142,6 +144,24 @@ result<void> measure_workers(model_setup& setup) {
   return {};
 }
 
+/// Reads the headers of the checkpoint and looks every tensor of every rank up: what a worker would stumble over while
+/// loading is one clear error before anything starts. Touches no data.
+result<void> check_checkpoint(const model_setup& setup) {
+  if (setup.device == device_kind::sim || setup.folder.weights != weights::weight_origin::checkpoint) {
+    return {};
+  }
+  VDIST_ASSIGN(const auto source, weights::checkpoint::open(setup.folder.folder));
+  for (const auto rank : setup.layout->ranks_of_replica(0)) {
+    VDIST_ASSIGN(const auto network, network_of(setup, rank));
+    for (const auto& weight : network.plan.weights) {
+      for (const auto& slice : weight.slices) {
+        VDIST_TRY(source.open(slice.tensor, weight.role));
+      }
+    }
+  }
+  return {};
+}
+
 /// Bytes of KV cache that a worker may have.
 result<std::size_t> kv_budget(const model_setup& setup, const worker_memory& worker) {
   const auto wanted = static_cast<std::size_t>(setup.config.device.kv_cache_bytes);
@@ -217,6 +237,7 @@ result<model_setup> set_up_model(const config::cluster_config& config,
     on_phase("tokenizer", setup.tokenizer ? fmt::format("{} tokens", setup.tokenizer->vocab_size()) : "none");
   }
   VDIST_TRY(measure_workers(setup));
+  VDIST_TRY(check_checkpoint(setup));
   const auto usable = static_cast<double>(available_memory()) * config.device.memory_utilization;
   setup.memory_budget = static_cast<std::size_t>(usable) / static_cast<std::size_t>(sizes.world());
   VDIST_TRY(size_kv_cache(setup));

@@ -27,7 +27,7 @@ void on_lane_event(worker_pointer self, worker_event& event) {
   const auto text = event.text;
   self->send(state.config.stage, std::move(event));
   if (is_fatal) {
-    log::warn("worker: its step failed (slot={} incarnation={}): {}", state.config.slot, state.config.worker.value, text);
+    log::warn("worker: it failed (slot={} incarnation={}): {}", state.config.slot, state.config.worker.value, text);
     self->quit(caf::exit_reason::unhandled_exception);
   }
 }

@@ -64,7 +64,7 @@ struct model_config {
   std::vector<token_id> eos; // any of them ends a sequence
 };
 
-/// Bytes of a config.json or generation_config.json.
+/// Bytes of a config.json.
 inline constexpr std::size_t max_config_bytes = std::size_t{4} << 20;
 /// Bound of every size in the file but the positions; larger is taken for damage.
 inline constexpr std::int64_t max_config_size = 1'000'000;

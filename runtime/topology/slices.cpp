@@ -13,17 +13,6 @@ slice even_slice(std::int32_t total, std::int32_t rank, std::int32_t size) {
   return {rank * (total / size), total / size};
 }
 
-slice kv_head_slice(std::int32_t kv_heads, std::int32_t rank, std::int32_t size) {
-  VDIST_CHECK(kv_heads >= 1, "topology: a model has at least one key/value head");
-  if (kv_heads % size == 0) {
-    return even_slice(kv_heads, rank, size);
-  }
-  VDIST_CHECK(size % kv_heads == 0,
-              "topology: key/value heads neither divide nor replicate evenly");
-  VDIST_CHECK(rank >= 0 && rank < size, "topology: tensor rank outside its group");
-  return {rank / (size / kv_heads), 1};
-}
-
 std::int32_t padded_vocabulary(std::int32_t vocabulary, std::int32_t size) {
   VDIST_CHECK(vocabulary >= 0 && size >= 1, "topology: vocabulary and tensor size are positive");
   const std::int32_t unit = std::lcm(vocabulary_padding, size);

@@ -1,4 +1,4 @@
-// runtime/topology/slices.hpp — the part of a tensor's rows or heads that one tensor rank holds.
+// runtime/topology/slices.hpp — the part of a table's rows that one tensor rank holds; heads: model/weights.
 // Pure arithmetic; legal only for sizes that legal_tensor_sizes() lists.
 #pragma once
 
@@ -16,10 +16,6 @@ struct slice {
 
 /// An even split of `total`, which must be a multiple of `size`.
 [[nodiscard]] slice even_slice(std::int32_t total, std::int32_t rank, std::int32_t size);
-
-/// Key/value heads of a rank. With more ranks than heads, size / kv_heads neighbours hold the same
-/// head.
-[[nodiscard]] slice kv_head_slice(std::int32_t kv_heads, std::int32_t rank, std::int32_t size);
 
 /// The vocabulary is padded to a multiple of this before it is split: aligned rows, equal parts.
 inline constexpr std::int32_t vocabulary_padding = 64;

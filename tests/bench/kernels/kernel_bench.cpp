@@ -16,9 +16,9 @@ namespace {
 
 constexpr std::int64_t buffer_bytes = std::int64_t{2} << 30;
 constexpr std::int64_t floats_per_unit = std::int64_t{1} << 20;
-constexpr std::int64_t window_bytes =
-    std::int64_t{32} << 20; // read per timing: short, so that a quiet moment is found
-constexpr std::int64_t fma_rounds = 200'000; // a few milliseconds
+// One timing is a millisecond or two, so that a quiet moment is found on a busy machine.
+constexpr std::int64_t window_bytes = std::int64_t{32} << 20;
+constexpr std::int64_t fma_rounds = 200'000;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();

@@ -21,21 +21,6 @@ BOOST_AUTO_TEST_CASE(even_slices_cover_everything_once) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(a_rank_holds_the_kv_head_of_its_query_heads) {
-  constexpr std::int32_t heads = 32;
-  for (const std::int32_t kv_heads : {1, 2, 4, 8, 32}) {
-    for (const std::int32_t size : {1, 2, 4, 8, 16, 32}) {
-      for (std::int32_t rank = 0; rank < size; ++rank) {
-        const slice queries = even_slice(heads, rank, size);
-        const slice kv = kv_head_slice(kv_heads, rank, size);
-        const std::int32_t per_kv_head = heads / kv_heads;
-        BOOST_TEST(kv.first == queries.first / per_kv_head);
-        BOOST_TEST(kv.last() == (queries.last() - 1) / per_kv_head + 1);
-      }
-    }
-  }
-}
-
 BOOST_AUTO_TEST_CASE(vocabulary_is_padded_so_that_every_size_divides_it) {
   BOOST_TEST(padded_vocabulary(512, 2) == 512);
   BOOST_TEST(padded_vocabulary(513, 2) == 576);

@@ -1,0 +1,251 @@
+// Faults at chosen places: a worker, several, or the executor ends in the middle of the work, and nobody who reads a
+// stream can tell. Every case compares with an undisturbed run; every request must end exactly once.
+#include "tests/support/engine_driver.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <string>
+
+using namespace vdist;
+using namespace vdist::testing;
+
+namespace {
+
+constexpr failpoint_action kill = failpoint_action::kill_actor;
+constexpr failpoint_action throws = failpoint_action::throw_error;
+
+/// Greedy, sampled, penalised and n = 2; the longest prompt is computed in four chunks.
+std::vector<generate_request> requests() {
+  std::vector<generate_request> all;
+  for (const std::size_t length : {3UL, 40UL, 17UL, 5UL, 29UL, 64UL}) {
+    generate_request request;
+    for (std::size_t i = 0; i < length; ++i) {
+      request.token_ids.push_back(static_cast<token_id>((i * i + length) % 997));
+    }
+    request.params.max_tokens = static_cast<std::int32_t>(6 + length % 9);
+    request.params.temperature = length % 2 == 0 ? 0.0F : 1.0F;
+    request.params.seed = length;
+    request.params.ignore_eos = true;
+    all.push_back(request);
+  }
+  all[2].params.n = 2;
+  all[3].params.repetition_penalty = 1.2F;
+  return all;
+}
+
+struct layout {
+  int tensor = 1;
+  int pipeline = 1;
+  int data = 1;
+
+  [[nodiscard]] std::vector<std::string> overrides() const {
+    return {"parallel.tensor=" + std::to_string(tensor), "parallel.pipeline=" + std::to_string(pipeline),
+            "parallel.data=" + std::to_string(data), "scheduler.prefill_chunk=16"};
+  }
+
+  [[nodiscard]] std::int32_t ranks() const { return tensor * pipeline; }
+};
+
+std::string name_of(const layout& place, const failpoint_rule& rule) {
+  return rule.point + (rule.action == kill ? " kill" : " throw") + " rank " + std::to_string(rule.rank.value_or(-1)) + " step "
+         + std::to_string(rule.step.value_or(-1)) + " in " + std::to_string(place.tensor) + "x" + std::to_string(place.pipeline)
+         + "x" + std::to_string(place.data);
+}
+
+const std::vector<heard>& undisturbed() {
+  static const std::vector<heard> all = engine_driver(sim_config(), layout{}.overrides()).run(requests());
+  return all;
+}
+
+/// Runs the work twice with the rules armed: the second time shows that the engine is sound afterwards.
+engine_status check(const layout& place, const std::vector<failpoint_rule>& rules) {
+  const auto where = name_of(place, rules.front());
+  BOOST_TEST_CONTEXT(where) {
+    engine_driver driver(sim_config(), place.overrides());
+    for (const auto& rule : rules) {
+      driver.get().points().arm(rule);
+    }
+    const auto first = driver.run(requests());
+    const auto second = driver.run(requests());
+    BOOST_REQUIRE_EQUAL(first.size(), undisturbed().size());
+    for (std::size_t i = 0; i < first.size(); ++i) {
+      BOOST_TEST(first[i] == undisturbed()[i], first[i] << " instead of " << undisturbed()[i]);
+      BOOST_TEST(second[i] == undisturbed()[i], "afterwards: " << second[i] << " instead of " << undisturbed()[i]);
+    }
+    const auto hits = driver.get().points().hits();
+    for (std::size_t i = 0; i < rules.size(); ++i) {
+      BOOST_TEST(hits[i] > 0U, "rule " << i << " was never hit");
+    }
+    const auto status = driver.settled();
+    BOOST_TEST(status.active_requests == 0U);
+    BOOST_TEST(status.finished_requests == 2 * undisturbed().size(), "exactly one end per request");
+    return status;
+  }
+  return {};
+}
+
+failpoint_rule worker_fault(const char* point, failpoint_action action, std::int32_t rank, std::int64_t step) {
+  return {.point = point, .rank = rank, .step = step, .action = action};
+}
+
+void check_every_place(const layout& place) {
+  for (const char* point : {"worker.step_begin", "worker.step_end"}) {
+    for (const auto action : {kill, throws}) {
+      for (std::int32_t rank = 0; rank < place.ranks(); ++rank) {
+        for (const std::int64_t step : {1, 4, 9}) {
+          const auto status = check(place, {worker_fault(point, action, rank, step)});
+          BOOST_TEST(status.restarts == 1U, name_of(place, worker_fault(point, action, rank, step)));
+        }
+      }
+    }
+  }
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(one_worker)
+
+BOOST_AUTO_TEST_CASE(of_two_tensor_ranks) { check_every_place({.tensor = 2}); }
+
+BOOST_AUTO_TEST_CASE(of_two_stages) { check_every_place({.pipeline = 2}); }
+
+BOOST_AUTO_TEST_CASE(of_two_tensor_ranks_on_two_stages) { check_every_place({.tensor = 2, .pipeline = 2}); }
+
+BOOST_AUTO_TEST_CASE(of_two_replicas) { check_every_place({.data = 2}); }
+
+BOOST_AUTO_TEST_CASE(that_is_alone) { check_every_place({}); }
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(several_faults)
+
+BOOST_AUTO_TEST_CASE(two_workers_in_one_step) {
+  for (const auto action : {kill, throws}) {
+    for (int round = 0; round < 5; ++round) {
+      const auto status = check({.tensor = 2, .pipeline = 2},
+                                {worker_fault("worker.step_begin", action, 0, 4), worker_fault("worker.step_begin", action, 3, 4)});
+      BOOST_TEST(status.restarts == 2U);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(all_workers_in_one_step) {
+  const layout place{.tensor = 2, .pipeline = 2};
+  for (const auto action : {kill, throws}) {
+    std::vector<failpoint_rule> rules;
+    for (std::int32_t rank = 0; rank < place.ranks(); ++rank) {
+      rules.push_back(worker_fault("worker.step_end", action, rank, 5));
+    }
+    BOOST_TEST(check(place, rules).restarts == 4U);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_replacement_dies_too) {
+  for (const auto action : {kill, throws}) {
+    auto rule = worker_fault("worker.step_begin", action, 1, 6);
+    rule.count = 3;
+    BOOST_TEST(check({.tensor = 2, .pipeline = 2}, {rule}).restarts == 3U);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_replacement_fails_while_it_loads) {
+  // The rule is armed after the start, so only replacements meet it.
+  BOOST_TEST(check({.tensor = 2}, {worker_fault("worker.step_end", kill, 0, 4), {.point = "worker.load", .rank = 0}}).restarts == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(a_worker_that_only_hesitates_is_waited_for) {
+  failpoint_rule slow{.point = "worker.step_begin", .rank = 1, .step = 3, .action = failpoint_action::delay, .argument = 60};
+  BOOST_TEST(check({.tensor = 2}, {slow}).restarts == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(one_fault_in_each_replica) {
+  std::vector<failpoint_rule> rules;
+  for (std::int32_t replica = 0; replica < 2; ++replica) {
+    rules.push_back({.point = "worker.step_begin", .replica = replica, .step = 3, .action = kill});
+    rules.push_back({.point = "worker.step_end", .replica = replica, .step = 7, .action = throws});
+  }
+  BOOST_TEST(check({.tensor = 2, .data = 2}, rules).restarts == 4U);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(the_executor)
+
+BOOST_AUTO_TEST_CASE(is_replaced_and_its_scheduler_rebuilt_from_the_ledger) {
+  for (const layout& place : {layout{}, layout{.tensor = 2}, layout{.pipeline = 2}, layout{.tensor = 2, .pipeline = 2, .data = 2}}) {
+    for (const auto action : {kill, throws}) {
+      for (const std::int64_t step : {1, 4, 9}) {
+        check(place, {{.point = "executor.before_send", .replica = 0, .step = step, .action = action}});
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(dies_together_with_a_worker) {
+  for (int round = 0; round < 5; ++round) {
+    check({.tensor = 2, .pipeline = 2},
+          {{.point = "executor.before_send", .step = 5, .action = kill}, worker_fault("worker.step_begin", kill, 1, 5)});
+    check({.tensor = 2, .pipeline = 2},
+          {{.point = "executor.before_send", .step = 5, .action = throws}, worker_fault("worker.step_end", throws, 2, 4)});
+  }
+}
+
+BOOST_AUTO_TEST_CASE(dies_again_and_again) {
+  failpoint_rule rule{.point = "executor.before_send", .step = 3, .action = kill};
+  rule.count = 4;
+  check({.tensor = 2}, {rule});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(the_demo_model)
+
+BOOST_AUTO_TEST_CASE(goes_on_with_its_story) {
+  std::vector<generate_request> stories(3);
+  for (std::size_t i = 0; i < stories.size(); ++i) {
+    stories[i].prompt = i == 0 ? "Once upon a time" : i == 1 ? "The little rabbit" : "One morning the king";
+    stories[i].params.max_tokens = 30;
+    stories[i].params.temperature = i == 0 ? 0.0F : 0.8F;
+    stories[i].params.seed = i;
+    stories[i].params.logprobs = 2;
+  }
+  const std::vector<std::string> split{"parallel.tensor=2", "parallel.pipeline=2"};
+  const auto expected = engine_driver(tiny_tales_config(), split).run(stories);
+  engine_driver driver(tiny_tales_config(), split);
+  driver.get().points().arm(worker_fault("worker.step_begin", kill, 1, 10));
+  driver.get().points().arm(worker_fault("worker.step_end", throws, 2, 20));
+  BOOST_TEST((driver.run(stories) == expected));
+  BOOST_TEST(driver.settled().restarts == 2U);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(giving_up)
+
+BOOST_AUTO_TEST_CASE(ends_every_request_once_when_nobody_is_left) {
+  engine_driver driver(sim_config(), {"parallel.tensor=2", "fault_tolerance.max_restarts=2"});
+  driver.get().points().arm({.point = "worker.step_begin", .rank = 1, .step = 3, .action = kill, .count = 0});
+  const auto ended = driver.run(requests());
+  for (const auto& one : ended) {
+    BOOST_TEST((one.reason == protocol::finish_reason::failed));
+    BOOST_TEST(one.message.find("worker slot 1 died") != std::string::npos, one.message);
+  }
+  BOOST_TEST(driver.get().failure().has_value());
+  BOOST_TEST(driver.settled().active_requests == 0U);
+  const auto refused = driver.get().generate(requests().front());
+  BOOST_REQUIRE(!refused.has_value());
+  BOOST_TEST((refused.error().code == errc::closed));
+}
+
+BOOST_AUTO_TEST_CASE(moves_requests_to_the_replica_that_lives) {
+  engine_driver driver(sim_config(), {"parallel.data=2", "fault_tolerance.max_restarts=1", "scheduler.prefill_chunk=16"});
+  driver.get().points().arm({.point = "worker.step_end", .replica = 1, .step = 4, .action = throws, .count = 0});
+  const auto ended = driver.run(requests());
+  for (std::size_t i = 0; i < ended.size(); ++i) {
+    BOOST_TEST(ended[i] == undisturbed()[i], ended[i] << " instead of " << undisturbed()[i]);
+  }
+  const auto status = driver.settled();
+  BOOST_TEST(status.finished_requests == undisturbed().size());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
