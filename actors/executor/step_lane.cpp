@@ -53,6 +53,7 @@ void step_lane::run(const std::shared_ptr<step_lane>& predecessor) {
   } catch (const std::exception& cause) {
     listener_.on_crashed(cause.what());
   }
+  publish(); // what is committed belongs to the clients, also when the lane has to go
   wiring_.reset();
   has_returned_ = true;
   returned_door_.ring();
@@ -158,7 +159,8 @@ result<void> step_lane::send_plan() {
   protocol::encode(plan_, encoded_);
   VDIST_FAILPOINT(*links_.points,
                   "executor.before_send",
-                  {.replica = config_.replica, .step = static_cast<std::int64_t>(plan_.step)});
+                  {.replica = config_.replica, .step = static_cast<std::int64_t>(plan_.step)},
+                  listener_.kill_actor);
   const frame::envelope header{.protocol = protocol::step_protocol,
                                .version = protocol::step_version,
                                .kind = protocol::step_plan_kind,

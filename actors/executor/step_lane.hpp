@@ -7,6 +7,7 @@
 // X-2 A step is committed only if every worker answered it in this epoch and the ranks of each stage agree (I4, P-6).
 // X-3 Tokens are in the ledger before anybody else sees them (I2), and leave after the next plan is out.
 // X-4 A lane works only after its predecessor's thread has ended.
+// X-6 Failpoint: executor.before_send; a kill_actor rule there kills the actor, not the thread.
 // One thread runs run(); stop() and the inbox are for the others.
 #pragma once
 
@@ -48,6 +49,7 @@ struct step_lane_listener {
   std::function<void(std::shared_ptr<const token_events>)> on_tokens;
   std::function<void(epoch, std::string)> on_step_failed; // nobody died; run it again
   std::function<void(std::string)> on_crashed;            // the lane is of no use any more
+  std::function<void()> kill_actor;                       // what a kill_actor failpoint does: ends the executor
 };
 
 /// Borrowed; all outlive the lane.

@@ -137,13 +137,15 @@ executor_actor replica::spawn_executor(const supervisor_actor& supervisor) {
       .on_step_failed = [supervisor](epoch now, std::string text) {
         caf::anon_send(supervisor, step_failed{now, std::move(text)});
       },
-      .on_crashed = {}};
+      .on_crashed = {},
+      .kill_actor = {}};
   // The lane learns of its actor only after both exist; until then it has nothing to do.
   auto handle = std::make_shared<executor_actor>();
   listener.on_crashed = [handle](const std::string& text) {
     log::error("executor: its lane crashed: {}", text);
     caf::anon_send_exit(*handle, caf::exit_reason::unhandled_exception);
   };
+  listener.kill_actor = [handle] { caf::anon_send_exit(*handle, caf::exit_reason::kill); };
   const step_lane_links links{.inbox = &inbox_,
                               .journal = parts_.journal,
                               .points = parts_.points,

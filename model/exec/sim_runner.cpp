@@ -9,8 +9,10 @@ namespace vdist::exec {
 
 namespace {
 
-constexpr std::size_t hidden_numbers = 4;
-constexpr unsigned number_bits = 20; // sums of 8 ranks stay below 2^24: exact in float32
+constexpr std::size_t lanes = 4;
+constexpr std::size_t hidden_numbers = 2 * lanes; // x, then total
+constexpr std::uint64_t lane_mask = 0xffff;
+constexpr unsigned lane_bits = 16;
 
 /// Finaliser of splitmix64 (Steele, Lea & Flood 2014): every input bit reaches every output bit.
 constexpr std::uint64_t mix(std::uint64_t x) {
@@ -22,18 +24,34 @@ constexpr std::uint64_t mix(std::uint64_t x) {
 
 constexpr std::uint64_t mix(std::uint64_t a, std::uint64_t b) { return mix(mix(a) ^ (b * 0xff51afd7ed558ccd)); }
 
-void unpack(std::uint64_t hash, float* numbers) {
-  for (std::size_t i = 0; i < hidden_numbers; ++i) {
-    numbers[i] = static_cast<float>(mix(hash, i) >> (64 - number_bits));
+constexpr std::uint64_t lane(std::uint64_t packed, std::size_t i) { return (packed >> (i * lane_bits)) & lane_mask; }
+
+/// a + factor * b in every lane, modulo 2^16.
+constexpr std::uint64_t multiply_add(std::uint64_t a, std::uint64_t b, std::uint64_t factor) {
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < lanes; ++i) {
+    sum |= ((lane(a, i) + factor * lane(b, i)) & lane_mask) << (i * lane_bits);
+  }
+  return sum;
+}
+
+constexpr std::uint64_t minus_one = lane_mask; // as a factor: subtracts
+
+/// The weight of position j in a sum: odd, so that no bit of an entry is lost.
+constexpr std::uint64_t weight_of(std::int32_t position) { return (mix(static_cast<std::uint64_t>(position)) & lane_mask) | 1; }
+
+void unpack(std::uint64_t packed, float* numbers) {
+  for (std::size_t i = 0; i < lanes; ++i) {
+    numbers[i] = static_cast<float>(lane(packed, i));
   }
 }
 
 std::uint64_t pack(const float* numbers) {
-  std::uint64_t hash = 0;
-  for (std::size_t i = 0; i < hidden_numbers; ++i) {
-    hash = mix(hash, static_cast<std::uint64_t>(numbers[i]));
+  std::uint64_t packed = 0;
+  for (std::size_t i = 0; i < lanes; ++i) {
+    packed |= (static_cast<std::uint64_t>(numbers[i]) & lane_mask) << (i * lane_bits);
   }
-  return hash;
+  return packed;
 }
 
 slot_table_config table_of(const sim_runner_config& config) {
@@ -48,7 +66,8 @@ slot_table_config table_of(const sim_runner_config& config) {
 
 sim_runner::sim_runner(const sim_runner_config& config, peers links, vault::vault& memory)
     : config_(config), links_(links), vault_(memory), slots_(table_of(config)),
-      hidden_(static_cast<std::size_t>(config.limits.max_batch_tokens) * hidden_numbers) {}
+      hidden_(static_cast<std::size_t>(config.limits.max_batch_tokens) * hidden_numbers),
+      shares_(static_cast<std::size_t>(config.limits.max_batch_tokens) * lanes) {}
 
 result<void> sim_runner::load(const load_progress& progress) {
   const auto entries = static_cast<std::size_t>(config_.limits.blocks) * static_cast<std::size_t>(config_.limits.block_size);
@@ -88,9 +107,9 @@ result<void> sim_runner::execute(const protocol::step_plan& plan, protocol::step
     attend(sequence);
   }
   if (links_.group != nullptr) {
-    VDIST_TRY(links_.group->all_reduce_sum(hidden));
+    VDIST_TRY(links_.group->all_reduce_sum(std::span<float>(shares_.data(), tokens * lanes)));
   }
-  advance_hidden();
+  add_shares();
   const auto pause = config_.step_time + static_cast<double>(tokens) * config_.token_time;
   if (pause.count() > 0) {
     std::this_thread::sleep_for(pause);
@@ -99,7 +118,7 @@ result<void> sim_runner::execute(const protocol::step_plan& plan, protocol::step
     VDIST_TRY(links_.to_next->send(hidden));
   }
   for (const auto row : slots_.last_rows()) {
-    out.digest = mix(out.digest, pack(&hidden_[static_cast<std::size_t>(row) * hidden_numbers]));
+    out.digest = mix(out.digest, pack(total_of(row)));
   }
   if (config_.place.is_last_stage() && config_.place.tensor_rank == 0) {
     sample(plan, out);
@@ -107,13 +126,35 @@ result<void> sim_runner::execute(const protocol::step_plan& plan, protocol::step
   return {};
 }
 
+float* sim_runner::x_of(std::int32_t token) { return &hidden_[static_cast<std::size_t>(token) * hidden_numbers]; }
+
+float* sim_runner::total_of(std::int32_t token) { return x_of(token) + lanes; }
+
 void sim_runner::embed() {
-  const auto& batch = slots_.batch();
-  for (std::int32_t t = 0; t < batch.tokens; ++t) {
+  for (std::int32_t t = 0; t < slots_.batch().tokens; ++t) {
     const auto token = static_cast<std::uint64_t>(slots_.token_ids()[t]);
     const auto position = static_cast<std::uint64_t>(slots_.positions()[t]);
-    unpack(mix(token, position), &hidden_[static_cast<std::size_t>(t) * hidden_numbers]);
+    unpack(mix(token, position), x_of(t));
+    unpack(0, total_of(t));
   }
+}
+
+/// The last rank's share is what the others leave of the whole, so that all of them add up to it.
+std::uint64_t sim_runner::entry_share(const float* x) const {
+  std::uint64_t whole = 0;
+  for (auto layer = config_.place.layers.first; layer < config_.place.layers.last; ++layer) {
+    whole = multiply_add(whole, mix(pack(x), static_cast<std::uint64_t>(layer)), 1);
+  }
+  const auto mine = static_cast<std::uint64_t>(config_.place.tensor_rank);
+  const auto last = static_cast<std::uint64_t>(config_.place.tensor_size - 1);
+  if (mine < last) {
+    return mix(whole, mine);
+  }
+  auto left = whole;
+  for (std::uint64_t rank = 0; rank < last; ++rank) {
+    left = multiply_add(left, mix(whole, rank), minus_one);
+  }
+  return left;
 }
 
 std::uint64_t& sim_runner::kv_entry(std::size_t sequence, std::int32_t position) {
@@ -124,31 +165,27 @@ std::uint64_t& sim_runner::kv_entry(std::size_t sequence, std::int32_t position)
   return kv_[block * size + position % size];
 }
 
-/// Leaves this rank's shares of the sequence's tokens in hidden_.
+/// Leaves this rank's seen(t) of the sequence's tokens in shares_.
 void sim_runner::attend(std::size_t sequence) {
   const auto& batch = slots_.batch();
-  const auto place = mix(static_cast<std::uint64_t>(config_.place.stage), static_cast<std::uint64_t>(config_.place.tensor_rank));
-  std::uint64_t seen = 0;
   const auto first = batch.first_position[sequence];
+  std::uint64_t seen = 0;
   for (std::int32_t position = 0; position < first; ++position) {
-    seen += mix(kv_entry(sequence, position), static_cast<std::uint64_t>(position));
+    seen = multiply_add(seen, kv_entry(sequence, position), weight_of(position));
   }
   for (auto t = batch.query_start[sequence]; t < batch.query_start[sequence + 1]; ++t) {
     const auto position = first + (t - batch.query_start[sequence]);
-    float* numbers = &hidden_[static_cast<std::size_t>(t) * hidden_numbers];
     auto& entry = kv_entry(sequence, position);
-    entry = mix(mix(pack(numbers), static_cast<std::uint64_t>(position)), place);
-    seen += mix(entry, static_cast<std::uint64_t>(position));
-    unpack(mix(seen, place), numbers);
+    entry = entry_share(x_of(t));
+    seen = multiply_add(seen, entry, weight_of(position));
+    unpack(seen, &shares_[static_cast<std::size_t>(t) * lanes]);
   }
 }
 
-/// The summed shares of all ranks become the next hidden state.
-void sim_runner::advance_hidden() {
-  const auto tokens = static_cast<std::size_t>(slots_.batch().tokens);
-  for (std::size_t t = 0; t < tokens; ++t) {
-    float* numbers = &hidden_[t * hidden_numbers];
-    unpack(pack(numbers), numbers);
+void sim_runner::add_shares() {
+  for (std::int32_t t = 0; t < slots_.batch().tokens; ++t) {
+    const auto sum = pack(&shares_[static_cast<std::size_t>(t) * lanes]); // modulo 2^16 by its mask
+    unpack(multiply_add(pack(total_of(t)), sum, 1), total_of(t));
   }
 }
 
@@ -159,8 +196,7 @@ void sim_runner::sample(const protocol::step_plan& plan, protocol::step_result& 
     const auto slot = plan.slots[static_cast<std::size_t>(places[i])];
     const auto view = slots_.view(slot);
     const auto generated = view.tokens.size() - static_cast<std::size_t>(view.record.prompt_tokens);
-    const auto hidden = pack(&hidden_[static_cast<std::size_t>(rows[i]) * hidden_numbers]);
-    auto hash = mix(mix(hidden, view.record.seed), generated);
+    auto hash = mix(mix(pack(total_of(rows[i])), view.record.seed), generated);
     auto token = static_cast<token_id>(hash % static_cast<std::uint64_t>(config_.vocabulary));
     const bool may_not_end = static_cast<std::int64_t>(generated) < view.record.min_tokens;
     while (may_not_end && std::find(view.suppressed_ids.begin(), view.suppressed_ids.end(), token) != view.suppressed_ids.end()) {

@@ -1,14 +1,17 @@
 // model/exec/sim_runner.hpp — the sim device: a step_runner that does the bookkeeping of a model and none of its maths.
 // The next token is a hash of the prompt, the earlier tokens, the KV entries that all ranks of all stages wrote for them,
-// the seed and the position. Every tensor rank contributes an additive share, every stage hashes what the stage before
-// sent. So a missing, stale, doubled or mixed-up message, block or token changes every later token of the sequence, and
-// hundreds of workers fit one small machine.
+// the seed and the position. Every rank holds an additive share of every entry and every stage adds its layers' part, so a
+// missing, stale, doubled or mixed-up message, block or token changes every later token of the sequence, while the tokens
+// themselves are the same for every tensor, pipeline and data size. Hundreds of workers fit one small machine.
 //
-//   per token t at position p, on tensor rank r of stage s:
-//     kv[p]  = mix(hidden(t), p, s, r)                      written to the block table's slot of p
-//     seen   = sum over j <= p of mix(kv[j], j)             read back through the block table
-//     hidden = mix(sum over ranks r of share(seen, r))      four numbers below 2^20: exact in float32
-//   token = mix(hidden, seed, generated position) mod vocabulary
+// Numbers are vectors of four, modulo 2^16: sums over up to 256 ranks are whole numbers below 2^24, exact in float32.
+//   x(t)      = lanes(mix(token id, position))                    made by the first stage, passed on unchanged
+//   entry(t)  = sum over the stage's layers l of lanes(mix(x(t), l)), split into one share per tensor rank
+//   kv[p]     = this rank's share of entry(t)                     written to the block table's place of p
+//   seen(t)   = sum over j <= p of kv[j] * odd(j)                 read back through the block table; linear, so the
+//                                                                 ranks' sums add up to that of the whole entries
+//   total(t) += sum over ranks of seen(t)                         passed from stage to stage
+//   token     = mix(total, seed, generated position) mod vocabulary
 // Cost: O(position) per token, a few ns each; plus the configured step time, slept.
 #pragma once
 
@@ -27,7 +30,7 @@
 namespace vdist::exec {
 
 struct sim_runner_config {
-  topology::shard place;
+  topology::shard place; // layers count: each adds its part
   rank_id rank; // global
   std::int32_t vocabulary = 32000;
   runner_limits limits;
@@ -46,16 +49,20 @@ public:
 private:
   void embed();
   void attend(std::size_t sequence);
-  void advance_hidden();
+  void add_shares();
   void sample(const protocol::step_plan& plan, protocol::step_result& out);
+  [[nodiscard]] std::uint64_t entry_share(const float* x) const;
   [[nodiscard]] std::uint64_t& kv_entry(std::size_t sequence, std::int32_t position);
+  [[nodiscard]] float* x_of(std::int32_t token);
+  [[nodiscard]] float* total_of(std::int32_t token);
 
   sim_runner_config config_;
   peers links_;
   vault::vault& vault_;
   slot_table slots_;
-  std::uint64_t* kv_ = nullptr; // [blocks, block_size], in the vault
-  std::vector<float> hidden_;   // [tokens, hidden_numbers], whole numbers below 2^20
+  std::uint64_t* kv_ = nullptr; // [blocks, block_size], four lanes of 16 bits each, in the vault
+  std::vector<float> hidden_;   // [tokens, 8]: x, then total; what travels between stages
+  std::vector<float> shares_;   // [tokens, 4]: this rank's seen(t), then the sum over ranks
 };
 
 } // namespace vdist::exec
