@@ -27,6 +27,7 @@ public:
     std::shared_ptr<token_sink> sink;
     std::int32_t replica = 0;
     std::int32_t delivered = 0; // positions that the sink has
+    bool is_cancelled = false;  // asked for; said again to whoever takes the request over
   };
 
   explicit request_table(std::int32_t replicas);

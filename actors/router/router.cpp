@@ -2,6 +2,7 @@
 
 #include "runtime/base/log.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace vdist::actors {
@@ -37,7 +38,8 @@ submit_reply on_submit(router_pointer self, const submit& message) {
 
 void on_cancel(router_pointer self, const cancel& message) {
   auto& config = self->state.config;
-  if (const auto* entry = config.table->find(message.id)) {
+  if (auto* entry = config.table->find(message.id)) {
+    entry->is_cancelled = true;
     self->send(config.schedulers.at(static_cast<std::size_t>(entry->replica)), message);
   }
 }
@@ -57,6 +59,12 @@ void fail_request(router_pointer self, request_id id, const std::string& reason)
   config.table->deliver(token_event{.id = id, .reason = finish_reason::failed, .message = reason});
 }
 
+/// The id that ended a request, as the scheduler would have said it; -1: another reason.
+token_id stop_token_of(const protocol::request& request, token_id last) {
+  const auto has = [last](const std::vector<token_id>& ids) { return std::find(ids.begin(), ids.end(), last) != ids.end(); };
+  return has(request.stop_token_ids) || (!request.ignore_eos && has(request.eos_ids)) ? last : -1;
+}
+
 /// O-2: what the ledger holds and the stream does not goes out first. True: the ledger says that the request has ended.
 bool catch_up(router_pointer self, request_id id, std::vector<token_id>& committed) {
   auto& config = self->state.config;
@@ -71,10 +79,14 @@ bool catch_up(router_pointer self, request_id id, std::vector<token_id>& committ
   const auto count = static_cast<std::int32_t>(committed.size());
   for (auto position = config.table->find(id)->delivered; position < count; ++position) {
     const bool is_last = has_ended && position + 1 == count;
+    const auto token = committed[static_cast<std::size_t>(position)];
+    const auto& request = *config.table->find(id)->request;
+    const bool is_stopped = is_last && state->reason == finish_reason::stop;
     config.table->deliver(token_event{.id = id,
                                       .position = position,
-                                      .token = committed[static_cast<std::size_t>(position)],
-                                      .reason = is_last ? state->reason : finish_reason::none});
+                                      .token = token,
+                                      .reason = is_last ? state->reason : finish_reason::none,
+                                      .stop_token = is_stopped ? stop_token_of(request, token) : -1});
   }
   if (has_ended && config.table->find(id) != nullptr) {
     config.table->deliver(token_event{.id = id, .reason = state->reason});
@@ -91,7 +103,11 @@ void hand_over(router_pointer self, request_id id, std::int32_t replica) {
   config.table->move(id, replica);
   auto request = std::make_shared<protocol::request>(*config.table->find(id)->request);
   request->generated = std::move(committed);
-  self->send(config.schedulers.at(static_cast<std::size_t>(replica)), add_request{std::move(request)});
+  const auto& scheduler = config.schedulers.at(static_cast<std::size_t>(replica));
+  self->send(scheduler, add_request{std::move(request)});
+  if (config.table->find(id)->is_cancelled) {
+    self->send(scheduler, cancel{id});
+  }
 }
 
 void on_replica_changed(router_pointer self, const replica_changed& message) {

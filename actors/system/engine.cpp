@@ -32,6 +32,9 @@ constexpr std::size_t actor_threads = 2;
 /// A spinner costs its core: it pays only where every lane and the step threads have one of their own.
 constexpr std::chrono::microseconds spin_on_free_cores{200};
 constexpr std::chrono::microseconds spin_on_shared_cores{20};
+/// Bells and the fence wake sleepers; the slice is for the case that a wake-up is lost, and costs an idle cluster a
+/// look per sleeper.
+constexpr std::chrono::milliseconds sleep_slice{500};
 
 /// The states of all replicas, for whoever waits for them. Thread-safe.
 class replica_board {
@@ -112,10 +115,27 @@ struct quiet_actor_config : caf::actor_system_config {
   }
 };
 
+result<std::vector<token_id>> tokenize(const model_setup& setup, const generate_request& request) {
+  if (!request.token_ids.empty()) {
+    return request.token_ids;
+  }
+  if (!setup.tokenizer) {
+    return fail(errc::invalid_argument, "prompt: the model has no tokenizer; send token_ids");
+  }
+  if (request.prompt.empty()) {
+    return fail(errc::invalid_argument, "prompt: it is empty (legal: at least one character)");
+  }
+  return setup.tokenizer->encode(request.prompt, text::special_tokens::add);
+}
+
+api::model_limits limits_of(const model_setup& setup) {
+  return {.vocabulary = setup.vocabulary, .max_model_len = setup.max_model_len, .eos_ids = setup.eos_ids};
+}
+
 frame::wait_settings wait_settings_of(const model_setup& setup) {
   const auto threads = setup.layout->world() + setup.layout->sizes().data;
   const bool has_free_cores = threads <= available_cores();
-  return {.spin_budget = has_free_cores ? spin_on_free_cores : spin_on_shared_cores};
+  return {.spin_budget = has_free_cores ? spin_on_free_cores : spin_on_shared_cores, .slice_max = sleep_slice};
 }
 
 } // namespace
@@ -153,13 +173,15 @@ struct engine::impl {
     spawn_all();
   }
 
-  /// Lanes end before the actor system does: their reports hold actor handles.
+  /// Actors end first, because a recovery that is under way starts lanes; lanes end before the actor system does, because
+  /// their reports hold actor handles.
   ~impl() {
     for (auto& replica : replicas) {
       replica->stop();
     }
     caf::anon_send_exit(router, caf::exit_reason::user_shutdown);
     router = nullptr;
+    system->await_all_actors_done();
     threads.reset();
     replicas.clear();
     system.reset();
@@ -196,19 +218,6 @@ struct engine::impl {
   std::uint64_t draw_seed() {
     const std::lock_guard lock(seed_mutex);
     return seeds();
-  }
-
-  result<std::vector<token_id>> tokenize(const generate_request& request) const {
-    if (!request.token_ids.empty()) {
-      return request.token_ids;
-    }
-    if (!setup.tokenizer) {
-      return fail(errc::invalid_argument, "prompt: the model has no tokenizer; send token_ids");
-    }
-    if (request.prompt.empty()) {
-      return fail(errc::invalid_argument, "prompt: it is empty (legal: at least one character)");
-    }
-    return setup.tokenizer->encode(request.prompt, text::special_tokens::add);
   }
 
   result<std::shared_ptr<text_stream>>
@@ -260,9 +269,16 @@ result<std::unique_ptr<engine>> engine::start(model_setup setup, engine_listener
   return started;
 }
 
+result<void> check_request(const model_setup& setup, const generate_request& request) {
+  VDIST_TRY(api::validate(request.params));
+  VDIST_ASSIGN(const auto prompt, tokenize(setup, request));
+  VDIST_TRY(api::make_request(prompt, request.params, 0, limits_of(setup)));
+  return {};
+}
+
 result<generation> engine::generate(const generate_request& request) {
   VDIST_TRY(api::validate(request.params));
-  VDIST_ASSIGN(const auto prompt, impl_->tokenize(request));
+  VDIST_ASSIGN(const auto prompt, tokenize(impl_->setup, request));
   const auto seed = request.params.seed ? *request.params.seed : impl_->draw_seed();
   const api::model_limits limits{.vocabulary = impl_->setup.vocabulary,
                                  .max_model_len = impl_->setup.max_model_len,

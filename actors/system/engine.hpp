@@ -39,6 +39,9 @@ struct generate_request {
   api::sampling_params params;
 };
 
+/// What generate() finds out about a request before it is accepted; needs no engine, so nothing has to be loaded for it.
+[[nodiscard]] result<void> check_request(const actors::model_setup& setup, const generate_request& request);
+
 /// n sequences of one prompt.
 struct generation {
   std::int32_t prompt_tokens = 0;

@@ -51,6 +51,16 @@ result<run_options> resolve_work(run_options options, const config::cluster_conf
   return options;
 }
 
+/// Everything that is wrong with a prompt is said before anything is loaded.
+result<void> check_prompt(const model_setup& setup, const run_options& options) {
+  if (!options.prompt) {
+    return {};
+  }
+  return check_request(setup, {.prompt = *options.prompt,
+                               .token_ids = {},
+                               .params = with_options(api::default_params(setup.defaults), options)});
+}
+
 result<std::unique_ptr<engine>> start_engine(model_setup setup, phase_log& phases, progress_style style) {
   progress_bar bar(style, "loading");
   engine_listener listener{
@@ -127,6 +137,7 @@ result<void> run(run_options options) {
   if (options.is_check || options.wants_topology) {
     return show_plan(setup, options);
   }
+  VDIST_TRY(check_prompt(setup, options));
   VDIST_ASSIGN(auto engine, start_engine(std::move(setup), phases, style));
   for (const auto& rule : script.rules) {
     engine->points().arm(rule);

@@ -11,8 +11,8 @@ namespace vdist::actors {
 
 namespace {
 
-/// Longest wait for a plan or for room in the result ring before commands are looked at again.
-constexpr std::chrono::milliseconds look_up_interval{500};
+/// Longest wait for a plan or for room in the result ring before commands are looked at again. A fence ends it at once.
+constexpr std::chrono::milliseconds look_up_interval{2000};
 
 } // namespace
 

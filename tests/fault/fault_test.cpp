@@ -4,7 +4,10 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <array>
+#include <cstdlib>
 #include <map>
+#include <random>
 #include <string>
 #include <utility>
 
@@ -152,7 +155,9 @@ BOOST_AUTO_TEST_CASE(the_replacement_dies_too) {
   for (const auto action : {kill, throws}) {
     auto rule = worker_fault("worker.step_begin", action, 1, 6);
     rule.count = 3;
-    BOOST_TEST(check({.tensor = 2, .pipeline = 2}, {rule}).restarts == 3U);
+    const auto restarts = check({.tensor = 2, .pipeline = 2}, {rule}).restarts;
+    // With two steps in flight an actor that is being killed can meet the rule twice.
+    BOOST_TEST((action == throws ? restarts == 3U : restarts >= 2U && restarts <= 3U), restarts << " restarts");
   }
 }
 
@@ -202,6 +207,47 @@ BOOST_AUTO_TEST_CASE(dies_again_and_again) {
   failpoint_rule rule{.point = "executor.before_send", .step = 3, .action = kill};
   rule.count = 4;
   check({.tensor = 2}, {rule});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(any_faults)
+
+/// One to five faults anywhere; VDIST_TEST_SEED replays a failure, VDIST_TEST_ROUNDS makes it longer.
+BOOST_AUTO_TEST_CASE(leave_every_stream_as_it_was) {
+  const char* seed_text = std::getenv("VDIST_TEST_SEED");
+  const char* rounds_text = std::getenv("VDIST_TEST_ROUNDS");
+  const unsigned long first = seed_text != nullptr ? std::stoul(seed_text) : 1;
+  const unsigned long rounds = rounds_text != nullptr ? std::stoul(rounds_text) : seed_text != nullptr ? 1 : 100;
+  for (unsigned long seed = first; seed < first + rounds; ++seed) {
+    BOOST_TEST_CONTEXT("VDIST_TEST_SEED=" << seed) {
+      std::mt19937 random(static_cast<std::mt19937::result_type>(seed));
+      const std::array<layout, 6> places{layout{}, {.tensor = 2}, {.pipeline = 3}, {.tensor = 2, .pipeline = 2},
+                                         {.tensor = 4}, {.tensor = 2, .pipeline = 2, .data = 2}};
+      const auto& place = places[random() % places.size()];
+      engine_driver driver(sim_config(), place.overrides());
+      for (auto faults = 1 + random() % 5; faults > 0; --faults) {
+        const std::array points{"worker.step_begin", "worker.step_end", "worker.load", "executor.before_send"};
+        failpoint_rule rule{.point = points[random() % points.size()], .action = random() % 2 == 0 ? kill : throws};
+        if (rule.point.starts_with("worker")) {
+          rule.rank = static_cast<std::int32_t>(random() % static_cast<unsigned>(place.ranks()));
+        }
+        if (rule.point != "worker.load") {
+          rule.step = static_cast<std::int64_t>(1 + random() % 14);
+        }
+        rule.count = 1 + random() % 2;
+        driver.get().points().arm(rule);
+      }
+      const auto& expected = undisturbed(place);
+      const auto got = driver.run(requests());
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        BOOST_TEST(got[i] == expected[i], got[i] << " instead of " << expected[i]);
+      }
+      const auto status = driver.settled();
+      BOOST_TEST(status.active_requests == 0U);
+      BOOST_TEST(status.finished_requests == expected.size(), "exactly one end per request");
+    }
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()
