@@ -1,0 +1,230 @@
+#include "actors/worker/worker_thread.hpp"
+#include "tests/support/counted_allocations.hpp"
+
+#include "model/exec/sim_runner.hpp"
+
+#include "transport/vault/memory_vault.hpp"
+
+#include "runtime/protocol/step_codec.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+using namespace vdist;
+using namespace vdist::actors;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::uint64_t cluster = 77;
+constexpr exec::runner_limits limits{.max_batch_tokens = 64,
+                                     .max_sequences = 4,
+                                     .max_positions = 1024,
+                                     .blocks = 64,
+                                     .block_size = 16};
+
+/// What the lane reported, for a test that waits for it.
+class reports {
+public:
+  void add(worker_event event) {
+    {
+      const std::lock_guard lock(mutex_);
+      events_.push_back(std::move(event));
+    }
+    changed_.notify_all();
+  }
+
+  /// The next report; an empty text fails the test that expected another one.
+  worker_event take() {
+    std::unique_lock lock(mutex_);
+    BOOST_REQUIRE(changed_.wait_for(lock, 10s, [this] { return !events_.empty(); }));
+    auto event = events_.front();
+    events_.erase(events_.begin());
+    return event;
+  }
+
+private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<worker_event> events_;
+};
+
+/// One worker with a sim runner, and the executor's side of its channels.
+struct fixture {
+  system_clock time;
+  frame::wait_policy waits{{}, time};
+  frame::fence fence;
+  vault::memory_vault memory;
+  failpoints points;
+  reports heard;
+  int kills = 0;
+  std::shared_ptr<epoch_wiring> wiring = make(epoch(1));
+  std::shared_ptr<worker_thread> lane;
+  std::thread thread;
+
+  fixture() {
+    worker_thread_links links{.points = &points, .time = &time, .make_runner = [this] { return make_runner(); }};
+    worker_thread_config config{.wanted = {.slot = 0,
+                                           .worker = incarnation(1),
+                                           .report = [this](worker_event event) { heard.add(std::move(event)); },
+                                           .kill_actor = [this] { ++kills; }},
+                                .cluster = cluster,
+                                .rank = 0,
+                                .limits = {.slots = 4, .blocks = 64, .vocabulary = 1000, .max_positions = 1024, .block_size = 16}};
+    lane = std::make_shared<worker_thread>(std::move(config), std::move(links));
+    thread = std::thread([this] { lane->run(); });
+  }
+
+  ~fixture() {
+    fence.raise(epoch(1000));
+    lane->stop();
+    thread.join();
+  }
+
+  result<std::unique_ptr<exec::step_runner>> make_runner() {
+    const exec::sim_runner_config config{.place = {.layers = {0, 2}}, .vocabulary = 1000, .limits = limits};
+    return std::unique_ptr<exec::step_runner>(std::make_unique<exec::sim_runner>(config, exec::peers{}, memory));
+  }
+
+  std::shared_ptr<epoch_wiring> make(epoch now) {
+    auto made = make_wiring({.cluster = cluster, .stage_of_slot = {0}, .stop = &fence}, now, {1}, waits);
+    BOOST_REQUIRE(made.has_value());
+    return *made;
+  }
+
+  void start() {
+    lane->load();
+    BOOST_TEST((heard.take().what == worker_event::kind::loaded));
+    lane->begin(wiring->now, wiring);
+  }
+
+  /// Step `n` of one sequence: the prompt of one token first, then one token per step.
+  protocol::step_plan plan_of(std::uint64_t n) const {
+    const auto position = static_cast<std::int32_t>(n - 1);
+    protocol::step_plan plan{.step = n, .epoch = wiring->now.value};
+    plan.slots = {0};
+    plan.request_ids = {1};
+    plan.flags = {static_cast<std::uint8_t>(protocol::flag_samples | (n == 1 ? protocol::flag_new : 0))};
+    plan.first_position = {position};
+    plan.token_counts = {1};
+    const bool needs_block = position % 16 == 0;
+    plan.block_counts = {needs_block ? 1 : 0};
+    if (needs_block) {
+      plan.new_blocks = {position / 16};
+    }
+    plan.tokens = {5};
+    if (n == 1) {
+      plan.sampling.push_back({.prompt_tokens = 1});
+    }
+    return plan;
+  }
+
+  void send(const std::vector<std::byte>& body) {
+    const frame::envelope header{.protocol = protocol::step_protocol,
+                                 .version = protocol::step_version,
+                                 .kind = protocol::step_plan_kind,
+                                 .cluster = cluster,
+                                 .epoch = wiring->now.value};
+    BOOST_REQUIRE(wiring->plan_rings[0]->writer().write(header, body, time.now() + 5s).has_value());
+  }
+
+  void send(const protocol::step_plan& plan) {
+    std::vector<std::byte> body;
+    protocol::encode(plan, body);
+    send(body);
+  }
+
+  void receive(protocol::step_result& into) {
+    auto read = wiring->result_readers[0]->read(time.now() + 5s);
+    BOOST_REQUIRE(read.has_value());
+    BOOST_REQUIRE(protocol::decode(read->body, into).has_value());
+  }
+};
+
+} // namespace
+
+BOOST_FIXTURE_TEST_CASE(answers_every_plan_with_its_step_epoch_and_rank, fixture) {
+  start();
+  protocol::step_result result;
+  for (std::uint64_t n = 1; n <= 40; ++n) {
+    send(plan_of(n));
+    receive(result);
+    BOOST_TEST(result.step == n);
+    BOOST_TEST(result.epoch == 1U);
+    BOOST_TEST(result.tokens.size() == 1U);
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(a_step_in_the_steady_state_allocates_nothing, fixture) {
+  start();
+  constexpr std::uint64_t warm_up = 100;
+  constexpr std::uint64_t steps = 400;
+  std::vector<std::vector<std::byte>> bodies(steps + 1);
+  for (std::uint64_t n = 1; n <= steps; ++n) {
+    protocol::encode(plan_of(n), bodies[n]);
+  }
+  protocol::step_result result;
+  std::size_t before = 0;
+  for (std::uint64_t n = 1; n <= steps; ++n) {
+    if (n == warm_up) {
+      before = testing::allocations();
+    }
+    send(bodies[n]);
+    receive(result);
+  }
+  BOOST_TEST(testing::allocations() - before < 1U);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_raised_fence_and_prepare_end_an_epoch_at_once, fixture) {
+  start();
+  protocol::step_result result;
+  send(plan_of(1));
+  receive(result);
+  fence.raise(epoch(2));
+  lane->prepare(epoch(2));
+  const auto event = heard.take();
+  BOOST_TEST((event.what == worker_event::kind::quiesced));
+  BOOST_TEST((event.now == epoch(2)));
+  wiring = make(epoch(2));
+  lane->begin(epoch(2), wiring);
+  send(plan_of(1)); // announced anew
+  receive(result);
+  BOOST_TEST(result.epoch == 2U);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_plan_that_contradicts_itself_fails_the_worker, fixture) {
+  start();
+  auto plan = plan_of(1);
+  plan.tokens = {5, 6};
+  send(plan);
+  const auto event = heard.take();
+  BOOST_TEST((event.what == worker_event::kind::failed));
+  BOOST_TEST((event.status == errc::corrupt));
+}
+
+BOOST_FIXTURE_TEST_CASE(l5_a_failpoint_throws_in_the_lane_or_kills_the_actor, fixture) {
+  points.arm({.point = "worker.step_begin", .step = 2, .action = failpoint_action::kill_actor});
+  points.arm({.point = "worker.step_end", .step = 3});
+  start();
+  protocol::step_result result;
+  for (std::uint64_t n = 1; n <= 2; ++n) {
+    send(plan_of(n));
+    receive(result);
+  }
+  BOOST_TEST(kills == 1);
+  send(plan_of(3));
+  const auto event = heard.take();
+  BOOST_TEST((event.what == worker_event::kind::failed));
+  BOOST_TEST(event.text == "failpoint worker.step_end");
+}
+
+BOOST_FIXTURE_TEST_CASE(l1_gone_is_the_last_report, fixture) {
+  start();
+  fence.raise(epoch(9));
+  lane->stop();
+  BOOST_TEST((heard.take().what == worker_event::kind::gone));
+}
