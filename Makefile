@@ -36,8 +36,12 @@ bench: build/.packages-test ## builds the benchmarks and prints what they measur
 	  || cmake --preset release -DVDIST_TESTS=ON
 	@ninja -C $(BUILD) -j $(JOBS)
 	@ctest --test-dir $(BUILD) -L '^bench$$' --verbose
-	@for program in $(PROGRAMS)/vdist_bench_kernels $(PROGRAMS)/vdist_bench_sched; do \
-	  echo "== $$program"; $$program || exit; done
+	@$(PROGRAMS)/vdist-bench machine
+	@$(PROGRAMS)/vdist-bench scheduler
+	@$(PROGRAMS)/vdist-bench start config/demo.toml
+	@$(PROGRAMS)/vdist-bench latency config/demo.toml --tokens 200
+	@$(PROGRAMS)/vdist-bench throughput config/demo.toml --sequences 64 --tokens 128
+	@$(PROGRAMS)/vdist-bench control config/demo.toml
 
 headers: build/.packages-test ## compiles every header alone
 	@cmake --preset release -DVDIST_TESTS=ON >/dev/null

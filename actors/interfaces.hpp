@@ -1,4 +1,5 @@
-// actors/interfaces.hpp — every typed actor interface and every message between actors: the system on one page.
+// actors/interfaces.hpp — every typed actor interface and every message between actors: the system
+// on one page.
 //
 //                    front door (engine.hpp, vdist-run)
 //                         │ submit, cancel
@@ -13,13 +14,15 @@
 //                         └──┴─────────────────────────────────▶│ stage ├──────────▶│ worker      │
 //                              worker_event                     └───────┘           │ (one thread)│
 //                                                                                   └─────────────┘
-// One router per cluster; one supervisor, scheduler and executor per data-parallel replica; one stage actor per pipeline
-// stage; one worker per rank. Actors decide, lanes carry the step: plans and results never pass a mailbox (P-6, section
-// "Messages, and the step path" of ARCHITECTURE.md). All actors are event-based and never block.
+// One router per cluster; one supervisor, scheduler and executor per data-parallel replica; one
+// stage actor per pipeline stage; one worker per rank. Actors decide, lanes carry the step: plans
+// and results never pass a mailbox (P-6, section "Messages, and the step path" of ARCHITECTURE.md).
+// All actors are event-based and never block.
 //
-// A-1 Every message names the epoch or incarnation that it belongs to, where one exists; older ones are dropped.
-// A-2 Every submitted request gets exactly one terminal token_event (P-7).
-// Messages are plain structs passed by pointer inside the process; msgpack is the only codec (protocol/step_codec.hpp).
+// A-1 Every message names the epoch or incarnation that it belongs to, where one exists; older ones
+// are dropped. A-2 Every submitted request gets exactly one terminal token_event (P-7). Messages
+// are plain structs passed by pointer inside the process; msgpack is the only codec
+// (protocol/step_codec.hpp).
 #pragma once
 
 #include "runtime/base/ids.hpp"
@@ -37,15 +40,16 @@
 
 namespace vdist::actors {
 
-class token_sink;   // actors/router/token_sink.hpp: where a request's tokens go
+class token_sink;    // actors/router/token_sink.hpp: where a request's tokens go
 struct epoch_wiring; // actors/gateway/epoch_wiring.hpp: the channels of one epoch
 
 using token_events = std::vector<protocol::token_event>;
 
-// ---- to the router ----------------------------------------------------------------------------------------------
+// ---- to the router
+// ----------------------------------------------------------------------------------------------
 
-/// Accept this request and stream its tokens to the sink. The reply says whether it was accepted; from then on the sink
-/// gets exactly one terminal event.
+/// Accept this request and stream its tokens to the sink. The reply says whether it was accepted;
+/// from then on the sink gets exactly one terminal event.
 struct submit {
   std::shared_ptr<const protocol::request> request; // id and arrival are set by the router
   std::shared_ptr<token_sink> sink;
@@ -98,7 +102,8 @@ using router_actor = caf::typed_actor<caf::replies_to<submit>::with<submit_reply
                                       caf::reacts_to<replica_changed>,
                                       caf::replies_to<get_router_status>::with<router_status>>;
 
-// ---- to a replica's scheduler -----------------------------------------------------------------------------------
+// ---- to a replica's scheduler
+// -----------------------------------------------------------------------------------
 
 /// Run this request. A refusal comes back as a terminal event (failed).
 struct add_request {
@@ -107,7 +112,8 @@ struct add_request {
 
 using scheduler_actor = caf::typed_actor<caf::reacts_to<add_request>, caf::reacts_to<cancel>>;
 
-// ---- to a replica's executor ------------------------------------------------------------------------------------
+// ---- to a replica's executor
+// ------------------------------------------------------------------------------------
 
 /// Drop the steps in flight and wait for begin_epoch.
 struct fence_epoch {
@@ -122,7 +128,8 @@ struct begin_epoch {
 
 using executor_actor = caf::typed_actor<caf::reacts_to<fence_epoch>, caf::reacts_to<begin_epoch>>;
 
-// ---- to a stage and its workers ---------------------------------------------------------------------------------
+// ---- to a stage and its workers
+// ---------------------------------------------------------------------------------
 
 /// Create the worker of this slot; `loaded` or `died` follows.
 struct spawn_worker {
@@ -157,17 +164,18 @@ using worker_actor = caf::typed_actor<caf::reacts_to<load_weights>,
                                       caf::reacts_to<begin_epoch>,
                                       caf::reacts_to<struct worker_event>>;
 
-// ---- to a replica's supervisor ----------------------------------------------------------------------------------
+// ---- to a replica's supervisor
+// ----------------------------------------------------------------------------------
 
 /// What happened to a worker; worker → stage → supervisor.
 struct worker_event {
   enum class kind : std::uint8_t {
-    loaded,      // its thread waits for an epoch
-    quiesced,    // its thread left the epochs below `now`
-    failed,      // its step failed by its own fault; it dies next
-    peer_late,   // its step could not go on because of a peer; nobody is known to be dead
-    died,        // its actor ended
-    gone,        // the thread of the dead incarnation has ended
+    loaded,    // its thread waits for an epoch
+    quiesced,  // its thread left the epochs below `now`
+    failed,    // its step failed by its own fault; it dies next
+    peer_late, // its step could not go on because of a peer; nobody is known to be dead
+    died,      // its actor ended
+    gone,      // the thread of the dead incarnation has ended
   };
   kind what = kind::loaded;
   std::int32_t slot = 0;
@@ -177,7 +185,8 @@ struct worker_event {
   std::string text;
 };
 
-/// The executor could not finish a step although nobody died (late or contradicting results): do it again.
+/// The executor could not finish a step although nobody died (late or contradicting results): do it
+/// again.
 struct step_failed {
   epoch now;
   std::string text;
@@ -197,11 +206,12 @@ struct replica_status {
   std::vector<std::uint32_t> incarnations; // by slot
 };
 
-using supervisor_actor = caf::typed_actor<caf::reacts_to<start_replica>,
-                                          caf::reacts_to<worker_event>,
-                                          caf::reacts_to<step_failed>,
-                                          caf::reacts_to<check_deadlines>,
-                                          caf::replies_to<get_replica_status>::with<replica_status>>;
+using supervisor_actor =
+    caf::typed_actor<caf::reacts_to<start_replica>,
+                     caf::reacts_to<worker_event>,
+                     caf::reacts_to<step_failed>,
+                     caf::reacts_to<check_deadlines>,
+                     caf::replies_to<get_replica_status>::with<replica_status>>;
 
 } // namespace vdist::actors
 

@@ -1,4 +1,5 @@
-// kernels/dtype.hpp — element types of stored tensors. Activations are float32 on the CPU; weights and KV keep their type.
+// kernels/dtype.hpp — element types of stored tensors. Activations are float32 on the CPU; weights
+// and KV keep their type.
 #pragma once
 
 #include <cstddef>
@@ -16,9 +17,12 @@ enum class dtype : std::uint8_t { float32 = 0, bfloat16 = 1, float16 = 2 };
 
 [[nodiscard]] constexpr std::string_view to_string(dtype type) noexcept {
   switch (type) {
-  case dtype::float32: return "float32";
-  case dtype::bfloat16: return "bfloat16";
-  case dtype::float16: return "float16";
+  case dtype::float32:
+    return "float32";
+  case dtype::bfloat16:
+    return "bfloat16";
+  case dtype::float16:
+    return "float16";
   }
   return "unknown";
 }

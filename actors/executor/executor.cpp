@@ -10,7 +10,8 @@ executor_state::~executor_state() {
   }
 }
 
-executor_actor::behavior_type make_executor(executor_pointer self, std::shared_ptr<step_lane> lane, step_inbox* inbox) {
+executor_actor::behavior_type
+make_executor(executor_pointer self, std::shared_ptr<step_lane> lane, step_inbox* inbox) {
   self->state.lane = std::move(lane);
   self->state.inbox = inbox;
   return {

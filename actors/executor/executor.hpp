@@ -1,5 +1,6 @@
-// actors/executor/executor.hpp — the actor that owns a replica's step lane: identity, monitor, kill and restart of it.
-// X-5 When the actor ends, for whatever reason, its lane is stopped; a successor's lane waits for that.
+// actors/executor/executor.hpp — the actor that owns a replica's step lane: identity, monitor, kill
+// and restart of it. X-5 When the actor ends, for whatever reason, its lane is stopped; a
+// successor's lane waits for that.
 #pragma once
 
 #include "actors/executor/step_lane.hpp"
@@ -26,6 +27,7 @@ struct executor_state {
 using executor_pointer = executor_actor::stateful_pointer<executor_state>;
 
 /// The lane must be running already; `inbox` is its inbox.
-executor_actor::behavior_type make_executor(executor_pointer self, std::shared_ptr<step_lane> lane, step_inbox* inbox);
+executor_actor::behavior_type
+make_executor(executor_pointer self, std::shared_ptr<step_lane> lane, step_inbox* inbox);
 
 } // namespace vdist::actors

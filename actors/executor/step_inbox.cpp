@@ -1,7 +1,6 @@
 #include "actors/executor/step_inbox.hpp"
 
 #include <fmt/format.h>
-
 #include <utility>
 
 namespace vdist::actors {
@@ -53,18 +52,22 @@ void step_inbox::stop() {
   door_.ring();
 }
 
-void step_inbox::reset() {
+std::uint32_t step_inbox::reset() {
   const std::lock_guard lock(mutex_);
   arrived_.clear();
   has_any_ = false;
+  return ++reader_;
 }
 
-void step_inbox::take(step_commands& out) {
+void step_inbox::take(step_commands& out, std::uint32_t reader) {
   out.clear();
   if (!has_any_.load()) {
     return;
   }
   const std::lock_guard lock(mutex_);
+  if (reader != reader_) {
+    return;
+  }
   std::swap(arrived_, out);
   has_any_ = false;
 }

@@ -1,14 +1,18 @@
-// actors/executor/step_inbox.hpp — how actors reach a replica's step lane: a bounded queue of commands and a bell.
-// Many writers (scheduler and executor actors), one reader (the step thread), which polls it once per step and sleeps on
-// the bell when it has nothing to do. I-1 requests are bounded (queue_full beyond); control commands always fit, there is
-// at most one of each kind that matters. I-2 the inbox outlives lanes: a successor starts with an empty one.
+// actors/executor/step_inbox.hpp — how actors reach a replica's step lane: a bounded queue of
+// commands and a bell. Many writers (scheduler and executor actors), one reader (the step thread),
+// which polls it once per step and sleeps on the bell when it has nothing to do. I-1 requests are
+// bounded (queue_full beyond); control commands always fit, there is at most one of each kind that
+// matters. I-2 the inbox outlives lanes: a successor starts with an empty one, and a predecessor
+// that still looks in finds nothing.
 #pragma once
 
 #include "actors/interfaces.hpp"
 
 #include "transport/frame/wait_policy.hpp"
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -35,11 +39,13 @@ public:
   void begin(begin_epoch message);
   void stop();
 
-  /// Forgets everything: a new lane gets its requests from the router (I-2).
-  void reset();
+  /// Forgets everything: a new lane gets its requests from the router (I-2). Returns the number of
+  /// the next reader.
+  [[nodiscard]] std::uint32_t reset();
 
-  /// Swaps what has arrived into `out`, which is cleared first.
-  void take(step_commands& out);
+  /// Swaps what has arrived into `out`, which is cleared first. Nothing for readers of the past
+  /// (I-2).
+  void take(step_commands& out, std::uint32_t reader);
 
   /// Waits until something has arrived or the deadline passes.
   void wait(const frame::wait_policy& waits, time_point deadline);
@@ -47,7 +53,8 @@ public:
 private:
   const std::size_t requests_max_;
   std::mutex mutex_;
-  step_commands arrived_;             // guarded by mutex_
+  step_commands arrived_;    // guarded by mutex_
+  std::uint32_t reader_ = 0; // guarded by mutex_
   std::atomic<bool> has_any_{false};
   frame::bell door_;
 };

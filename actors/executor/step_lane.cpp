@@ -3,9 +3,8 @@
 #include "runtime/base/log.hpp"
 #include "runtime/protocol/step_codec.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <fmt/format.h>
 #include <utility>
 
 namespace vdist::actors {
@@ -22,7 +21,8 @@ public:
   /// Adds the time since the last lap to `sum`.
   void lap(std::atomic<std::uint64_t>& sum) {
     const auto now = waits_.now();
-    sum.fetch_add(static_cast<std::uint64_t>(std::chrono::nanoseconds(now - at_).count()), std::memory_order_relaxed);
+    sum.fetch_add(static_cast<std::uint64_t>(std::chrono::nanoseconds(now - at_).count()),
+                  std::memory_order_relaxed);
     at_ = now;
   }
 
@@ -37,8 +37,13 @@ step_lane::step_lane(step_lane_config config,
                      step_lane_listener listener,
                      step_lane_links links,
                      const frame::wait_policy& waits)
-    : config_(std::move(config)), listener_(std::move(listener)), links_(links), waits_(waits),
-      scheduler_(config_.scheduler), results_(config_.stage_of_slot.size()), events_(std::make_shared<token_events>()) {}
+    : config_(std::move(config)),
+      listener_(std::move(listener)),
+      links_(links),
+      waits_(waits),
+      scheduler_(config_.scheduler),
+      results_(config_.stage_of_slot.size()),
+      events_(std::make_shared<token_events>()) {}
 
 void step_lane::run(const std::shared_ptr<step_lane>& predecessor) {
   if (predecessor) {
@@ -46,6 +51,9 @@ void step_lane::run(const std::shared_ptr<step_lane>& predecessor) {
                        [&predecessor] { return predecessor->has_returned_.load(); },
                        {.deadline = waits_.now() + rest_max})
            != frame::wait_status::ok) {
+    }
+    if (listener_.on_taken_over) {
+      listener_.on_taken_over();
     }
   }
   try {
@@ -71,7 +79,7 @@ sched::scheduler_stats step_lane::stats() const {
 
 void step_lane::loop() {
   while (!stop_requested_) {
-    links_.inbox->take(commands_);
+    links_.inbox->take(commands_, links_.inbox_reader);
     obey(commands_);
     if (!wiring_) {
       commit_events();
@@ -109,9 +117,11 @@ void step_lane::obey(step_commands& commands) {
   }
 }
 
-/// A request may come twice when the router hands it over again just as it was on its way; the second is dropped.
+/// A request may come twice when the router hands it over again just as it was on its way; the
+/// second is dropped, also when the first has ended meanwhile.
 void step_lane::take_request(const protocol::request& request) {
-  if (live_.contains(request.id)) {
+  const auto known = links_.journal->state(request.id);
+  if (live_.contains(request.id) || (known && known->reason != protocol::finish_reason::none)) {
     return;
   }
   if (auto added = scheduler_.add(request); !added) {
@@ -145,7 +155,8 @@ bool step_lane::fill_pipeline() {
     is_checked_ = false;
     flying_.push_back({next_step_, waits_.now()});
     next_step_ = next_step_.next();
-    links_.times->tokens.fetch_add(static_cast<std::uint64_t>(plan_.computed_tokens()), std::memory_order_relaxed);
+    links_.times->tokens.fetch_add(static_cast<std::uint64_t>(plan_.computed_tokens()),
+                                   std::memory_order_relaxed);
     if (auto sent = send_plan(); !sent) {
       handle_failure(sent.error());
       return false;
@@ -191,7 +202,8 @@ result<void> step_lane::collect(const flying_step& flying) {
 result<void> step_lane::read_result(std::size_t slot, step_id step, time_point deadline) {
   auto read = wiring_->result_readers[slot]->read(deadline);
   if (!read) {
-    return fail(read.error().code, fmt::format("worker of slot {} did not answer: {}", slot, read.error().context));
+    return fail(read.error().code,
+                fmt::format("worker of slot {} did not answer: {}", slot, read.error().context));
   }
   auto& result = results_[slot];
   VDIST_TRY(protocol::decode(read->body, result));
@@ -199,19 +211,26 @@ result<void> step_lane::read_result(std::size_t slot, step_id step, time_point d
   if (read->header.kind != protocol::step_result_kind || result.step != step.value
       || result.epoch != wiring_->now.value || result.rank != rank) {
     return fail(errc::corrupt,
-                fmt::format("worker of slot {} answered another step (step={} expected={})", slot, result.step, step.value));
+                fmt::format("worker of slot {} answered another step (step={} expected={})",
+                            slot,
+                            result.step,
+                            step.value));
   }
   return {};
 }
 
-/// P-6: tensor ranks of a stage have computed the same rows, or one of them is wrong and nobody knows which.
+/// P-6: tensor ranks of a stage have computed the same rows, or one of them is wrong and nobody
+/// knows which.
 result<void> step_lane::check_digests() const {
   for (std::size_t slot = 1; slot < results_.size(); ++slot) {
     const bool is_same_stage = config_.stage_of_slot[slot] == config_.stage_of_slot[slot - 1];
     if (is_same_stage && results_[slot].digest != results_[slot - 1].digest) {
       return fail(errc::corrupt,
                   fmt::format("ranks of stage {} disagree (slots {} and {}, step={})",
-                              config_.stage_of_slot[slot], slot - 1, slot, results_[slot].step));
+                              config_.stage_of_slot[slot],
+                              slot - 1,
+                              slot,
+                              results_[slot].step));
     }
   }
   return {};
@@ -249,7 +268,9 @@ void step_lane::commit_events() {
     throw std::runtime_error(written.error().context);
   }
   if (outgoing_) {
-    outgoing_->insert(outgoing_->end(), std::make_move_iterator(events_->begin()), std::make_move_iterator(events_->end()));
+    outgoing_->insert(outgoing_->end(),
+                      std::make_move_iterator(events_->begin()),
+                      std::make_move_iterator(events_->end()));
     events_->clear();
   } else {
     outgoing_ = std::exchange(events_, std::make_shared<token_events>());

@@ -1,14 +1,16 @@
-// actors/executor/step_lane.hpp — the loop of one replica: plan → send → collect → commit → release, on one thread.
-// The scheduler's plain class decides; this thread moves frames and waits. No actor, no mailbox is on the way of a step.
+// actors/executor/step_lane.hpp — the loop of one replica: plan → send → collect → commit →
+// release, on one thread. The scheduler's plain class decides; this thread moves frames and waits.
+// No actor, no mailbox is on the way of a step.
 //
-//   idle ──begin(e)──▶ stepping ──fence, late or contradicting results──▶ idle (waits for begin of a higher epoch)
+//   idle ──begin(e)──▶ stepping ──fence, late or contradicting results──▶ idle (waits for begin of
+//   a higher epoch)
 //
 // X-1 Up to `steps_in_flight` plans are under way; results are taken oldest first.
-// X-2 A step is committed only if every worker answered it in this epoch and the ranks of each stage agree (I4, P-6).
-// X-3 Tokens are in the ledger before anybody else sees them (I2), and leave after the next plan is out.
-// X-4 A lane works only after its predecessor's thread has ended.
-// X-6 Failpoint: executor.before_send; a kill_actor rule there kills the actor, not the thread.
-// One thread runs run(); stop() and the inbox are for the others.
+// X-2 A step is committed only if every worker answered it in this epoch and the ranks of each
+// stage agree (I4, P-6). X-3 Tokens are in the ledger before anybody else sees them (I2), and leave
+// after the next plan is out. X-4 A lane works only after its predecessor's thread has ended. X-6
+// Failpoint: executor.before_send; a kill_actor rule there kills the actor, not the thread. One
+// thread runs run(); stop() and the inbox are for the others.
 #pragma once
 
 #include "actors/executor/step_inbox.hpp"
@@ -49,12 +51,14 @@ struct step_lane_listener {
   std::function<void(std::shared_ptr<const token_events>)> on_tokens;
   std::function<void(epoch, std::string)> on_step_failed; // nobody died; run it again
   std::function<void(std::string)> on_crashed;            // the lane is of no use any more
-  std::function<void()> kill_actor;                       // what a kill_actor failpoint does: ends the executor
+  std::function<void()> on_taken_over; // the predecessor has published its last; may be empty
+  std::function<void()> kill_actor;    // what a kill_actor failpoint does: ends the executor
 };
 
 /// Borrowed; all outlive the lane.
 struct step_lane_links {
   step_inbox* inbox = nullptr;
+  std::uint32_t inbox_reader = 0; // of step_inbox::reset()
   ledger::ledger* journal = nullptr;
   failpoints* points = nullptr;
   metrics::step_times* times = nullptr;
@@ -63,7 +67,10 @@ struct step_lane_links {
 
 class step_lane {
 public:
-  step_lane(step_lane_config config, step_lane_listener listener, step_lane_links links, const frame::wait_policy& waits);
+  step_lane(step_lane_config config,
+            step_lane_listener listener,
+            step_lane_links links,
+            const frame::wait_policy& waits);
 
   /// The loop. Returns after stop(). Waits first until `predecessor` (may be null) has returned.
   void run(const std::shared_ptr<step_lane>& predecessor);

@@ -7,7 +7,8 @@ namespace vdist::actors {
 using protocol::finish_reason;
 
 result<std::shared_ptr<text_stream>> text_stream::make(const text_stream_config& config) {
-  std::shared_ptr<text_stream> stream(new text_stream(config)); // shared: the router pushes, the reader reads
+  std::shared_ptr<text_stream> stream(
+      new text_stream(config)); // shared: the router pushes, the reader reads
   VDIST_ASSIGN(stream->matcher_,
                text::stop_matcher::make(config.stop,
                                         config.include_stop ? text::stop_string_output::include
@@ -16,7 +17,8 @@ result<std::shared_ptr<text_stream>> text_stream::make(const text_stream_config&
     stream->detokenizer_.emplace(config.tokenizer,
                                  config.skip_special_tokens ? text::special_tokens_output::skip
                                                             : text::special_tokens_output::keep,
-                                 config.continues_prompt ? text::text_start::continues : text::text_start::begins);
+                                 config.continues_prompt ? text::text_start::continues
+                                                         : text::text_start::begins);
   }
   return stream;
 }
@@ -101,9 +103,10 @@ void text_stream::add_text(std::string_view piece, text_chunk& into) {
 
 api::position_logprobs text_stream::logprobs_of(const protocol::token_event& event) const {
   const auto info = [this](token_id id, float logprob) {
-    return api::token_info{.id = id,
-                           .text = config_.tokenizer ? std::string(config_.tokenizer->token_text(id)) : std::string(),
-                           .logprob = logprob};
+    return api::token_info{
+        .id = id,
+        .text = config_.tokenizer ? std::string(config_.tokenizer->token_text(id)) : std::string(),
+        .logprob = logprob};
   };
   api::position_logprobs position{.chosen = info(event.token, event.logprob), .top = {}};
   for (const auto& alternative : event.top) {

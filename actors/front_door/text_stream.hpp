@@ -1,11 +1,11 @@
-// actors/front_door/text_stream.hpp — one sequence's tokens, from the router's thread to the reader's, as text.
-// The router pushes events into a queue; the reader takes them, detokenizes and looks for stop strings on its own thread,
-// so a slow reader costs nobody else time.
+// actors/front_door/text_stream.hpp — one sequence's tokens, from the router's thread to the
+// reader's, as text. The router pushes events into a queue; the reader takes them, detokenizes and
+// looks for stop strings on its own thread, so a slow reader costs nobody else time.
 //
-// D-1 next() returns every token once, in order, and the end exactly once; text never ends inside a character.
-// D-2 A stop string ends the sequence here; the router is asked to cancel the rest, and what still comes is dropped.
-// D-3 The queue is bounded by the request's max_tokens.
-// push() by the router's thread; everything else by one reader thread.
+// D-1 next() returns every token once, in order, and the end exactly once; text never ends inside a
+// character. D-2 A stop string ends the sequence here; the router is asked to cancel the rest, and
+// what still comes is dropped. D-3 The queue is bounded by the request's max_tokens. push() by the
+// router's thread; everything else by one reader thread.
 #pragma once
 
 #include "actors/router/token_sink.hpp"
@@ -30,11 +30,12 @@ namespace vdist::actors {
 
 /// What has been generated since the last call.
 struct text_chunk {
-  std::string text;                               // final text; may be empty while characters are incomplete
+  std::string text; // final text; may be empty while characters are incomplete
   std::vector<token_id> token_ids;
-  std::vector<api::position_logprobs> logprobs;   // one per token when asked for
-  protocol::finish_reason reason = protocol::finish_reason::none; // not none: this is the last chunk
-  std::string message;                            // of a failure
+  std::vector<api::position_logprobs> logprobs; // one per token when asked for
+  protocol::finish_reason reason =
+      protocol::finish_reason::none; // not none: this is the last chunk
+  std::string message;               // of a failure
 };
 
 /// When a sequence's tokens arrived here; unset: none yet. Steady clock of the process.
@@ -62,7 +63,8 @@ public:
   /// What to call when the reader wants no more (set once, before reading).
   void on_cancel(std::function<void()> cancel) { cancel_ = std::move(cancel); }
 
-  /// Waits for tokens until the deadline. nullopt: nothing new (timed out). After the last chunk: errc::closed.
+  /// Waits for tokens until the deadline. nullopt: nothing new (timed out). After the last chunk:
+  /// errc::closed.
   [[nodiscard]] result<std::optional<text_chunk>> next(duration timeout);
 
   /// The reader wants no more; the end (cancelled) still comes.

@@ -18,7 +18,8 @@ frame::expectation expectation_of(const wiring_config& config, epoch now) {
 }
 
 std::uint32_t workers_of(const wiring_config& config, std::int32_t stage) {
-  return static_cast<std::uint32_t>(std::count(config.stage_of_slot.begin(), config.stage_of_slot.end(), stage));
+  return static_cast<std::uint32_t>(
+      std::count(config.stage_of_slot.begin(), config.stage_of_slot.end(), stage));
 }
 
 } // namespace
@@ -45,7 +46,8 @@ result<std::shared_ptr<epoch_wiring>> make_wiring(const wiring_config& config,
     VDIST_ASSIGN(auto plan_reader, wiring->plan_rings.back()->attach(place++, plan_source));
     wiring->plan_readers.push_back(std::move(plan_reader));
 
-    const local::local_ring_settings results{.slots = config.ring_slots, .slot_bytes = config.result_slot_bytes};
+    const local::local_ring_settings results{.slots = config.ring_slots,
+                                             .slot_bytes = config.result_slot_bytes};
     wiring->result_rings.push_back(std::make_unique<local::local_ring>(results, links, waits));
     auto result_source = expectation_of(config, now);
     result_source.sender = config.first_rank + static_cast<std::int32_t>(slot);

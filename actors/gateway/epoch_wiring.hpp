@@ -1,8 +1,9 @@
-// actors/gateway/epoch_wiring.hpp — the channels of one replica in one epoch: a broadcast ring per stage for plans, a ring
-// per worker for results. Made anew for every epoch, so nothing of a past epoch can be read in the next one; readers are
-// attached before anybody writes, so nothing is missed. Workers and step lane hold it by shared_ptr (owners: the lanes of
-// one epoch); whoever comes last frees it.
-// Between processes and hosts the same struct is made of transport/shm and transport/zmq channels.
+// actors/gateway/epoch_wiring.hpp — the channels of one replica in one epoch: a broadcast ring per
+// stage for plans, a ring per worker for results. Made anew for every epoch, so nothing of a past
+// epoch can be read in the next one; readers are attached before anybody writes, so nothing is
+// missed. Workers and step lane hold it by shared_ptr (owners: the lanes of one epoch); whoever
+// comes last frees it. Between processes and hosts the same struct is made of transport/shm and
+// transport/zmq channels.
 #pragma once
 
 #include "transport/frame/channel.hpp"
@@ -35,14 +36,17 @@ struct epoch_wiring {
   epoch now;
   std::vector<std::unique_ptr<local::local_ring>> plan_rings;   // by stage
   std::vector<std::unique_ptr<local::local_ring>> result_rings; // by slot
-  std::vector<std::unique_ptr<frame::frame_reader>> plan_readers;   // by slot; used by that worker only
-  std::vector<std::unique_ptr<frame::frame_reader>> result_readers; // by slot; used by the step lane only
+  std::vector<std::unique_ptr<frame::frame_reader>>
+      plan_readers; // by slot; used by that worker only
+  std::vector<std::unique_ptr<frame::frame_reader>>
+      result_readers; // by slot; used by the step lane only
 };
 
 /// `incarnations` by slot: only frames of these are believed.
-[[nodiscard]] result<std::shared_ptr<epoch_wiring>> make_wiring(const wiring_config& config,
-                                                                epoch now,
-                                                                const std::vector<std::uint32_t>& incarnations,
-                                                                const frame::wait_policy& waits);
+[[nodiscard]] result<std::shared_ptr<epoch_wiring>>
+make_wiring(const wiring_config& config,
+            epoch now,
+            const std::vector<std::uint32_t>& incarnations,
+            const frame::wait_policy& waits);
 
 } // namespace vdist::actors

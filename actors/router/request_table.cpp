@@ -6,7 +6,8 @@
 namespace vdist::actors {
 
 request_table::request_table(std::int32_t replicas)
-    : active_(static_cast<std::size_t>(replicas)), usable_(static_cast<std::size_t>(replicas), true) {}
+    : active_(static_cast<std::size_t>(replicas)),
+      usable_(static_cast<std::size_t>(replicas), true) {}
 
 std::optional<std::int32_t> request_table::choose_replica() const {
   std::optional<std::size_t> best;

@@ -19,7 +19,9 @@ submit_reply refuse(errc code, std::string message) {
 submit_reply on_submit(router_pointer self, const submit& message) {
   auto& config = self->state.config;
   if (config.table->size() >= config.max_active) {
-    return refuse(errc::queue_full, "router: too many requests are under way (limit=" + std::to_string(config.max_active) + ")");
+    return refuse(errc::queue_full,
+                  "router: too many requests are under way (limit="
+                      + std::to_string(config.max_active) + ")");
   }
   const auto replica = config.table->choose_replica();
   if (!replica) {
@@ -61,11 +63,14 @@ void fail_request(router_pointer self, request_id id, const std::string& reason)
 
 /// The id that ended a request, as the scheduler would have said it; -1: another reason.
 token_id stop_token_of(const protocol::request& request, token_id last) {
-  const auto has = [last](const std::vector<token_id>& ids) { return std::find(ids.begin(), ids.end(), last) != ids.end(); };
+  const auto has = [last](const std::vector<token_id>& ids) {
+    return std::find(ids.begin(), ids.end(), last) != ids.end();
+  };
   return has(request.stop_token_ids) || (!request.ignore_eos && has(request.eos_ids)) ? last : -1;
 }
 
-/// O-2: what the ledger holds and the stream does not goes out first. True: the ledger says that the request has ended.
+/// O-2: what the ledger holds and the stream does not goes out first. True: the ledger says that
+/// the request has ended.
 bool catch_up(router_pointer self, request_id id, std::vector<token_id>& committed) {
   auto& config = self->state.config;
   auto tokens = config.journal->tokens(id);
@@ -82,11 +87,12 @@ bool catch_up(router_pointer self, request_id id, std::vector<token_id>& committ
     const auto token = committed[static_cast<std::size_t>(position)];
     const auto& request = *config.table->find(id)->request;
     const bool is_stopped = is_last && state->reason == finish_reason::stop;
-    config.table->deliver(token_event{.id = id,
-                                      .position = position,
-                                      .token = token,
-                                      .reason = is_last ? state->reason : finish_reason::none,
-                                      .stop_token = is_stopped ? stop_token_of(request, token) : -1});
+    config.table->deliver(
+        token_event{.id = id,
+                    .position = position,
+                    .token = token,
+                    .reason = is_last ? state->reason : finish_reason::none,
+                    .stop_token = is_stopped ? stop_token_of(request, token) : -1});
   }
   if (has_ended && config.table->find(id) != nullptr) {
     config.table->deliver(token_event{.id = id, .reason = state->reason});
@@ -114,8 +120,11 @@ void on_replica_changed(router_pointer self, const replica_changed& message) {
   auto& table = *self->state.config.table;
   switch (message.state) {
   case replica_state::loading:
-  case replica_state::recovering: break; // requests stay where they are
-  case replica_state::running: table.set_usable(message.replica, true); break;
+  case replica_state::recovering:
+    break; // requests stay where they are
+  case replica_state::running:
+    table.set_usable(message.replica, true);
+    break;
   case replica_state::restarted:
     for (const auto id : table.requests_of(message.replica)) {
       hand_over(self, id, message.replica);

@@ -5,7 +5,8 @@
 
 namespace vdist::actors {
 
-/// Called by the router's thread only, in order of position, each position once, one terminal event last. Must not block.
+/// Called by the router's thread only, in order of position, each position once, one terminal event
+/// last. Must not block.
 class token_sink {
 public:
   virtual ~token_sink() = default;

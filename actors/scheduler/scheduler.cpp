@@ -4,7 +4,8 @@
 
 namespace vdist::actors {
 
-scheduler_actor::behavior_type make_scheduler(scheduler_pointer self, scheduler_actor_config config) {
+scheduler_actor::behavior_type make_scheduler(scheduler_pointer self,
+                                              scheduler_actor_config config) {
   self->state.config = std::move(config);
   return {
       [self](const add_request& message) {

@@ -1,5 +1,6 @@
-// actors/scheduler/scheduler.hpp — the mailbox of a replica's scheduler: requests and cancels go into the step lane's
-// inbox, a refusal comes back to the router as a terminal event. The decisions are in runtime/sched, on the step thread.
+// actors/scheduler/scheduler.hpp — the mailbox of a replica's scheduler: requests and cancels go
+// into the step lane's inbox, a refusal comes back to the router as a terminal event. The decisions
+// are in runtime/sched, on the step thread.
 #pragma once
 
 #include "actors/executor/step_inbox.hpp"
@@ -25,6 +26,7 @@ struct scheduler_state {
 
 using scheduler_pointer = scheduler_actor::stateful_pointer<scheduler_state>;
 
-scheduler_actor::behavior_type make_scheduler(scheduler_pointer self, scheduler_actor_config config);
+scheduler_actor::behavior_type make_scheduler(scheduler_pointer self,
+                                              scheduler_actor_config config);
 
 } // namespace vdist::actors

@@ -45,8 +45,9 @@ void on_begin(stage_pointer self, const begin_epoch& message) {
 void on_down(stage_pointer self, const caf::down_msg& message) {
   for (auto& [slot, child] : self->state.workers) {
     if (child.actor.address() == message.source) {
-      self->send(self->state.config.supervisor,
-                 worker_event{.what = worker_event::kind::died, .slot = slot, .worker = child.worker});
+      self->send(
+          self->state.config.supervisor,
+          worker_event{.what = worker_event::kind::died, .slot = slot, .worker = child.worker});
       return;
     }
   }

@@ -1,8 +1,7 @@
 #include "actors/supervisor/recovery.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <fmt/format.h>
 #include <utility>
 
 namespace vdist::supervisor {
@@ -17,7 +16,8 @@ void recovery::start(time_point now) {
 }
 
 void recovery::loaded(std::int32_t slot, incarnation worker) {
-  if (!is_current(slot, worker) || slots_[static_cast<std::size_t>(slot)].state != slot_state::loading) {
+  if (!is_current(slot, worker)
+      || slots_[static_cast<std::size_t>(slot)].state != slot_state::loading) {
     return;
   }
   slots_[static_cast<std::size_t>(slot)].state = slot_state::idle;
@@ -34,14 +34,18 @@ void recovery::died(std::int32_t slot, incarnation worker, time_point now) {
   record.since = now;
   record.deaths.push_back(now);
   fence(now);
-  if (is_over_intensity(record, now)) {
-    fail(fmt::format("worker slot {} died {} times within {} s", slot, record.deaths.size(),
-                     std::chrono::duration_cast<std::chrono::seconds>(config_.restart_window).count()));
+  if (is_over_intensity(record.deaths, now)) {
+    fail(fmt::format(
+        "worker slot {} died {} times within {} s",
+        slot,
+        record.deaths.size(),
+        std::chrono::duration_cast<std::chrono::seconds>(config_.restart_window).count()));
   }
 }
 
 void recovery::gone(std::int32_t slot, incarnation worker, time_point now) {
-  // The two tidings travel by different ways: a thread that has ended may be heard of before its actor's death.
+  // The two tidings travel by different ways: a thread that has ended may be heard of before its
+  // actor's death.
   died(slot, worker, now);
   if (!is_current(slot, worker) || state_ == recovery_state::failed) {
     return;
@@ -62,7 +66,24 @@ void recovery::quiesced(std::int32_t slot, incarnation worker, epoch at) {
 void recovery::step_failed(epoch at, time_point now) {
   if (state_ == recovery_state::running && at == epoch_) {
     fence(now);
+    count_control_fault(now, "a step failed");
   }
+}
+
+void recovery::peer_late(epoch at, time_point now) {
+  if (state_ == recovery_state::running && at == epoch_) {
+    fence(now);
+  }
+}
+
+void recovery::executor_died(time_point now) {
+  if (state_ == recovery_state::failed) {
+    return;
+  }
+  if (state_ == recovery_state::running) {
+    fence(now);
+  }
+  count_control_fault(now, "the executor died");
 }
 
 void recovery::tick(time_point now) {
@@ -85,8 +106,8 @@ void recovery::spawn(std::int32_t slot, time_point now) {
   actions_.push_back({.what = action::kind::spawn, .slot = slot, .worker = record.worker});
 }
 
-/// the fence first, then every running survivor is asked to stop. Survivors that were asked already under a lower
-/// epoch are asked again, because their answer must name the newest one.
+/// the fence first, then every running survivor is asked to stop. Survivors that were asked
+/// already under a lower epoch are asked again, because their answer must name the newest one.
 void recovery::fence(time_point now) {
   if (state_ == recovery_state::starting || state_ == recovery_state::failed) {
     return; // no epoch has begun: nobody waits for anybody
@@ -101,13 +122,16 @@ void recovery::fence(time_point now) {
       record.since = now;
     }
     if (record.state == slot_state::quiescing) {
-      actions_.push_back({.what = action::kind::prepare, .slot = slot, .worker = record.worker, .now = epoch_});
+      actions_.push_back(
+          {.what = action::kind::prepare, .slot = slot, .worker = record.worker, .now = epoch_});
     }
   }
 }
 
 void recovery::begin_when_all_idle() {
-  const auto is_idle = [](const slot_record& record) { return record.state == slot_state::idle; };
+  const auto is_idle = [](const slot_record& record) {
+    return record.state == slot_state::idle;
+  };
   if (state_ == recovery_state::failed || !std::all_of(slots_.begin(), slots_.end(), is_idle)) {
     return;
   }
@@ -127,9 +151,21 @@ bool recovery::is_current(std::int32_t slot, incarnation worker) const {
   return slots_[static_cast<std::size_t>(slot)].worker == worker;
 }
 
-bool recovery::is_over_intensity(slot_record& record, time_point now) const {
-  std::erase_if(record.deaths, [this, now](time_point at) { return now - at > config_.restart_window; });
-  return static_cast<std::int32_t>(record.deaths.size()) > config_.max_restarts;
+bool recovery::is_over_intensity(std::vector<time_point>& faults, time_point now) const {
+  std::erase_if(faults, [this, now](time_point at) { return now - at > config_.restart_window; });
+  return static_cast<std::int32_t>(faults.size()) > config_.max_restarts;
+}
+
+///
+void recovery::count_control_fault(time_point now, const char* what) {
+  control_faults_.push_back(now);
+  if (is_over_intensity(control_faults_, now)) {
+    fail(fmt::format(
+        "{}, {} such faults within {} s",
+        what,
+        control_faults_.size(),
+        std::chrono::duration_cast<std::chrono::seconds>(config_.restart_window).count()));
+  }
 }
 
 void recovery::check_deadline(std::int32_t slot, time_point now) {

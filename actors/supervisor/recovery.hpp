@@ -1,9 +1,11 @@
-// actors/supervisor/recovery.hpp — the life of one replica's group of workers, as a class without actors, threads or IO.
-// The supervisor actor feeds it events and carries out the actions that come back; tests explore it exhaustively.
+// actors/supervisor/recovery.hpp — the life of one replica's group of workers, as a class without
+// actors, threads or IO. The supervisor actor feeds it events and carries out the actions that come
+// back; tests explore it exhaustively.
 //
 //   STARTING ──all idle──▶ RUNNING(e) ──fault──▶ QUIESCE(e+1) ──all idle──▶ RUNNING(e+1)
 //                              ▲                    │  ▲  │
-//                              └────────────────────┘  └──┘ a fault in any state starts over at a higher epoch
+//                              └────────────────────┘  └──┘ a fault in any state starts over at a
+//                              higher epoch
 //   any state ──more than max_restarts of one slot within the window──▶ FAILED
 //
 // A slot is one worker's place; a restart keeps the slot and raises its incarnation. A slot is
@@ -11,15 +13,19 @@
 //   idle      loaded, its thread waits for an epoch
 //   running   its thread works in an epoch                    → quiescing when the fence is raised
 //   quiescing told to stop                                    → idle on `quiesced`
-//   dying     its actor is dead, its thread may still touch memory → loading (next incarnation) on `gone`
+//   dying     its actor is dead, its thread may still touch memory → loading (next incarnation) on
+//   `gone`
 //
-// R-1 The fence is raised before anything else happens after a fault, so nobody waits for a dead peer.
-// R-2 A replacement is spawned only after `gone` of the incarnation before it: at most one acts in an epoch.
-// R-3 An epoch begins only when every slot is idle; its number was never used before.
-// R-4 Every wait has a deadline: a slot that stays quiescing or loading too long is killed and becomes a fault; one that
-//     stays dying too long fails the replica, because a thread of this process cannot be ended from outside.
+// R-1 The fence is raised before anything else happens after a fault, so nobody waits for a dead
+// peer. R-2 A replacement is spawned only after `gone` of the incarnation before it: at most one
+// acts in an epoch. R-3 An epoch begins only when every slot is idle; its number was never used
+// before. R-4 Every wait has a deadline: a slot that stays quiescing or loading too long is killed
+// and becomes a fault; one that
+//     stays dying too long fails the replica, because a thread of this process cannot be ended from
+//     outside.
 // R-5 Events of an earlier incarnation or epoch change nothing.
-// Cost: O(slots) per event. Not thread-safe.
+// R-6 Failed steps and dead executors are bounded like the deaths of one slot: what fails always
+// does not go on for ever. Cost: O(slots) per event. Not thread-safe.
 #pragma once
 
 #include "runtime/base/clock.hpp"
@@ -69,16 +75,26 @@ public:
   void start(time_point now);
   /// The slot's worker has loaded and waits.
   void loaded(std::int32_t slot, incarnation worker);
-  /// The slot's actor died, for whatever reason; also called for a worker that reported its own failure.
+  /// The slot's actor died, for whatever reason; also called for a worker that reported its own
+  /// failure.
   void died(std::int32_t slot, incarnation worker, time_point now);
-  /// The dead incarnation's thread has ended: nothing of it touches memory any more. Implies died().
+  /// The dead incarnation's thread has ended: nothing of it touches memory any more. Implies
+  /// died().
   void gone(std::int32_t slot, incarnation worker, time_point now);
   /// The slot's thread left the epoch before `at`.
   void quiesced(std::int32_t slot, incarnation worker, epoch at);
-  /// Everybody is alive, but a step cannot be finished (digests differ, the step's deadline passed): run it again.
+  /// Everybody is alive, but a step cannot be finished (digests differ, the step's deadline
+  /// passed): run it again.
   void step_failed(epoch at, time_point now);
+  /// A worker waited in vain for a slow peer: run the step again. Slow is not broken, so this is
+  /// not counted.
+  void peer_late(epoch at, time_point now);
+  /// The executor died; its successor begins with the next epoch.
+  void executor_died(time_point now);
+
   /// A worker cannot be started for a reason that a restart does not change.
   void abandon(std::string reason) { fail(std::move(reason)); }
+
   /// Call at least every 100 ms: deadlines.
   void tick(time_point now);
 
@@ -86,9 +102,17 @@ public:
   [[nodiscard]] std::vector<action> take_actions();
 
   [[nodiscard]] recovery_state state() const { return state_; }
+
   [[nodiscard]] epoch current_epoch() const { return epoch_; }
-  [[nodiscard]] slot_state slot(std::int32_t slot) const { return slots_[static_cast<std::size_t>(slot)].state; }
-  [[nodiscard]] incarnation worker(std::int32_t slot) const { return slots_[static_cast<std::size_t>(slot)].worker; }
+
+  [[nodiscard]] slot_state slot(std::int32_t slot) const {
+    return slots_[static_cast<std::size_t>(slot)].state;
+  }
+
+  [[nodiscard]] incarnation worker(std::int32_t slot) const {
+    return slots_[static_cast<std::size_t>(slot)].worker;
+  }
+
   [[nodiscard]] std::uint64_t restarts() const { return restarts_; }
 
 private:
@@ -96,9 +120,9 @@ private:
     slot_state state = slot_state::loading;
     incarnation worker;
     time_point since;
-    bool is_dead = false;                // the actor is gone, the thread may not be
+    bool is_dead = false; // the actor is gone, the thread may not be
     bool kill_sent = false;
-    std::vector<time_point> deaths;      // within the window
+    std::vector<time_point> deaths; // within the window
   };
 
   void spawn(std::int32_t slot, time_point now);
@@ -106,13 +130,15 @@ private:
   void begin_when_all_idle();
   void fail(std::string reason);
   bool is_current(std::int32_t slot, incarnation worker) const;
-  bool is_over_intensity(slot_record& record, time_point now) const;
+  bool is_over_intensity(std::vector<time_point>& faults, time_point now) const;
+  void count_control_fault(time_point now, const char* what);
   void check_deadline(std::int32_t slot, time_point now);
 
   recovery_config config_;
   recovery_state state_ = recovery_state::starting;
-  epoch epoch_;        // the epoch that runs, or that is being prepared
+  epoch epoch_; // the epoch that runs, or that is being prepared
   std::vector<slot_record> slots_;
+  std::vector<time_point> control_faults_; // within the window: failed steps and dead executors
   std::vector<action> actions_;
   std::uint64_t restarts_ = 0;
 };

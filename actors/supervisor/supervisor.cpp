@@ -40,7 +40,9 @@ stage_actor& stage_of(supervisor_pointer self, std::int32_t slot) {
   const auto index = mine.environment.stage_of_slot.at(static_cast<std::size_t>(slot));
   auto& stage = mine.stages.at(static_cast<std::size_t>(index));
   if (!stage) {
-    stage_config config{.stage = index, .supervisor = supervisor_actor(self), .make_lane = mine.environment.make_lane};
+    stage_config config{.stage = index,
+                        .supervisor = supervisor_actor(self),
+                        .make_lane = mine.environment.make_lane};
     stage = self->spawn<caf::monitored>(make_stage, std::move(config));
   }
   return stage;
@@ -51,7 +53,6 @@ void ensure_executor(supervisor_pointer self) {
   if (!mine.executor) {
     mine.executor = mine.environment.spawn_executor(supervisor_actor(self));
     self->monitor(mine.executor);
-    mine.is_executor_new = true;
   }
 }
 
@@ -65,7 +66,7 @@ void fence(supervisor_pointer self, epoch now) {
   publish(self, replica_state::recovering, "a worker is being replaced");
 }
 
-/// Everybody is idle: connect them. A new executor's scheduler knows no request, so the router hands them over again.
+/// Everybody is idle: connect them.
 void begin(supervisor_pointer self, epoch now) {
   auto& mine = self->state;
   ensure_executor(self);
@@ -75,26 +76,58 @@ void begin(supervisor_pointer self, epoch now) {
     self->send(stage, message);
   }
   self->send(mine.executor, message);
-  if (mine.is_executor_new && !is_first) {
-    publish(self, replica_state::restarted, "the scheduler was rebuilt");
-  }
-  mine.is_executor_new = false;
   publish(self, replica_state::running, "");
   if (!is_first) {
-    const std::chrono::duration<double, std::milli> stall = mine.environment.time->now() - mine.fault_at;
-    log::info("replica {}: running again (epoch={} stall_ms={:.1f})", mine.environment.replica, now.value, stall.count());
+    const std::chrono::duration<double, std::milli> stall =
+        mine.environment.time->now() - mine.fault_at;
+    log::info("replica {}: running again (epoch={} stall_ms={:.1f})",
+              mine.environment.replica,
+              now.value,
+              stall.count());
   }
+}
+
+void on_stage_down(supervisor_pointer self, std::size_t index);
+void carry_out_all(supervisor_pointer self);
+
+/// The stage ended before it could spawn the worker: there is no thread that could say `gone`. Its
+/// `down` may come later.
+void on_spawn_lost(supervisor_pointer self, const stage_actor& stage, const spawn_worker& lost) {
+  auto& mine = self->state;
+  const auto index = static_cast<std::size_t>(
+      mine.environment.stage_of_slot.at(static_cast<std::size_t>(lost.slot)));
+  if (mine.stages[index] == stage) {
+    on_stage_down(self, index);
+  }
+  mine.machine->gone(lost.slot, lost.worker, mine.environment.time->now());
+  carry_out_all(self);
+}
+
+/// Without a timeout: CAF answers at once for an actor that has ended, and a stage never blocks.
+void spawn(supervisor_pointer self, const spawn_worker& wanted) {
+  const auto stage = stage_of(self, wanted.slot);
+  self->request(stage, caf::infinite, wanted)
+      .then([] {},
+            [self, stage, wanted](const caf::error&) { on_spawn_lost(self, stage, wanted); });
 }
 
 void carry_out(supervisor_pointer self, const action& todo) {
   switch (todo.what) {
-  case action::kind::spawn: self->send(stage_of(self, todo.slot), spawn_worker{todo.slot, todo.worker}); break;
-  case action::kind::kill: self->send(stage_of(self, todo.slot), kill_worker{todo.slot, todo.worker}); break;
-  case action::kind::raise_fence: fence(self, todo.now); break;
+  case action::kind::spawn:
+    spawn(self, {todo.slot, todo.worker});
+    break;
+  case action::kind::kill:
+    self->send(stage_of(self, todo.slot), kill_worker{todo.slot, todo.worker});
+    break;
+  case action::kind::raise_fence:
+    fence(self, todo.now);
+    break;
   case action::kind::prepare:
     self->send(stage_of(self, todo.slot), prepare_epoch{todo.slot, todo.worker, todo.now});
     break;
-  case action::kind::begin: begin(self, todo.now); break;
+  case action::kind::begin:
+    begin(self, todo.now);
+    break;
   case action::kind::give_up:
     log::error("replica {}: given up: {}", self->state.environment.replica, todo.reason);
     publish(self, replica_state::failed, todo.reason);
@@ -117,26 +150,38 @@ void on_start(supervisor_pointer self) {
 
 /// A load that failed for such a reason would fail again.
 bool is_permanent(errc status) {
-  return status != errc::internal && status != errc::aborted && status != errc::timed_out && status != errc::closed;
+  return status != errc::internal && status != errc::aborted && status != errc::timed_out
+         && status != errc::closed;
 }
 
 void on_worker_event(supervisor_pointer self, const worker_event& event) {
   auto& mine = self->state;
   const auto now = mine.environment.time->now();
   switch (event.what) {
-  case worker_event::kind::loaded: mine.machine->loaded(event.slot, event.worker); break;
-  case worker_event::kind::quiesced: mine.machine->quiesced(event.slot, event.worker, event.now); break;
+  case worker_event::kind::loaded:
+    mine.machine->loaded(event.slot, event.worker);
+    break;
+  case worker_event::kind::quiesced:
+    mine.machine->quiesced(event.slot, event.worker, event.now);
+    break;
   case worker_event::kind::failed:
     if (mine.machine->state() == recovery_state::starting && is_permanent(event.status)) {
       mine.machine->abandon(event.text);
     }
     break; // its death follows
-  case worker_event::kind::peer_late: mine.machine->step_failed(event.now, now); break;
+  case worker_event::kind::peer_late:
+    mine.machine->peer_late(event.now, now);
+    break;
   case worker_event::kind::died:
-    log::warn("replica {}: worker died (slot={} incarnation={})", mine.environment.replica, event.slot, event.worker.value);
+    log::warn("replica {}: worker died (slot={} incarnation={})",
+              mine.environment.replica,
+              event.slot,
+              event.worker.value);
     mine.machine->died(event.slot, event.worker, now);
     break;
-  case worker_event::kind::gone: mine.machine->gone(event.slot, event.worker, now); break;
+  case worker_event::kind::gone:
+    mine.machine->gone(event.slot, event.worker, now);
+    break;
   }
   carry_out_all(self);
 }
@@ -160,7 +205,7 @@ void on_down(supervisor_pointer self, const caf::down_msg& message) {
   if (mine.executor && mine.executor.address() == message.source) {
     log::warn("replica {}: executor died", mine.environment.replica);
     mine.executor = nullptr;
-    mine.machine->step_failed(mine.machine->current_epoch(), mine.environment.time->now());
+    mine.machine->executor_died(mine.environment.time->now());
     carry_out_all(self);
     return;
   }
@@ -200,7 +245,8 @@ make_supervisor(supervisor_pointer self, replica_environment environment, router
   mine.environment = std::move(environment);
   mine.router = std::move(router);
   mine.machine.emplace(mine.environment.recovery);
-  const std::set<std::int32_t> stages(mine.environment.stage_of_slot.begin(), mine.environment.stage_of_slot.end());
+  const std::set<std::int32_t> stages(mine.environment.stage_of_slot.begin(),
+                                      mine.environment.stage_of_slot.end());
   mine.stages.resize(stages.size());
   self->set_down_handler([self](caf::down_msg& message) { on_down(self, message); });
   return {

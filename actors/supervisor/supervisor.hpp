@@ -1,10 +1,14 @@
-// actors/supervisor/supervisor.hpp — keeps one replica alive: spawns its stages, scheduler side and executor, watches
-// them, and carries out what the recovery machine (recovery.hpp) decides. One per data-parallel replica.
+// actors/supervisor/supervisor.hpp — keeps one replica alive: spawns its stages, scheduler side and
+// executor, watches them, and carries out what the recovery machine (recovery.hpp) decides. One per
+// data-parallel replica.
 //
-// V-1 The supervisor decides nothing itself: every event goes into `recovery`, every action comes out of it.
-// V-2 An executor that dies is replaced at the next epoch; its scheduler's state is rebuilt by the router from the
-//     ledger (replica_changed: restarted). A stage that dies takes its workers with it and is replaced first.
-// V-3 Deadlines are looked at every deadline_check_interval on the actor clock, so tests move them by hand.
+// V-1 The supervisor decides nothing itself: every event goes into `recovery`, every action comes
+// out of it. V-2 An executor that dies is replaced at the next epoch; its scheduler's state is
+// rebuilt by the router from the
+//     ledger. The new lane asks for that (replica_changed: restarted) once the old one has
+//     published its last tokens. A stage that dies takes its workers with it and is replaced first.
+// V-3 Deadlines are looked at every deadline_check_interval on the actor clock, so tests move them
+// by hand.
 #pragma once
 
 #include "actors/interfaces.hpp"
@@ -25,7 +29,8 @@ namespace vdist::actors {
 
 inline constexpr std::chrono::milliseconds deadline_check_interval{100};
 
-/// What the supervisor needs from the system around it. Owned by the system object, which outlives all actors.
+/// What the supervisor needs from the system around it. Owned by the system object, which outlives
+/// all actors.
 struct replica_environment {
   std::int32_t replica = 0;
   std::vector<std::int32_t> stage_of_slot; // slot → pipeline stage
@@ -34,7 +39,9 @@ struct replica_environment {
   /// Spawns the executor actor (and the step lane that it owns).
   std::function<executor_actor(const supervisor_actor& supervisor)> spawn_executor;
   /// New channels for an epoch between these incarnations (by slot).
-  std::function<std::shared_ptr<epoch_wiring>(epoch now, const std::vector<std::uint32_t>& incarnations)> make_wiring;
+  std::function<std::shared_ptr<epoch_wiring>(epoch now,
+                                              const std::vector<std::uint32_t>& incarnations)>
+      make_wiring;
   /// Ends every wait of the replica's lanes for lower epochs, at once.
   std::function<void(epoch now)> raise_fence;
   /// Told about every change of state, beside the router. May be empty; must not block.
@@ -54,7 +61,6 @@ struct supervisor_state {
   std::vector<stage_actor> stages; // by stage; null until needed
   executor_actor executor;
   replica_state published = replica_state::loading;
-  bool is_executor_new = false; // it has not begun an epoch yet
   time_point fault_at{};
   const char* name = "supervisor";
 };

@@ -6,12 +6,11 @@
 #include "runtime/api/request_file.hpp"
 #include "runtime/api/result_file.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fmt/format.h>
 #include <fstream>
 #include <list>
 #include <utility>
@@ -22,14 +21,17 @@ namespace {
 
 constexpr std::chrono::milliseconds look_up_interval{10};
 
-std::string system_error() { return std::strerror(errno); }
+std::string system_error() {
+  return std::strerror(errno);
+}
 
 std::size_t count_lines(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::size_t lines = 0;
   std::string buffer(1 << 16, '\0');
   char last = '\n';
-  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || file.gcount() > 0) {
+  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()))
+         || file.gcount() > 0) {
     const auto end = buffer.begin() + static_cast<std::ptrdiff_t>(file.gcount());
     lines += static_cast<std::size_t>(std::count(buffer.begin(), end, '\n'));
     last = *(end - 1);
@@ -41,20 +43,27 @@ std::size_t count_lines(const std::string& path) {
 class batch {
 public:
   batch(engine& engine, const batch_options& options)
-      : engine_(engine), options_(options), bar_(options.style, "requests"), started_(std::chrono::steady_clock::now()) {}
+      : engine_(engine),
+        options_(options),
+        bar_(options.style, "requests"),
+        started_(std::chrono::steady_clock::now()) {}
 
   result<batch_summary> run() {
     VDIST_TRY(open());
     api::request_reader reader(input_, options_.input, options_.defaults);
     bool is_read = false;
-    while (!is_read || !flying_.empty()) {
+    while (!is_read || pending_ || !flying_.empty()) {
       if (is_interrupted()) {
-        return fail(errc::cancelled, fmt::format("interrupted: {} results are in {}; run again to go on", summary_.finished, options_.output));
+        return fail(errc::cancelled,
+                    fmt::format("interrupted: {} results are in {}; run again to go on",
+                                summary_.finished,
+                                options_.output));
       }
       if (const auto failure = engine_.failure()) {
         return *failure;
       }
-      while (!is_read && flying_.size() < options_.in_flight_max) {
+      VDIST_TRY(start_pending());
+      while (!is_read && !pending_ && flying_.size() < options_.in_flight_max) {
         VDIST_ASSIGN(is_read, take_line(reader));
       }
       VDIST_TRY(collect());
@@ -73,7 +82,8 @@ private:
     summary_.lines = count_lines(options_.input);
     input_.open(options_.input, std::ios::binary);
     if (!input_) {
-      return fail(errc::not_found, fmt::format("{}: cannot be read: {}", options_.input, system_error()));
+      return fail(errc::not_found,
+                  fmt::format("{}: cannot be read: {}", options_.input, system_error()));
     }
     VDIST_ASSIGN(finished_, api::read_finished(options_.output));
     std::error_code code;
@@ -82,7 +92,8 @@ private:
     }
     output_.open(options_.output, std::ios::binary | std::ios::app);
     if (code || !output_) {
-      return fail(errc::io_failed, fmt::format("{}: cannot be written: {}", options_.output, system_error()));
+      return fail(errc::io_failed,
+                  fmt::format("{}: cannot be written: {}", options_.output, system_error()));
     }
     return {};
   }
@@ -102,17 +113,32 @@ private:
     if (!*next) {
       return true;
     }
-    VDIST_TRY(start(**next));
+    VDIST_TRY(start(std::move(**next)));
     return false;
   }
 
-  result<void> start(const api::file_request& request) {
+  result<void> start_pending() {
+    if (!pending_) {
+      return {};
+    }
+    auto request = std::move(*pending_);
+    pending_.reset();
+    return start(std::move(request));
+  }
+
+  /// A request that finds the engine full waits here while others are under way.
+  result<void> start(api::file_request request) {
     if (finished_.is_finished(request.id, request.params.n)) {
       ++summary_.skipped;
       return {};
     }
     const auto submitted = std::chrono::steady_clock::now();
-    auto generation = engine_.generate({.prompt = request.prompt, .token_ids = request.token_ids, .params = request.params});
+    auto generation = engine_.generate(
+        {.prompt = request.prompt, .token_ids = request.token_ids, .params = request.params});
+    if (!generation && generation.error().code == errc::queue_full && !flying_.empty()) {
+      pending_ = std::move(request);
+      return {};
+    }
     if (!generation) {
       return write_error(request.id, generation.error(), std::nullopt);
     }
@@ -167,7 +193,8 @@ private:
     return true;
   }
 
-  result<void> write_error(const std::string& id, const error& cause, std::optional<std::int32_t> index) {
+  result<void>
+  write_error(const std::string& id, const error& cause, std::optional<std::int32_t> index) {
     ++summary_.failed;
     return write(api::error_line(id, cause, index));
   }
@@ -177,7 +204,8 @@ private:
     output_ << line;
     output_.flush();
     if (!output_) {
-      return fail(errc::io_failed, fmt::format("{}: cannot be written: {}", options_.output, system_error()));
+      return fail(errc::io_failed,
+                  fmt::format("{}: cannot be written: {}", options_.output, system_error()));
     }
     return {};
   }
@@ -185,13 +213,18 @@ private:
   void show_progress(std::uint64_t line) {
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started_;
     const auto done = summary_.skipped + summary_.finished + summary_.failed;
-    const auto total = std::max<std::size_t>({summary_.lines, done + flying_.size(), static_cast<std::size_t>(line)});
+    const auto total = std::max<std::size_t>(
+        {summary_.lines, done + flying_.size(), static_cast<std::size_t>(line)});
     const double fraction = total == 0 ? 1 : static_cast<double>(done) / static_cast<double>(total);
     const auto fresh = static_cast<double>(done - summary_.skipped);
     const auto left = static_cast<double>(total - done);
     const auto eta = fresh > 0 ? in_clock(elapsed * (left / fresh)) : std::string("?");
-    bar_.update(fraction, fmt::format("{}/{}  {:.0f} tokens/s  ETA {}", done, total,
-                                      static_cast<double>(summary_.tokens) / std::max(elapsed.count(), 1e-9), eta));
+    bar_.update(fraction,
+                fmt::format("{}/{}  {:.0f} tokens/s  ETA {}",
+                            done,
+                            total,
+                            static_cast<double>(summary_.tokens) / std::max(elapsed.count(), 1e-9),
+                            eta));
   }
 
   engine& engine_;
@@ -202,6 +235,7 @@ private:
   std::ofstream output_;
   api::finished_requests finished_;
   std::list<flight> flying_; // oldest first
+  std::optional<api::file_request> pending_;
   batch_summary summary_;
 };
 
@@ -209,12 +243,14 @@ private:
 
 result<void> check_batch_files(const batch_options& options) {
   if (!std::ifstream(options.input)) {
-    return fail(errc::not_found, fmt::format("{}: cannot be read: {}", options.input, system_error()));
+    return fail(errc::not_found,
+                fmt::format("{}: cannot be read: {}", options.input, system_error()));
   }
   std::error_code code;
   const bool existed = std::filesystem::exists(options.output, code);
   if (!std::ofstream(options.output, std::ios::binary | std::ios::app)) {
-    return fail(errc::io_failed, fmt::format("{}: cannot be written: {}", options.output, system_error()));
+    return fail(errc::io_failed,
+                fmt::format("{}: cannot be written: {}", options.output, system_error()));
   }
   if (!existed) {
     std::filesystem::remove(options.output, code);
@@ -222,6 +258,8 @@ result<void> check_batch_files(const batch_options& options) {
   return {};
 }
 
-result<batch_summary> run_batch(engine& engine, const batch_options& options) { return batch(engine, options).run(); }
+result<batch_summary> run_batch(engine& engine, const batch_options& options) {
+  return batch(engine, options).run();
+}
 
 } // namespace vdist::actors

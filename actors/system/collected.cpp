@@ -7,7 +7,9 @@ namespace vdist::actors {
 
 namespace {
 
-double in_ms(duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
+double in_ms(duration d) {
+  return std::chrono::duration<double, std::milli>(d).count();
+}
 
 } // namespace
 
@@ -41,7 +43,9 @@ std::string collected_sequence::to_line(const token_times& times) {
     const auto later_tokens = result_.token_ids.size() - 1;
     result_.times.ttft_ms = in_ms(*times.first - facts_.submitted);
     result_.times.total_ms = in_ms(*times.last - facts_.submitted);
-    result_.times.tpot_ms = later_tokens == 0 ? 0 : in_ms(*times.last - *times.first) / static_cast<double>(later_tokens);
+    result_.times.tpot_ms =
+        later_tokens == 0 ? 0
+                          : in_ms(*times.last - *times.first) / static_cast<double>(later_tokens);
   }
   return api::to_line(result_);
 }

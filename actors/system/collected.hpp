@@ -27,7 +27,9 @@ public:
   void add(text_chunk chunk);
 
   [[nodiscard]] bool has_ended() const { return result_.reason != protocol::finish_reason::none; }
+
   [[nodiscard]] std::size_t tokens() const { return result_.token_ids.size(); }
+
   [[nodiscard]] const std::string& text() const { return result_.text; }
 
   /// The JSON line of a sequence that has ended: its result, or its error.

@@ -11,16 +11,16 @@
 namespace vdist::actors {
 
 struct run_options {
-  std::string config;                  // the cluster.toml
-  std::vector<std::string> overrides;  // --set key=value
-  std::optional<std::string> prompt;   // --prompt
-  std::string input;                   // --input: JSON lines
-  std::string output;                  // --output: JSON lines
-  std::string faults;                  // --faults: a fault script
-  bool wants_json = false;             // --json
-  bool is_check = false;               // --check
-  bool wants_topology = false;         // --dump-topology
-  bool is_quiet = false;               // --quiet: no start-up lines, no progress
+  std::string config;                 // the cluster.toml
+  std::vector<std::string> overrides; // --set key=value
+  std::optional<std::string> prompt;  // --prompt
+  std::string input;                  // --input: JSON lines
+  std::string output;                 // --output: JSON lines
+  std::string faults;                 // --faults: a fault script
+  bool wants_json = false;            // --json
+  bool is_check = false;              // --check
+  bool wants_topology = false;        // --dump-topology
+  bool is_quiet = false;              // --quiet: no start-up lines, no progress
 
   // Sampling; unset: the model's defaults.
   std::optional<std::int32_t> max_tokens;

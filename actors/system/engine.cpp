@@ -14,10 +14,9 @@
 #include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <condition_variable>
+#include <fmt/format.h>
 #include <random>
 #include <utility>
 
@@ -29,11 +28,12 @@ using namespace actors;
 
 constexpr std::chrono::seconds reply_deadline{30};
 constexpr std::size_t actor_threads = 2;
-/// A spinner costs its core: it pays only where every lane and the step threads have one of their own.
+/// A spinner costs its core: it pays only where every lane and the step threads have one of their
+/// own.
 constexpr std::chrono::microseconds spin_on_free_cores{200};
 constexpr std::chrono::microseconds spin_on_shared_cores{20};
-/// Bells and the fence wake sleepers; the slice is for the case that a wake-up is lost, and costs an idle cluster a
-/// look per sleeper.
+/// Bells and the fence wake sleepers; the slice is for the case that a wake-up is lost, and costs
+/// an idle cluster a look per sleeper.
 constexpr std::chrono::milliseconds sleep_slice{500};
 
 /// The states of all replicas, for whoever waits for them. Thread-safe.
@@ -52,13 +52,14 @@ public:
     changed_.notify_all();
   }
 
-  /// Returns when all run, or with the first failure. Loading is bounded by the recovery machine's own deadline.
+  /// Returns when all run, or with the first failure. Loading is bounded by the recovery machine's
+  /// own deadline.
   [[nodiscard]] result<void> wait_until_running() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] {
       return failure_ || std::all_of(states_.begin(), states_.end(), [](replica_state s) {
-        return s == replica_state::running;
-      });
+               return s == replica_state::running;
+             });
     });
     return failure_ ? result<void>(*failure_) : result<void>();
   }
@@ -91,7 +92,15 @@ public:
       sum_done += done_[i];
       sum_total += total_[i];
     }
-    report_(sum_done, sum_total);
+    if (report_) {
+      report_(sum_done, sum_total);
+    }
+  }
+
+  /// Nobody listens any more: a worker that is replaced later loads in silence.
+  void close() {
+    const std::lock_guard lock(mutex_);
+    report_ = nullptr;
   }
 
 private:
@@ -129,13 +138,16 @@ result<std::vector<token_id>> tokenize(const model_setup& setup, const generate_
 }
 
 api::model_limits limits_of(const model_setup& setup) {
-  return {.vocabulary = setup.vocabulary, .max_model_len = setup.max_model_len, .eos_ids = setup.eos_ids};
+  return {.vocabulary = setup.vocabulary,
+          .max_model_len = setup.max_model_len,
+          .eos_ids = setup.eos_ids};
 }
 
 frame::wait_settings wait_settings_of(const model_setup& setup) {
   const auto threads = setup.layout->world() + setup.layout->sizes().data;
   const bool has_free_cores = threads <= available_cores();
-  return {.spin_budget = has_free_cores ? spin_on_free_cores : spin_on_shared_cores, .slice_max = sleep_slice};
+  return {.spin_budget = has_free_cores ? spin_on_free_cores : spin_on_shared_cores,
+          .slice_max = sleep_slice};
 }
 
 } // namespace
@@ -160,7 +172,9 @@ struct engine::impl {
   router_actor router;
 
   impl(model_setup made, engine_listener with)
-      : setup(std::move(made)), listener(std::move(with)), table(setup.layout->sizes().data),
+      : setup(std::move(made)),
+        listener(std::move(with)),
+        table(setup.layout->sizes().data),
         board(static_cast<std::size_t>(setup.layout->sizes().data)),
         loads(static_cast<std::size_t>(setup.layout->world()),
               [this](std::uint64_t done, std::uint64_t total) {
@@ -168,13 +182,14 @@ struct engine::impl {
                   listener.on_load(done, total);
                 }
               }),
-        seeds(random_u64()), system(std::make_unique<caf::actor_system>(actor_config)),
+        seeds(random_u64()),
+        system(std::make_unique<caf::actor_system>(actor_config)),
         threads(std::make_unique<lane_threads>()) {
     spawn_all();
   }
 
-  /// Actors end first, because a recovery that is under way starts lanes; lanes end before the actor system does, because
-  /// their reports hold actor handles.
+  /// Actors end first, because a recovery that is under way starts lanes; lanes end before the
+  /// actor system does, because their reports hold actor handles.
   ~impl() {
     for (auto& replica : replicas) {
       replica->stop();
@@ -188,21 +203,23 @@ struct engine::impl {
   }
 
   void spawn_all() {
-    const system_parts parts{.setup = &setup,
-                             .actors = system.get(),
-                             .memory = &memory,
-                             .journal = &journal,
-                             .points = &points,
-                             .time = &time,
-                             .threads = threads.get(),
-                             .waits = wait_settings_of(setup),
-                             .cluster = random_u64(),
-                             .on_load = [this](std::int32_t rank, std::uint64_t done, std::uint64_t total) {
-                               loads.set(static_cast<std::size_t>(rank), done, total);
-                             }};
+    const system_parts parts{
+        .setup = &setup,
+        .actors = system.get(),
+        .memory = &memory,
+        .journal = &journal,
+        .points = &points,
+        .time = &time,
+        .threads = threads.get(),
+        .waits = wait_settings_of(setup),
+        .cluster = random_u64(),
+        .on_load = [this](std::int32_t rank, std::uint64_t done, std::uint64_t total) {
+          loads.set(static_cast<std::size_t>(rank), done, total);
+        }};
     const auto data = setup.layout->sizes().data;
-    const auto waiting = static_cast<std::size_t>(setup.config.scheduler.max_waiting + setup.limits.max_sequences);
-    router_config config{.max_active = waiting * static_cast<std::size_t>(data), .table = &table, .journal = &journal};
+    router_config config{.max_active = static_cast<std::size_t>(setup.accepted_max()),
+                         .table = &table,
+                         .journal = &journal};
     for (std::int32_t index = 0; index < data; ++index) {
       replicas.push_back(std::make_unique<replica>(index, parts));
       config.schedulers.push_back(replicas.back()->spawn_scheduler());
@@ -220,8 +237,8 @@ struct engine::impl {
     return seeds();
   }
 
-  result<std::shared_ptr<text_stream>>
-  submit_sequence(const protocol::request& request, const api::sampling_params& params) {
+  result<std::shared_ptr<text_stream>> submit_sequence(const protocol::request& request,
+                                                       const api::sampling_params& params) {
     VDIST_ASSIGN(auto stream,
                  text_stream::make({.tokenizer = setup.tokenizer,
                                     .stop = params.stop,
@@ -230,10 +247,12 @@ struct engine::impl {
                                     .wants_logprobs = params.logprobs.has_value()}));
     caf::scoped_actor self{*system};
     submit_reply reply;
-    self->request(router, reply_deadline, submit{std::make_shared<protocol::request>(request), stream})
+    self->request(
+            router, reply_deadline, submit{std::make_shared<protocol::request>(request), stream})
         .receive([&reply](const submit_reply& value) { reply = value; },
                  [&reply, this](const caf::error& cause) {
-                   reply = {.status = errc::timed_out, .message = "router: " + system->render(cause)};
+                   reply = {.status = errc::timed_out,
+                            .message = "router: " + system->render(cause)};
                  });
     if (reply.status != errc::ok) {
       return fail(reply.status, reply.message);
@@ -247,24 +266,32 @@ engine::engine(std::unique_ptr<impl> state) : impl_(std::move(state)) {}
 
 engine::~engine() = default;
 
-result<std::unique_ptr<engine>>
-engine::start(const config::cluster_config& config, const config::environment& env, engine_listener listener) {
-  const auto on_phase = listener.on_phase ? listener.on_phase : [](std::string_view, const std::string&) {};
+result<std::unique_ptr<engine>> engine::start(const config::cluster_config& config,
+                                              const config::environment& env,
+                                              engine_listener listener) {
+  const auto on_phase =
+      listener.on_phase ? listener.on_phase : [](std::string_view, const std::string&) {
+      };
   VDIST_ASSIGN(auto setup, set_up_model(config, env, on_phase));
   return start(std::move(setup), std::move(listener));
 }
 
 result<std::unique_ptr<engine>> engine::start(model_setup setup, engine_listener listener) {
-  std::unique_ptr<engine> started(new engine(std::make_unique<impl>(std::move(setup), std::move(listener))));
+  std::unique_ptr<engine> started(
+      new engine(std::make_unique<impl>(std::move(setup), std::move(listener))));
   auto& state = *started->impl_;
-  VDIST_TRY(state.board.wait_until_running());
+  const auto running = state.board.wait_until_running();
+  state.loads.close();
+  VDIST_TRY(running);
   if (state.listener.on_phase) {
     std::size_t bytes = 0;
     for (const auto& worker : state.setup.memory) {
       bytes += worker.weights;
     }
-    state.listener.on_phase("weights", fmt::format("{:.1f} MiB on {} workers", static_cast<double>(bytes) / (1 << 20),
-                                                   state.setup.memory.size()));
+    state.listener.on_phase("weights",
+                            fmt::format("{:.1f} MiB on {} workers",
+                                        static_cast<double>(bytes) / (1 << 20),
+                                        state.setup.memory.size()));
   }
   return started;
 }
@@ -286,8 +313,9 @@ result<generation> engine::generate(const generate_request& request) {
                                  .default_max_tokens = impl_->setup.defaults.max_new_tokens};
   generation made{.prompt_tokens = static_cast<std::int32_t>(prompt.size()), .sequences = {}};
   for (std::int32_t index = 0; index < request.params.n; ++index) {
-    VDIST_ASSIGN(const auto sequence,
-                 api::make_request(prompt, request.params, api::sequence_seed(seed, index), limits));
+    VDIST_ASSIGN(
+        const auto sequence,
+        api::make_request(prompt, request.params, api::sequence_seed(seed, index), limits));
     auto stream = impl_->submit_sequence(sequence, request.params);
     if (!stream) {
       for (const auto& accepted : made.sequences) {
@@ -300,7 +328,9 @@ result<generation> engine::generate(const generate_request& request) {
   return made;
 }
 
-std::optional<error> engine::failure() const { return impl_->board.failure(); }
+std::optional<error> engine::failure() const {
+  return impl_->board.failure();
+}
 
 engine_status engine::status() const {
   engine_status status;
@@ -326,7 +356,8 @@ engine_status engine::status() const {
             [&status](const caf::error&) { status.epochs.push_back(0); });
   }
   if (status.steps > 0) {
-    status.control_us_per_step = static_cast<double>(control_ns) / 1000.0 / static_cast<double>(status.steps);
+    status.control_us_per_step =
+        static_cast<double>(control_ns) / 1000.0 / static_cast<double>(status.steps);
   }
   caf::scoped_actor self{*impl_->system};
   self->request(impl_->router, reply_deadline, get_router_status{})
@@ -339,10 +370,16 @@ engine_status engine::status() const {
   return status;
 }
 
-const model_setup& engine::setup() const { return impl_->setup; }
+const model_setup& engine::setup() const {
+  return impl_->setup;
+}
 
-api::sampling_params engine::default_params() const { return api::default_params(impl_->setup.defaults); }
+api::sampling_params engine::default_params() const {
+  return api::default_params(impl_->setup.defaults);
+}
 
-failpoints& engine::points() { return impl_->points; }
+failpoints& engine::points() {
+  return impl_->points;
+}
 
 } // namespace vdist

@@ -1,11 +1,13 @@
-// actors/system/engine.hpp — the embedding API: a whole vdist cluster as one object, text in and text out.
+// actors/system/engine.hpp — the embedding API: a whole vdist cluster as one object, text in and
+// text out.
 //
 //   VDIST_ASSIGN(auto engine, vdist::engine::start(config, env, {}));
-//   VDIST_ASSIGN(auto generation, engine->generate({.prompt = "Once upon a time", .params = params}));
-//   while (auto chunk = generation.sequences[0].next(1s)) { … }
+//   VDIST_ASSIGN(auto generation, engine->generate({.prompt = "Once upon a time", .params =
+//   params})); while (auto chunk = generation.sequences[0].next(1s)) { … }
 //
-// Threads: start() and the destructor by one thread; generate() and status() by any; a sequence by one reader.
-// An accepted request gets exactly one end; worker deaths in between change no token.
+// Threads: start() and the destructor by one thread; generate() and status() by any; a sequence by
+// one reader. An accepted request gets exactly one end; worker deaths in between change no token.
+// Sequences end before their engine is destroyed.
 #pragma once
 
 #include "actors/front_door/text_stream.hpp"
@@ -27,10 +29,12 @@
 
 namespace vdist {
 
-/// What start() reports while it works; called on several threads, never two at once. All may be empty.
+/// What start() reports while it works, and never after it has returned; called on several threads,
+/// never two at once. All may be empty.
 struct engine_listener {
   actors::phase_listener on_phase;
-  std::function<void(std::uint64_t bytes_done, std::uint64_t bytes_total)> on_load; // over all ranks
+  std::function<void(std::uint64_t bytes_done, std::uint64_t bytes_total)>
+      on_load; // over all ranks
 };
 
 struct generate_request {
@@ -39,8 +43,10 @@ struct generate_request {
   api::sampling_params params;
 };
 
-/// What generate() finds out about a request before it is accepted; needs no engine, so nothing has to be loaded for it.
-[[nodiscard]] result<void> check_request(const actors::model_setup& setup, const generate_request& request);
+/// What generate() finds out about a request before it is accepted; needs no engine, so nothing has
+/// to be loaded for it.
+[[nodiscard]] result<void> check_request(const actors::model_setup& setup,
+                                         const generate_request& request);
 
 /// n sequences of one prompt.
 struct generation {
@@ -58,25 +64,29 @@ struct engine_status {
   std::uint64_t preemptions = 0;
   std::uint64_t prefix_tokens = 0;
   std::uint64_t prefix_hits = 0;
-  double control_us_per_step = 0; // plan, send, commit, and what collecting took beyond the slowest worker
+  double control_us_per_step =
+      0; // plan, send, commit, and what collecting took beyond the slowest worker
   std::vector<std::uint32_t> epochs; // by replica
 };
 
 class engine {
 public:
-  /// Loads the model and starts all actors; returns when every replica runs. The first failure ends it.
-  [[nodiscard]] static result<std::unique_ptr<engine>>
-  start(const config::cluster_config& config, const config::environment& env, engine_listener listener);
+  /// Loads the model and starts all actors; returns when every replica runs. The first failure ends
+  /// it.
+  [[nodiscard]] static result<std::unique_ptr<engine>> start(const config::cluster_config& config,
+                                                             const config::environment& env,
+                                                             engine_listener listener);
 
   /// The same from a setup that was made before; on_phase goes on where set_up_model() ended.
-  [[nodiscard]] static result<std::unique_ptr<engine>> start(actors::model_setup setup, engine_listener listener);
+  [[nodiscard]] static result<std::unique_ptr<engine>> start(actors::model_setup setup,
+                                                             engine_listener listener);
 
   ~engine(); // cancels what is under way
   engine(const engine&) = delete;
   engine& operator=(const engine&) = delete;
 
-  /// Tokenizes, validates, accepts. Errors: invalid_argument (empty or too long prompt, bad parameters), queue_full,
-  /// closed (no replica is alive).
+  /// Tokenizes, validates, accepts. Errors: invalid_argument (empty or too long prompt, bad
+  /// parameters), queue_full, closed (no replica is alive).
   [[nodiscard]] result<generation> generate(const generate_request& request);
 
   /// Why the engine cannot go on: the first replica that was given up. nullopt while all is well.

@@ -21,6 +21,7 @@ extern "C" void on_interrupt(int) {
 
 void watch_for_interrupts() {
   struct sigaction action {};
+
   action.sa_handler = on_interrupt;
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, nullptr);
@@ -28,6 +29,8 @@ void watch_for_interrupts() {
   std::signal(SIGPIPE, SIG_IGN); // a closed stdout is an error of write(), not our death
 }
 
-bool is_interrupted() noexcept { return interrupts != 0; }
+bool is_interrupted() noexcept {
+  return interrupts != 0;
+}
 
 } // namespace vdist::actors

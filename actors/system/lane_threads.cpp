@@ -1,8 +1,7 @@
 #include "actors/system/lane_threads.hpp"
 
-#include <pthread.h>
-
 #include <algorithm>
+#include <pthread.h>
 #include <utility>
 
 namespace vdist::actors {
@@ -27,8 +26,8 @@ void lane_threads::start(const std::string& name, std::function<void()> body) {
 
 std::size_t lane_threads::running() const {
   const std::lock_guard lock(mutex_);
-  return static_cast<std::size_t>(
-      std::count_if(lanes_.begin(), lanes_.end(), [](const lane& l) { return !l.has_ended->load(); }));
+  return static_cast<std::size_t>(std::count_if(
+      lanes_.begin(), lanes_.end(), [](const lane& l) { return !l.has_ended->load(); }));
 }
 
 void lane_threads::reap() {

@@ -1,5 +1,6 @@
-// actors/system/lane_threads.hpp — owns the threads of all lanes. An actor that dies cannot wait for its thread, so the
-// thread belongs to the system: started here, joined here, at the latest when the system ends.
+// actors/system/lane_threads.hpp — owns the threads of all lanes. An actor that dies cannot wait
+// for its thread, so the thread belongs to the system: started here, joined here, at the latest
+// when the system ends.
 #pragma once
 
 #include <atomic>
@@ -19,7 +20,8 @@ public:
   lane_threads(const lane_threads&) = delete;
   lane_threads& operator=(const lane_threads&) = delete;
 
-  /// Runs `body` on a new thread named `name` (15 characters at most are kept). Joins threads that have ended. Any thread.
+  /// Runs `body` on a new thread named `name` (15 characters at most are kept). Joins threads that
+  /// have ended. Any thread.
   void start(const std::string& name, std::function<void()> body);
 
   /// Threads that have not ended.

@@ -1,10 +1,9 @@
 #include "actors/system/machine.hpp"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <fstream>
 #include <limits>
+#include <sched.h>
 #include <string>
 
 namespace vdist::actors {

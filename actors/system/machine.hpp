@@ -9,7 +9,8 @@ namespace vdist::actors {
 /// Cores that this process may run on, at least 1.
 [[nodiscard]] std::int32_t available_cores();
 
-/// Bytes of memory that can be taken without swapping (MemAvailable, bounded by the control group's limit).
+/// Bytes of memory that can be taken without swapping (MemAvailable, bounded by the control group's
+/// limit).
 [[nodiscard]] std::size_t available_memory();
 
 } // namespace vdist::actors

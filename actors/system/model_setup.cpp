@@ -4,9 +4,8 @@
 
 #include "model/weights/checkpoint.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <fmt/format.h>
 #include <fstream>
 #include <iterator>
 
@@ -23,19 +22,27 @@ std::string in_mib(std::size_t bytes) {
 result<device_kind> resolve_device(device_kind wanted) {
   switch (wanted) {
   case device_kind::automatic:
-  case device_kind::cpu: return device_kind::cpu;
-  case device_kind::sim: return device_kind::sim;
-  case device_kind::cuda: break;
+  case device_kind::cpu:
+    return device_kind::cpu;
+  case device_kind::sim:
+    return device_kind::sim;
+  case device_kind::cuda:
+    break;
   }
-  return fail(errc::unsupported, "device.kind: this build has no \"cuda\" device (legal: auto, cpu, sim)");
+  return fail(errc::unsupported,
+              "device.kind: this build has no \"cuda\" device (legal: auto, cpu, sim)");
 }
 
 kernels::dtype resolve_type(config::weight_dtype wanted, kernels::dtype stored) {
   switch (wanted) {
-  case config::weight_dtype::automatic: return stored;
-  case config::weight_dtype::float32: return kernels::dtype::float32;
-  case config::weight_dtype::bfloat16: return kernels::dtype::bfloat16;
-  case config::weight_dtype::float16: return kernels::dtype::float16;
+  case config::weight_dtype::automatic:
+    return stored;
+  case config::weight_dtype::float32:
+    return kernels::dtype::float32;
+  case config::weight_dtype::bfloat16:
+    return kernels::dtype::bfloat16;
+  case config::weight_dtype::float16:
+    return kernels::dtype::float16;
   }
   return stored;
 }
@@ -61,7 +68,8 @@ result<void> read_model(model_setup& setup, const config::environment& env) {
     roots.push_back(*cache);
   }
   VDIST_ASSIGN(setup.folder, weights::resolve_model_folder(setup.config.model.path, roots));
-  VDIST_ASSIGN(auto model, weights::read_model_config(setup.folder.folder, arch::supported_architectures()));
+  VDIST_ASSIGN(auto model,
+               weights::read_model_config(setup.folder.folder, arch::supported_architectures()));
   setup.vocabulary = model.vocabulary;
   setup.type = resolve_type(setup.config.model.dtype, model.type);
   VDIST_ASSIGN(setup.defaults, read_defaults(setup));
@@ -74,7 +82,8 @@ result<void> read_model(model_setup& setup, const config::environment& env) {
 result<void> read_tokenizer(model_setup& setup) {
   auto loaded = text::tokenizer::load(setup.folder.folder);
   if (!loaded) {
-    const bool may_lack = setup.folder.weights == weights::weight_origin::random && loaded.error().code == errc::not_found;
+    const bool may_lack = setup.folder.weights == weights::weight_origin::random
+                          && loaded.error().code == errc::not_found;
     return may_lack ? result<void>() : result<void>(loaded.error());
   }
   setup.tokenizer = std::move(*loaded);
@@ -108,7 +117,8 @@ result<void> lay_out(model_setup& setup) {
     inputs.nodes.push_back({.name = node.name, .host = node.host, .devices = node.devices});
   }
   if (inputs.nodes.size() > 1) {
-    return fail(errc::unsupported, "node: this build runs all workers on one host (legal: at most one [[node]])");
+    return fail(errc::unsupported,
+                "node: this build runs all workers on one host (legal: at most one [[node]])");
   }
   VDIST_ASSIGN(auto layout, topology::cluster_layout::make(inputs));
   setup.layout.emplace(std::move(layout));
@@ -116,11 +126,13 @@ result<void> lay_out(model_setup& setup) {
 }
 
 result<void> resolve_length(model_setup& setup) {
-  const auto longest = setup.model ? setup.model->max_positions : setup.config.device.sim.max_model_len;
+  const auto longest =
+      setup.model ? setup.model->max_positions : setup.config.device.sim.max_model_len;
   const auto wanted = setup.config.model.max_model_len;
   if (wanted > longest) {
-    return fail(errc::bad_configuration,
-                fmt::format("model.max_model_len: the model reaches {} tokens (got {})", longest, wanted));
+    return fail(
+        errc::bad_configuration,
+        fmt::format("model.max_model_len: the model reaches {} tokens (got {})", longest, wanted));
   }
   setup.max_model_len = wanted > 0 ? wanted : longest;
   return {};
@@ -134,20 +146,24 @@ result<void> measure_workers(model_setup& setup) {
                   .block_size = scheduler.block_size};
   for (std::int32_t rank = 0; rank < setup.layout->world(); ++rank) {
     if (setup.device == device_kind::sim) {
-      setup.memory.push_back({.kv_per_block = sizeof(std::uint64_t) * static_cast<std::size_t>(scheduler.block_size)});
+      setup.memory.push_back(
+          {.kv_per_block = sizeof(std::uint64_t) * static_cast<std::size_t>(scheduler.block_size)});
       continue;
     }
     VDIST_ASSIGN(const auto network, network_of(setup, rank_id(rank)));
     const auto bytes = exec::memory_of(network, setup.limits, setup.layout->sizes().tensor);
-    setup.memory.push_back({.weights = bytes.weights, .kv_per_block = bytes.kv_per_block, .activations = bytes.activations});
+    setup.memory.push_back({.weights = bytes.weights,
+                            .kv_per_block = bytes.kv_per_block,
+                            .activations = bytes.activations});
   }
   return {};
 }
 
-/// Reads the headers of the checkpoint and looks every tensor of every rank up: what a worker would stumble over while
-/// loading is one clear error before anything starts. Touches no data.
+/// Reads the headers of the checkpoint and looks every tensor of every rank up: what a worker would
+/// stumble over while loading is one clear error before anything starts. Touches no data.
 result<void> check_checkpoint(const model_setup& setup) {
-  if (setup.device == device_kind::sim || setup.folder.weights != weights::weight_origin::checkpoint) {
+  if (setup.device == device_kind::sim
+      || setup.folder.weights != weights::weight_origin::checkpoint) {
     return {};
   }
   VDIST_ASSIGN(const auto source, weights::checkpoint::open(setup.folder.folder));
@@ -168,20 +184,26 @@ result<std::size_t> kv_budget(const model_setup& setup, const worker_memory& wor
   const auto taken = worker.weights + worker.activations;
   if (taken > setup.memory_budget) {
     return fail(errc::resource_exhausted,
-                fmt::format("memory: a worker needs {} for weights and {} for activations, {} may be used (missing {})",
-                            in_mib(worker.weights), in_mib(worker.activations), in_mib(setup.memory_budget),
+                fmt::format("memory: a worker needs {} for weights and {} for activations, {} may "
+                            "be used (missing {})",
+                            in_mib(worker.weights),
+                            in_mib(worker.activations),
+                            in_mib(setup.memory_budget),
                             in_mib(taken - setup.memory_budget)));
   }
   const auto left = setup.memory_budget - taken;
   if (wanted > left) {
     return fail(errc::resource_exhausted,
                 fmt::format("device.kv_cache_bytes: {} asked for, {} may be used (missing {})",
-                            in_mib(wanted), in_mib(left), in_mib(wanted - left)));
+                            in_mib(wanted),
+                            in_mib(left),
+                            in_mib(wanted - left)));
   }
   return wanted > 0 ? wanted : std::min(left, cpu_kv_bytes_max);
 }
 
-/// The same number of blocks on every rank: what the tightest one can hold, and no more than could ever be used.
+/// The same number of blocks on every rank: what the tightest one can hold, and no more than could
+/// ever be used.
 result<void> size_kv_cache(model_setup& setup) {
   const auto block_size = setup.limits.block_size;
   const auto blocks_per_sequence = (setup.max_model_len + block_size - 1) / block_size;
@@ -195,13 +217,18 @@ result<void> size_kv_cache(model_setup& setup) {
     if (fitting < blocks_per_sequence) {
       const auto needed = static_cast<std::size_t>(blocks_per_sequence) * worker.kv_per_block;
       return fail(errc::resource_exhausted,
-                  fmt::format("memory: the KV cache of one sequence of {} tokens needs {} per worker, {} may be used (missing {}); "
+                  fmt::format("memory: the KV cache of one sequence of {} tokens needs {} per "
+                              "worker, {} may be used (missing {}); "
                               "lower model.max_model_len or raise device.kv_cache_bytes",
-                              setup.max_model_len, in_mib(needed), in_mib(budget), in_mib(needed - budget)));
+                              setup.max_model_len,
+                              in_mib(needed),
+                              in_mib(budget),
+                              in_mib(needed - budget)));
     }
     blocks = std::min(blocks, fitting);
   }
-  setup.limits.blocks = static_cast<std::int32_t>(std::min<std::int64_t>(blocks, std::int32_t{1} << 30));
+  setup.limits.blocks =
+      static_cast<std::int32_t>(std::min<std::int64_t>(blocks, std::int32_t{1} << 30));
   return {};
 }
 
@@ -217,32 +244,45 @@ result<model_setup> set_up_model(const config::cluster_config& config,
   model_setup setup{.config = config};
   VDIST_ASSIGN(setup.device, resolve_device(config.device.kind));
   if (config.cluster.isolation == config::isolation_kind::process) {
-    return fail(errc::unsupported, "cluster.isolation: this build runs workers as \"thread\" (legal: thread)");
+    return fail(errc::unsupported,
+                "cluster.isolation: this build runs workers as \"thread\" (legal: thread)");
   }
   const bool has_model = setup.device != device_kind::sim || !config.model.path.empty();
   if (has_model) {
     VDIST_TRY(read_model(setup, env));
-    on_phase("model", fmt::format("{} ({}, {}, {} layers)", setup.folder.name, setup.model->architecture,
-                                  kernels::to_string(setup.type), setup.model->layers));
+    on_phase("model",
+             fmt::format("{} ({}, {}, {} layers)",
+                         setup.folder.name,
+                         setup.model->architecture,
+                         kernels::to_string(setup.type),
+                         setup.model->layers));
   } else {
     setup.vocabulary = config.device.sim.vocabulary;
   }
   VDIST_TRY(lay_out(setup));
   VDIST_TRY(resolve_length(setup));
   const auto& sizes = setup.layout->sizes();
-  on_phase("topology", fmt::format("{} workers (data {} × pipeline {} × tensor {})", sizes.world(), sizes.data,
-                                   sizes.pipeline, sizes.tensor));
+  on_phase("topology",
+           fmt::format("{} workers (data {} × pipeline {} × tensor {})",
+                       sizes.world(),
+                       sizes.data,
+                       sizes.pipeline,
+                       sizes.tensor));
   if (has_model) {
     VDIST_TRY(read_tokenizer(setup));
-    on_phase("tokenizer", setup.tokenizer ? fmt::format("{} tokens", setup.tokenizer->vocab_size()) : "none");
+    on_phase("tokenizer",
+             setup.tokenizer ? fmt::format("{} tokens", setup.tokenizer->vocab_size()) : "none");
   }
   VDIST_TRY(measure_workers(setup));
   VDIST_TRY(check_checkpoint(setup));
   const auto usable = static_cast<double>(available_memory()) * config.device.memory_utilization;
   setup.memory_budget = static_cast<std::size_t>(usable) / static_cast<std::size_t>(sizes.world());
   VDIST_TRY(size_kv_cache(setup));
-  on_phase("kv cache", fmt::format("{} blocks of {} tokens, {} tokens per replica", setup.limits.blocks,
-                                   setup.limits.block_size, setup.kv_tokens()));
+  on_phase("kv cache",
+           fmt::format("{} blocks of {} tokens, {} tokens per replica",
+                       setup.limits.blocks,
+                       setup.limits.block_size,
+                       setup.kv_tokens()));
   return setup;
 }
 

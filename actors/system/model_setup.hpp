@@ -1,6 +1,8 @@
-// actors/system/model_setup.hpp — everything that is decided before anything is loaded or started: which model, how it is
-// split, how many KV blocks there are. A pure function of the configuration, the model folder and the free memory, so that
-// --check, --dump-topology and the engine say the same. All bad input is found here, in well under a second.
+// actors/system/model_setup.hpp — everything that is decided before anything is loaded or started:
+// which model, how it is split, how many KV blocks there are. A pure function of the configuration,
+// the model folder and the free memory, so that
+// --check, --dump-topology and the engine say the same. All bad input is found here, in well under
+// a second.
 #pragma once
 
 #include "model/arch/registry.hpp"
@@ -15,6 +17,7 @@
 #include "runtime/text/tokenizer.hpp"
 #include "runtime/topology/layout.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -42,7 +45,7 @@ struct model_setup {
   weights::model_folder folder;                          // empty on a sim device without a model
   std::optional<weights::model_config> model;            // likewise
   kernels::dtype type = kernels::dtype::float32;
-  std::optional<topology::cluster_layout> layout; // always set
+  std::optional<topology::cluster_layout> layout;   // always set
   std::shared_ptr<const text::tokenizer> tokenizer; // null on a sim device without a model
   api::generation_defaults defaults;
   std::vector<token_id> eos_ids;
@@ -50,9 +53,19 @@ struct model_setup {
   std::int32_t max_model_len = 0;
   exec::runner_limits limits;        // blocks included
   std::vector<worker_memory> memory; // by rank
-  std::size_t memory_budget = 0;     // bytes that one worker may use for weights, activations and KV
+  std::size_t memory_budget = 0; // bytes that one worker may use for weights, activations and KV
 
-  [[nodiscard]] std::int64_t kv_tokens() const { return std::int64_t{limits.blocks} * limits.block_size; }
+  /// Requests that may be under way in the whole cluster: what runs and what waits. Whoever was
+  /// accepted finds room, also when all of them end up on one replica.
+  [[nodiscard]] std::int32_t accepted_max() const {
+    const auto per_replica = std::int64_t{config.scheduler.max_waiting} + limits.max_sequences;
+    return static_cast<std::int32_t>(
+        std::min(per_replica * layout->sizes().data, std::int64_t{1} << 30));
+  }
+
+  [[nodiscard]] std::int64_t kv_tokens() const {
+    return std::int64_t{limits.blocks} * limits.block_size;
+  }
 };
 
 /// Told about each phase when it is done: its name and what came out.

@@ -1,10 +1,9 @@
 #include "actors/system/progress.hpp"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
+#include <fmt/format.h>
+#include <unistd.h>
 
 namespace vdist::actors {
 
@@ -26,7 +25,8 @@ progress_style progress_style_of(bool is_quiet) {
   return ::isatty(STDERR_FILENO) == 1 ? progress_style::bar : progress_style::lines;
 }
 
-phase_log::phase_log(progress_style style) : style_(style), last_(std::chrono::steady_clock::now()) {}
+phase_log::phase_log(progress_style style)
+    : style_(style), last_(std::chrono::steady_clock::now()) {}
 
 void phase_log::done(std::string_view phase, const std::string& outcome) {
   const std::lock_guard lock(mutex_);
@@ -34,11 +34,15 @@ void phase_log::done(std::string_view phase, const std::string& outcome) {
   const std::chrono::duration<double, std::milli> elapsed = now - last_;
   last_ = now;
   if (style_ != progress_style::silent) {
-    write_stderr(fmt::format("  {:<10} {:>8.1f} ms  {}\n", phase, elapsed.count(), outcome));
+    const auto* clear =
+        style_ == progress_style::bar ? "\r\033[K" : ""; // a bar may stand on the line
+    write_stderr(
+        fmt::format("{}  {:<10} {:>8.1f} ms  {}\n", clear, phase, elapsed.count(), outcome));
   }
 }
 
-progress_bar::progress_bar(progress_style style, std::string label) : style_(style), label_(std::move(label)) {}
+progress_bar::progress_bar(progress_style style, std::string label)
+    : style_(style), label_(std::move(label)) {}
 
 progress_bar::~progress_bar() {
   if (is_drawn_) {
@@ -52,7 +56,8 @@ void progress_bar::update(double fraction, const std::string& detail) {
   }
   const std::lock_guard lock(mutex_);
   const auto now = std::chrono::steady_clock::now();
-  const auto interval = style_ == progress_style::bar ? std::chrono::nanoseconds(redraw_interval) : std::chrono::nanoseconds(line_interval);
+  const auto interval = style_ == progress_style::bar ? std::chrono::nanoseconds(redraw_interval)
+                                                      : std::chrono::nanoseconds(line_interval);
   if (last_ == std::chrono::steady_clock::time_point{} && style_ == progress_style::lines) {
     last_ = now; // short work prints no line
   }
@@ -67,8 +72,12 @@ void progress_bar::update(double fraction, const std::string& detail) {
   }
   const int full = static_cast<int>(fraction * bar_cells);
   is_drawn_ = true;
-  write_stderr(fmt::format("\r\033[K  {:<10} [{}{}] {:3.0f} %  {}", label_, std::string(static_cast<std::size_t>(full), '='),
-                           std::string(static_cast<std::size_t>(bar_cells - full), ' '), fraction * 100, detail));
+  write_stderr(fmt::format("\r\033[K  {:<10} [{}{}] {:3.0f} %  {}",
+                           label_,
+                           std::string(static_cast<std::size_t>(full), '='),
+                           std::string(static_cast<std::size_t>(bar_cells - full), ' '),
+                           fraction * 100,
+                           detail));
 }
 
 std::string in_clock(std::chrono::duration<double> time) {

@@ -18,7 +18,8 @@ result<void> write_out(const std::string& text) {
   return {};
 }
 
-result<void> follow(engine& engine, text_stream& stream, collected_sequence& into, prompt_output output) {
+result<void>
+follow(engine& engine, text_stream& stream, collected_sequence& into, prompt_output output) {
   while (!into.has_ended()) {
     if (is_interrupted()) {
       stream.cancel();
@@ -44,10 +45,13 @@ result<void> follow(engine& engine, text_stream& stream, collected_sequence& int
 
 } // namespace
 
-result<void>
-run_prompt(engine& engine, const std::string& prompt, const api::sampling_params& params, prompt_output output) {
+result<void> run_prompt(engine& engine,
+                        const std::string& prompt,
+                        const api::sampling_params& params,
+                        prompt_output output) {
   const auto submitted = std::chrono::steady_clock::now();
-  VDIST_ASSIGN(auto generation, engine.generate({.prompt = prompt, .token_ids = {}, .params = params}));
+  VDIST_ASSIGN(auto generation,
+               engine.generate({.prompt = prompt, .token_ids = {}, .params = params}));
   if (output == prompt_output::stream) {
     VDIST_TRY(write_out(prompt));
   }

@@ -11,7 +11,6 @@
 #include <caf/send.hpp>
 
 #include <fmt/format.h>
-
 #include <limits>
 #include <utility>
 
@@ -23,7 +22,7 @@ sched::scheduler_config scheduler_config_of(const model_setup& setup) {
   const auto& wanted = setup.config.scheduler;
   return {.max_batch_tokens = wanted.max_batch_tokens,
           .max_sequences = setup.limits.max_sequences,
-          .max_waiting = wanted.max_waiting,
+          .max_waiting = setup.accepted_max(),
           .max_model_len = setup.max_model_len,
           .max_prefill_chunk = wanted.prefill_chunk,
           .max_steps_in_flight = setup.layout->sizes().pipeline,
@@ -31,35 +30,39 @@ sched::scheduler_config scheduler_config_of(const model_setup& setup) {
           .block_size = wanted.block_size,
           .vocabulary = setup.vocabulary,
           .prefix_cache = wanted.prefix_cache,
-          .policy = wanted.policy == config::scheduling_policy::priority ? sched::admission_policy::priority
-                                                                         : sched::admission_policy::fcfs};
+          .policy = wanted.policy == config::scheduling_policy::priority
+                        ? sched::admission_policy::priority
+                        : sched::admission_policy::fcfs};
 }
 
 rank_runner_config runner_config_of(const model_setup& setup, rank_id rank) {
   const auto& config = setup.config;
   const auto place = setup.layout->shard_of(rank);
-  rank_runner_config runner{
-      .rank = rank,
-      .tensor_size = setup.layout->sizes().tensor,
-      .place = place,
-      .threads = config::threads_per_worker(config.device, available_cores(), setup.layout->world()),
-      .collective_deadline = std::chrono::milliseconds(config.fault_tolerance.collective_deadline_ms)};
+  rank_runner_config runner{.rank = rank,
+                            .tensor_size = setup.layout->sizes().tensor,
+                            .place = place,
+                            .threads = config::threads_per_worker(
+                                config.device, available_cores(), setup.layout->world()),
+                            .collective_deadline = std::chrono::milliseconds(
+                                config.fault_tolerance.collective_deadline_ms)};
   if (setup.device == config::device_kind::sim) {
-    runner.device = exec::sim_runner_config{.place = place,
-                                            .rank = rank,
-                                            .vocabulary = setup.vocabulary,
-                                            .limits = setup.limits,
-                                            .step_time = std::chrono::duration<double, std::micro>(config.device.sim.step_us),
-                                            .token_time = std::chrono::duration<double, std::micro>(config.device.sim.token_us)};
+    runner.device = exec::sim_runner_config{
+        .place = place,
+        .rank = rank,
+        .vocabulary = setup.vocabulary,
+        .limits = setup.limits,
+        .step_time = std::chrono::duration<double, std::micro>(config.device.sim.step_us),
+        .token_time = std::chrono::duration<double, std::micro>(config.device.sim.token_us)};
   } else {
-    runner.device = exec::model_runner_config{.model = *setup.model,
-                                              .source = setup.folder,
-                                              .type = setup.type,
-                                              .place = place,
-                                              .rank = rank,
-                                              .limits = setup.limits,
-                                              .load_threads = runner.threads,
-                                              .random_seed = static_cast<std::uint64_t>(config.model.seed)};
+    runner.device =
+        exec::model_runner_config{.model = *setup.model,
+                                  .source = setup.folder,
+                                  .type = setup.type,
+                                  .place = place,
+                                  .rank = rank,
+                                  .limits = setup.limits,
+                                  .load_threads = runner.threads,
+                                  .random_seed = static_cast<std::uint64_t>(config.model.seed)};
   }
   return runner;
 }
@@ -67,8 +70,10 @@ rank_runner_config runner_config_of(const model_setup& setup, rank_id rank) {
 } // namespace
 
 replica::replica(std::int32_t index, const system_parts& parts)
-    : index_(index), parts_(parts), waits_(parts.waits, *parts.time),
-      inbox_(static_cast<std::size_t>(parts.setup->config.scheduler.max_waiting)) {
+    : index_(index),
+      parts_(parts),
+      waits_(parts.waits, *parts.time),
+      inbox_(static_cast<std::size_t>(parts.setup->accepted_max())) {
   for (const auto rank : parts_.setup->layout->ranks_of_replica(index)) {
     stage_of_slot_.push_back(parts_.setup->layout->at(rank).pipeline);
   }
@@ -79,20 +84,21 @@ std::int32_t replica::first_rank() const {
 }
 
 scheduler_actor replica::spawn_scheduler() {
-  scheduler_actor_config config{.inbox = &inbox_, .refuse = [this](request_id id, const error& cause) {
-                                  const protocol::token_event event{.id = id,
-                                                                    .reason = protocol::finish_reason::failed,
-                                                                    .message = cause.context};
-                                  if (auto ended = parts_.journal->finish(id, event.reason); !ended) {
-                                    log::warn("scheduler: {}", ended.error().context);
-                                  }
-                                  caf::anon_send(router_, step_tokens{index_, std::make_shared<token_events>(1, event)});
-                                }};
+  scheduler_actor_config config{
+      .inbox = &inbox_, .refuse = [this](request_id id, const error& cause) {
+        const protocol::token_event event{
+            .id = id, .reason = protocol::finish_reason::failed, .message = cause.context};
+        if (auto ended = parts_.journal->finish(id, event.reason); !ended) {
+          log::warn("scheduler: {}", ended.error().context);
+        }
+        caf::anon_send(router_, step_tokens{index_, std::make_shared<token_events>(1, event)});
+      }};
   scheduler_ = parts_.actors->spawn(make_scheduler, std::move(config));
   return scheduler_;
 }
 
-void replica::start(const router_actor& router, std::function<void(replica_state, const std::string&)> on_state) {
+void replica::start(const router_actor& router,
+                    std::function<void(replica_state, const std::string&)> on_state) {
   router_ = router;
   auto surroundings = environment();
   surroundings.on_state = std::move(on_state);
@@ -129,15 +135,23 @@ step_lane_config replica::lane_config() const {
 executor_actor replica::spawn_executor(const supervisor_actor& supervisor) {
   const std::lock_guard lock(lane_mutex_);
   const auto predecessor = std::exchange(lane_, nullptr);
-  inbox_.reset();
+  const auto reader = inbox_.reset();
   step_lane_listener listener{
-      .on_tokens = [router = router_, index = index_](std::shared_ptr<const token_events> events) {
-        caf::anon_send(router, step_tokens{index, std::move(events)});
-      },
-      .on_step_failed = [supervisor](epoch now, std::string text) {
-        caf::anon_send(supervisor, step_failed{now, std::move(text)});
-      },
+      .on_tokens =
+          [router = router_, index = index_](std::shared_ptr<const token_events> events) {
+            caf::anon_send(router, step_tokens{index, std::move(events)});
+          },
+      .on_step_failed =
+          [supervisor](epoch now, std::string text) {
+            caf::anon_send(supervisor, step_failed{now, std::move(text)});
+          },
       .on_crashed = {},
+      .on_taken_over =
+          [router = router_, index = index_] {
+            caf::anon_send(
+                router,
+                replica_changed{index, replica_state::restarted, "the scheduler was rebuilt"});
+          },
       .kill_actor = {}};
   // The lane learns of its actor only after both exist; until then it has nothing to do.
   auto handle = std::make_shared<executor_actor>();
@@ -145,8 +159,11 @@ executor_actor replica::spawn_executor(const supervisor_actor& supervisor) {
     log::error("executor: its lane crashed: {}", text);
     caf::anon_send_exit(*handle, caf::exit_reason::unhandled_exception);
   };
-  listener.kill_actor = [handle] { caf::anon_send_exit(*handle, caf::exit_reason::kill); };
+  listener.kill_actor = [handle] {
+    caf::anon_send_exit(*handle, caf::exit_reason::kill);
+  };
   const step_lane_links links{.inbox = &inbox_,
+                              .inbox_reader = reader,
                               .journal = parts_.journal,
                               .points = parts_.points,
                               .times = &times_,
@@ -154,36 +171,39 @@ executor_actor replica::spawn_executor(const supervisor_actor& supervisor) {
   lane_ = std::make_shared<step_lane>(lane_config(), std::move(listener), links, waits_);
   auto executor = parts_.actors->spawn(make_executor, lane_, &inbox_);
   *handle = executor;
-  parts_.threads->start(fmt::format("step-r{}", index_), [lane = lane_, predecessor] { lane->run(predecessor); });
+  parts_.threads->start(fmt::format("step-r{}", index_),
+                        [lane = lane_, predecessor] { lane->run(predecessor); });
   return executor;
 }
 
 std::shared_ptr<worker_lane> replica::make_lane(lane_request wanted) {
   const auto& setup = *parts_.setup;
   const rank_id rank(first_rank() + wanted.slot);
-  worker_thread_links links{
-      .points = parts_.points,
-      .time = parts_.time,
-      .make_runner = [this, config = runner_config_of(setup, rank)] {
-        return make_rank_runner(config, {.memory = parts_.memory, .stop = &fence_}, waits_);
-      }};
+  worker_thread_links links{.points = parts_.points,
+                            .time = parts_.time,
+                            .make_runner = [this, config = runner_config_of(setup, rank)] {
+                              return make_rank_runner(
+                                  config, {.memory = parts_.memory, .stop = &fence_}, waits_);
+                            }};
   if (parts_.on_load) {
     links.progress = [report = parts_.on_load, rank](std::uint64_t done, std::uint64_t total) {
       report(rank.value, done, total);
     };
   }
   const auto slot = wanted.slot;
-  worker_thread_config config{.wanted = std::move(wanted),
-                              .cluster = parts_.cluster,
-                              .replica = index_,
-                              .stage = stage_of_slot_[static_cast<std::size_t>(slot)],
-                              .rank = rank.value,
-                              .limits = {.slots = static_cast<std::uint32_t>(setup.limits.max_sequences),
-                                         .blocks = setup.limits.blocks,
-                                         .vocabulary = setup.vocabulary,
-                                         .max_positions = setup.max_model_len,
-                                         .block_size = setup.limits.block_size}};
-  auto lane = std::make_shared<worker_thread>(std::move(config), std::move(links)); // shared: actor and thread
+  worker_thread_config config{
+      .wanted = std::move(wanted),
+      .cluster = parts_.cluster,
+      .replica = index_,
+      .stage = stage_of_slot_[static_cast<std::size_t>(slot)],
+      .rank = rank.value,
+      .limits = {.slots = static_cast<std::uint32_t>(setup.limits.max_sequences),
+                 .blocks = setup.limits.blocks,
+                 .vocabulary = setup.vocabulary,
+                 .max_positions = setup.max_model_len,
+                 .block_size = setup.limits.block_size}};
+  auto lane = std::make_shared<worker_thread>(std::move(config),
+                                              std::move(links)); // shared: actor and thread
   parts_.threads->start(fmt::format("worker-{}", rank.value), [lane] { lane->run(); });
   return lane;
 }
@@ -201,12 +221,14 @@ replica_environment replica::environment() {
                        .max_restarts = limits.max_restarts,
                        .restart_window = std::chrono::seconds(limits.restart_window_s)},
           .make_lane = [this](lane_request wanted) { return make_lane(std::move(wanted)); },
-          .spawn_executor = [this](const supervisor_actor& supervisor) { return spawn_executor(supervisor); },
-          .make_wiring = [this, wiring](epoch now, const std::vector<std::uint32_t>& incarnations) {
-            auto made = make_wiring(wiring, now, incarnations, waits_);
-            VDIST_CHECK(made.has_value(), "wiring: places and rings are made together");
-            return std::move(*made);
-          },
+          .spawn_executor =
+              [this](const supervisor_actor& supervisor) { return spawn_executor(supervisor); },
+          .make_wiring =
+              [this, wiring](epoch now, const std::vector<std::uint32_t>& incarnations) {
+                auto made = make_wiring(wiring, now, incarnations, waits_);
+                VDIST_CHECK(made.has_value(), "wiring: places and rings are made together");
+                return std::move(*made);
+              },
           .raise_fence = [this](epoch now) { fence_.raise(now); },
           .time = parts_.time};
 }

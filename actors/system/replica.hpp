@@ -1,5 +1,6 @@
-// actors/system/replica.hpp — what one data-parallel replica consists of beside its actors: fence, inbox, lanes, channels.
-// It belongs to the system object and outlives all its actors; actors that die find it again as it was.
+// actors/system/replica.hpp — what one data-parallel replica consists of beside its actors: fence,
+// inbox, lanes, channels. It belongs to the system object and outlives all its actors; actors that
+// die find it again as it was.
 #pragma once
 
 #include "actors/executor/step_inbox.hpp"
@@ -50,12 +51,15 @@ public:
   /// Spawns the scheduler actor; the router is needed for refusals only and set by start().
   [[nodiscard]] scheduler_actor spawn_scheduler();
   /// Spawns the supervisor, which spawns the rest.
-  void start(const router_actor& router, std::function<void(replica_state, const std::string&)> on_state);
+  void start(const router_actor& router,
+             std::function<void(replica_state, const std::string&)> on_state);
   /// Ends all actors of the replica and every wait of its lanes. The threads end soon after.
   void stop();
 
   [[nodiscard]] const metrics::step_times& times() const { return times_; }
+
   [[nodiscard]] sched::scheduler_stats scheduler_stats() const;
+
   [[nodiscard]] const supervisor_actor& supervisor() const { return supervisor_; }
 
 private:
@@ -76,7 +80,8 @@ private:
   supervisor_actor supervisor_;
   scheduler_actor scheduler_;
   mutable std::mutex lane_mutex_;
-  std::shared_ptr<step_lane> lane_; // the newest; shared with its thread and its actor; guarded by lane_mutex_
+  std::shared_ptr<step_lane>
+      lane_; // the newest; shared with its thread and its actor; guarded by lane_mutex_
 };
 
 } // namespace vdist::actors

@@ -1,9 +1,8 @@
 #include "actors/system/topology_dump.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-
-#include <algorithm>
 
 namespace vdist::actors {
 
@@ -11,7 +10,9 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-json range_of(const weights::index_range& range) { return json::array({range.first, range.end()}); }
+json range_of(const weights::index_range& range) {
+  return json::array({range.first, range.end()});
+}
 
 json dump_weight(const weights::weight& weight) {
   json slices = json::array();
@@ -68,12 +69,15 @@ json dump_groups(const topology::cluster_layout& layout) {
       }
       groups.push_back(std::move(ranks));
     }
-    dumped[std::string(topology::to_string(static_cast<topology::group_kind>(kind)))] = std::move(groups);
+    dumped[std::string(topology::to_string(static_cast<topology::group_kind>(kind)))] =
+        std::move(groups);
   }
   return dumped;
 }
 
-double in_mib(std::size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+double in_mib(std::size_t bytes) {
+  return static_cast<double>(bytes) / (1 << 20);
+}
 
 } // namespace
 
@@ -84,20 +88,24 @@ result<std::string> dump_topology(const model_setup& setup) {
   for (const auto& range : layout.stages()) {
     stages.push_back(json::array({range.first, range.last}));
   }
-  json dumped{{"sizes",
-               {{"data", sizes.data}, {"pipeline", sizes.pipeline}, {"tensor", sizes.tensor}, {"world", sizes.world()}}},
-              {"model",
-               {{"name", setup.folder.name},
-                {"architecture", setup.model ? setup.model->architecture : "sim"},
-                {"dtype", kernels::to_string(setup.type)},
-                {"layers", layout.model().layers},
-                {"heads", layout.model().heads},
-                {"kv_heads", layout.model().kv_heads},
-                {"vocabulary", setup.vocabulary},
-                {"max_model_len", setup.max_model_len}}},
-              {"stages", std::move(stages)},
-              {"groups", dump_groups(layout)},
-              {"kv_cache", {{"blocks", setup.limits.blocks}, {"block_size", setup.limits.block_size}}}};
+  json dumped{
+      {"sizes",
+       {{"data", sizes.data},
+        {"pipeline", sizes.pipeline},
+        {"tensor", sizes.tensor},
+        {"world", sizes.world()}}},
+      {"model",
+       {{"name", setup.folder.name},
+        {"architecture", setup.model ? setup.model->architecture : "sim"},
+        {"dtype", kernels::to_string(setup.type)},
+        {"layers", layout.model().layers},
+        {"heads", layout.model().heads},
+        {"kv_heads", layout.model().kv_heads},
+        {"vocabulary", setup.vocabulary},
+        {"max_model_len", setup.max_model_len}}},
+      {"stages", std::move(stages)},
+      {"groups", dump_groups(layout)},
+      {"kv_cache", {{"blocks", setup.limits.blocks}, {"block_size", setup.limits.block_size}}}};
   json ranks = json::array();
   for (std::int32_t rank = 0; rank < layout.world(); ++rank) {
     VDIST_ASSIGN(auto dumped_rank, dump_rank(setup, rank_id(rank)));
@@ -116,10 +124,18 @@ std::string describe_setup(const model_setup& setup) {
   }
   const auto kv = largest.kv_per_block * static_cast<std::size_t>(setup.limits.blocks);
   auto text = topology::render(*setup.layout);
-  text += fmt::format("memory of the largest worker: weights {:.1f} MiB, KV cache {:.1f} MiB, activations {:.1f} MiB, of {:.1f} MiB\n",
-                      in_mib(largest.weights), in_mib(kv), in_mib(largest.activations), in_mib(setup.memory_budget));
-  text += fmt::format("KV cache: {} blocks of {} tokens per replica, {} tokens; {} sequences of {} tokens at most\n",
-                      setup.limits.blocks, setup.limits.block_size, setup.kv_tokens(), setup.limits.max_sequences,
+  text += fmt::format("memory of the largest worker: weights {:.1f} MiB, KV cache {:.1f} MiB, "
+                      "activations {:.1f} MiB, of {:.1f} MiB\n",
+                      in_mib(largest.weights),
+                      in_mib(kv),
+                      in_mib(largest.activations),
+                      in_mib(setup.memory_budget));
+  text += fmt::format("KV cache: {} blocks of {} tokens per replica, {} tokens; {} sequences of {} "
+                      "tokens at most\n",
+                      setup.limits.blocks,
+                      setup.limits.block_size,
+                      setup.kv_tokens(),
+                      setup.limits.max_sequences,
                       setup.max_model_len);
   return text;
 }

@@ -1,4 +1,5 @@
-// actors/system/topology_dump.hpp — the topology and every weight's shard as JSON, before anything is loaded.
+// actors/system/topology_dump.hpp — the topology and every weight's shard as JSON, before anything
+// is loaded.
 #pragma once
 
 #include "actors/system/model_setup.hpp"
@@ -9,8 +10,9 @@
 
 namespace vdist::actors {
 
-/// {"sizes", "model", "stages", "groups", "kv_cache", "ranks": [{"rank", …, "weights": [{"name", "shape", "dtype", "bytes",
-/// "offset", "slices": [{"tensor", "rows", "columns"}]}]}]}; ranges are [first, last). Indented, ends with a newline.
+/// {"sizes", "model", "stages", "groups", "kv_cache", "ranks": [{"rank", …, "weights": [{"name",
+/// "shape", "dtype", "bytes", "offset", "slices": [{"tensor", "rows", "columns"}]}]}]}; ranges are
+/// [first, last). Indented, ends with a newline.
 [[nodiscard]] result<std::string> dump_topology(const model_setup& setup);
 
 /// The plan for people: a picture of the ranks and the memory of a worker. What --check prints.

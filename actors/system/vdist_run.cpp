@@ -1,6 +1,7 @@
-// actors/system/vdist_run.cpp — the program vdist-run: configuration → engine → one prompt, a file of requests, or a look
-// at the plan. Exit codes: 0 done, 2 configuration or arguments, 3 a resource is missing, 4 a worker could not be kept
-// alive (or a fault was never hit), 130 interrupted.
+// actors/system/vdist_run.cpp — the program vdist-run: configuration → engine → one prompt, a file
+// of requests, or a look at the plan. Exit codes: 0 done, 2 configuration or arguments, 3 a
+// resource is missing, 4 a worker could not be kept alive (or a fault was never hit), 130
+// interrupted.
 
 #include "actors/system/batch_run.hpp"
 #include "actors/system/command_line.hpp"
@@ -16,10 +17,9 @@
 #include "runtime/config/fault_script.hpp"
 #include "runtime/config/load.hpp"
 
-#include <fmt/format.h>
-
 #include <cstdio>
 #include <exception>
+#include <fmt/format.h>
 
 namespace vdist::actors {
 
@@ -42,7 +42,8 @@ result<run_options> resolve_work(run_options options, const config::cluster_conf
     return options;
   }
   if (config.run.prompt.empty()) {
-    return fail(errc::bad_configuration, "nothing to do: name --prompt, --input and --output, or set run.prompt");
+    return fail(errc::bad_configuration,
+                "nothing to do: name --prompt, --input and --output, or set run.prompt");
   }
   options.prompt = config.run.prompt;
   if (!options.max_tokens && config.run.max_tokens > 0) {
@@ -56,19 +57,27 @@ result<void> check_prompt(const model_setup& setup, const run_options& options) 
   if (!options.prompt) {
     return {};
   }
-  return check_request(setup, {.prompt = *options.prompt,
-                               .token_ids = {},
-                               .params = with_options(api::default_params(setup.defaults), options)});
+  return check_request(setup,
+                       {.prompt = *options.prompt,
+                        .token_ids = {},
+                        .params = with_options(api::default_params(setup.defaults), options)});
 }
 
-result<std::unique_ptr<engine>> start_engine(model_setup setup, phase_log& phases, progress_style style) {
+result<std::unique_ptr<engine>>
+start_engine(model_setup setup, phase_log& phases, progress_style style) {
   progress_bar bar(style, "loading");
   engine_listener listener{
-      .on_phase = [&phases](std::string_view phase, const std::string& outcome) { phases.done(phase, outcome); },
-      .on_load = [&bar](std::uint64_t done, std::uint64_t total) {
-        const double fraction = total == 0 ? 1 : static_cast<double>(done) / static_cast<double>(total);
-        bar.update(fraction, fmt::format("{:.2f} of {:.2f} GB", static_cast<double>(done) / 1e9, static_cast<double>(total) / 1e9));
-      }};
+      .on_phase = [&phases](std::string_view phase,
+                            const std::string& outcome) { phases.done(phase, outcome); },
+      .on_load =
+          [&bar](std::uint64_t done, std::uint64_t total) {
+            const double fraction =
+                total == 0 ? 1 : static_cast<double>(done) / static_cast<double>(total);
+            bar.update(fraction,
+                       fmt::format("{:.2f} of {:.2f} GB",
+                                   static_cast<double>(done) / 1e9,
+                                   static_cast<double>(total) / 1e9));
+          }};
   return engine::start(std::move(setup), std::move(listener));
 }
 
@@ -76,16 +85,23 @@ result<void> run_file(engine& engine, const run_options& options, progress_style
   const batch_options batch{.input = options.input,
                             .output = options.output,
                             .defaults = with_options(engine.default_params(), options),
-                            .in_flight_max = 2 * static_cast<std::size_t>(engine.setup().limits.max_sequences),
+                            .in_flight_max =
+                                2 * static_cast<std::size_t>(engine.setup().limits.max_sequences),
                             .style = style};
   const auto started = std::chrono::steady_clock::now();
   VDIST_ASSIGN(const auto summary, run_batch(engine, batch));
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started;
   if (style != progress_style::silent) {
-    std::fputs(fmt::format("  done       {} written, {} failed, {} were there already; {} tokens in {:.1f} s\n", summary.finished,
-                           summary.failed, summary.skipped, summary.tokens, elapsed.count())
-                   .c_str(),
-               stderr);
+    std::fputs(
+        fmt::format(
+            "  done       {} written, {} failed, {} were there already; {} tokens in {:.1f} s\n",
+            summary.finished,
+            summary.failed,
+            summary.skipped,
+            summary.tokens,
+            elapsed.count())
+            .c_str(),
+        stderr);
   }
   return {};
 }
@@ -95,7 +111,8 @@ result<void> check_faults(engine& engine, const config::fault_script& script) {
   const auto hits = engine.points().hits();
   for (std::size_t i = 0; i < hits.size(); ++i) {
     if (hits[i] == 0) {
-      return fail(errc::internal, fmt::format("fault {} at {} was never hit", i + 1, script.rules[i].point));
+      return fail(errc::internal,
+                  fmt::format("fault {} at {} was never hit", i + 1, script.rules[i].point));
     }
   }
   const auto status = engine.status();
@@ -107,8 +124,10 @@ result<void> work(engine& engine, const run_options& options, progress_style sty
   if (!options.input.empty()) {
     return run_file(engine, options, style);
   }
-  const auto output = options.wants_json || options.logprobs ? prompt_output::json : prompt_output::stream;
-  return run_prompt(engine, *options.prompt, with_options(engine.default_params(), options), output);
+  const auto output =
+      options.wants_json || options.logprobs ? prompt_output::json : prompt_output::stream;
+  return run_prompt(
+      engine, *options.prompt, with_options(engine.default_params(), options), output);
 }
 
 result<void> show_plan(const model_setup& setup, const run_options& options) {
@@ -116,7 +135,9 @@ result<void> show_plan(const model_setup& setup, const run_options& options) {
   if (options.wants_topology) {
     VDIST_ASSIGN(text, dump_topology(setup));
   }
-  return std::fputs(text.c_str(), stdout) < 0 ? result<void>(fail(errc::io_failed, "stdout: cannot be written")) : result<void>();
+  return std::fputs(text.c_str(), stdout) < 0
+             ? result<void>(fail(errc::io_failed, "stdout: cannot be written"))
+             : result<void>();
 }
 
 result<void> run(run_options options) {
@@ -132,7 +153,9 @@ result<void> run(run_options options) {
   }
   const auto style = progress_style_of(options.is_quiet);
   phase_log phases(options.wants_topology ? progress_style::silent : style);
-  const auto on_phase = [&phases](std::string_view phase, const std::string& outcome) { phases.done(phase, outcome); };
+  const auto on_phase = [&phases](std::string_view phase, const std::string& outcome) {
+    phases.done(phase, outcome);
+  };
   VDIST_ASSIGN(auto setup, set_up_model(config, config::read_environment(), on_phase));
   if (options.is_check || options.wants_topology) {
     return show_plan(setup, options);

@@ -27,9 +27,12 @@ public:
   std::unique_ptr<tensor::pipe> to_next;
   std::unique_ptr<exec::step_runner> inner;
 
-  [[nodiscard]] exec::peers links() const { return {group.get(), from_previous.get(), to_next.get()}; }
+  [[nodiscard]] exec::peers links() const {
+    return {group.get(), from_previous.get(), to_next.get()};
+  }
 
   result<void> load(const exec::load_progress& progress) override { return inner->load(progress); }
+
   result<void> start_epoch(epoch now) override { return inner->start_epoch(now); }
 
   result<void> execute(const protocol::step_plan& plan, protocol::step_result& out) override {
@@ -46,8 +49,9 @@ result<void> join_group(const rank_runner_config& config,
   }
   const rank_id first(config.rank.value - config.place.tensor_rank);
   VDIST_ASSIGN(auto region,
-               links.memory->map({.rank = first, .kind = vault::region_kind::exchange, .index = group_region},
-                                 tensor::exchange_bytes(config.tensor_size, exchange_slot_floats)));
+               links.memory->map(
+                   {.rank = first, .kind = vault::region_kind::exchange, .index = group_region},
+                   tensor::exchange_bytes(config.tensor_size, exchange_slot_floats)));
   const tensor::shared_communicator_settings settings{.rank = config.place.tensor_rank,
                                                       .size = config.tensor_size,
                                                       .slot_floats = exchange_slot_floats,
@@ -63,8 +67,9 @@ result<std::unique_ptr<tensor::pipe>> join_pipe(tensor::pipe_end end,
                                                 const rank_runner_links& links,
                                                 const frame::wait_policy& waits) {
   VDIST_ASSIGN(auto region,
-               links.memory->map({.rank = sender, .kind = vault::region_kind::exchange, .index = pipe_region},
-                                 tensor::pipe_bytes(pipe_slots, exchange_slot_floats)));
+               links.memory->map(
+                   {.rank = sender, .kind = vault::region_kind::exchange, .index = pipe_region},
+                   tensor::pipe_bytes(pipe_slots, exchange_slot_floats)));
   const tensor::shared_pipe_settings settings{.end = end,
                                               .slots = pipe_slots,
                                               .slot_floats = exchange_slot_floats,
@@ -79,10 +84,12 @@ result<void> join_pipes(const rank_runner_config& config,
                         linked_runner& into) {
   if (!config.place.is_first_stage()) {
     const rank_id previous(config.rank.value - config.tensor_size);
-    VDIST_ASSIGN(into.from_previous, join_pipe(tensor::pipe_end::receiver, previous, config, links, waits));
+    VDIST_ASSIGN(into.from_previous,
+                 join_pipe(tensor::pipe_end::receiver, previous, config, links, waits));
   }
   if (!config.place.is_last_stage()) {
-    VDIST_ASSIGN(into.to_next, join_pipe(tensor::pipe_end::sender, config.rank, config, links, waits));
+    VDIST_ASSIGN(into.to_next,
+                 join_pipe(tensor::pipe_end::sender, config.rank, config, links, waits));
   }
   return {};
 }
@@ -98,17 +105,18 @@ exec::backend_factory cpu_backend_of(std::int32_t threads) {
 
 } // namespace
 
-result<std::unique_ptr<exec::step_runner>>
-make_rank_runner(const rank_runner_config& config, const rank_runner_links& links, const frame::wait_policy& waits) {
+result<std::unique_ptr<exec::step_runner>> make_rank_runner(const rank_runner_config& config,
+                                                            const rank_runner_links& links,
+                                                            const frame::wait_policy& waits) {
   auto runner = std::make_unique<linked_runner>();
   VDIST_TRY(join_group(config, links, waits, *runner));
   VDIST_TRY(join_pipes(config, links, waits, *runner));
   if (const auto* model = std::get_if<exec::model_runner_config>(&config.device)) {
-    runner->inner =
-        std::make_unique<exec::model_runner>(*model, runner->links(), *links.memory, cpu_backend_of(config.threads));
+    runner->inner = std::make_unique<exec::model_runner>(
+        *model, runner->links(), *links.memory, cpu_backend_of(config.threads));
   } else {
-    runner->inner = std::make_unique<exec::sim_runner>(std::get<exec::sim_runner_config>(config.device),
-                                                       runner->links(), *links.memory);
+    runner->inner = std::make_unique<exec::sim_runner>(
+        std::get<exec::sim_runner_config>(config.device), runner->links(), *links.memory);
   }
   return std::unique_ptr<exec::step_runner>(std::move(runner));
 }

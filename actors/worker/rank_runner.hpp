@@ -1,5 +1,5 @@
-// actors/worker/rank_runner.hpp — makes the step_runner of one rank: its communicators over the vault's exchange regions,
-// its device, its share of the model. The result owns all of it.
+// actors/worker/rank_runner.hpp — makes the step_runner of one rank: its communicators over the
+// vault's exchange regions, its device, its share of the model. The result owns all of it.
 #pragma once
 
 #include "model/exec/model_runner.hpp"
@@ -20,10 +20,10 @@
 namespace vdist::actors {
 
 struct rank_runner_config {
-  rank_id rank;                   // global
-  std::int32_t tensor_size = 1;   // the tensor group is [rank - tensor_rank, … + tensor_size)
+  rank_id rank;                 // global
+  std::int32_t tensor_size = 1; // the tensor group is [rank - tensor_rank, … + tensor_size)
   topology::shard place;
-  std::int32_t threads = 1;       // of the CPU backend
+  std::int32_t threads = 1; // of the CPU backend
   std::chrono::milliseconds collective_deadline{10000};
   std::variant<exec::model_runner_config, exec::sim_runner_config> device;
 };
@@ -36,6 +36,8 @@ struct rank_runner_links {
 
 /// Called on the thread that will run the steps.
 [[nodiscard]] result<std::unique_ptr<exec::step_runner>>
-make_rank_runner(const rank_runner_config& config, const rank_runner_links& links, const frame::wait_policy& waits);
+make_rank_runner(const rank_runner_config& config,
+                 const rank_runner_links& links,
+                 const frame::wait_policy& waits);
 
 } // namespace vdist::actors

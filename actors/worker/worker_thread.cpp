@@ -4,14 +4,14 @@
 #include "runtime/protocol/step_codec.hpp"
 
 #include <fmt/format.h>
-
 #include <utility>
 
 namespace vdist::actors {
 
 namespace {
 
-/// Longest wait for a plan or for room in the result ring before commands are looked at again. A fence ends it at once.
+/// Longest wait for a plan or for room in the result ring before commands are looked at again. A
+/// fence ends it at once.
 constexpr std::chrono::milliseconds look_up_interval{2000};
 
 } // namespace
@@ -19,15 +19,21 @@ constexpr std::chrono::milliseconds look_up_interval{2000};
 worker_thread::worker_thread(worker_thread_config config, worker_thread_links links)
     : config_(std::move(config)), links_(std::move(links)) {}
 
-void worker_thread::load() { post({.what = command::kind::load}); }
+void worker_thread::load() {
+  post({.what = command::kind::load});
+}
 
-void worker_thread::prepare(epoch now) { post({.what = command::kind::prepare, .now = now}); }
+void worker_thread::prepare(epoch now) {
+  post({.what = command::kind::prepare, .now = now});
+}
 
 void worker_thread::begin(epoch now, std::shared_ptr<epoch_wiring> wiring) {
   post({.what = command::kind::begin, .now = now, .wiring = std::move(wiring)});
 }
 
-void worker_thread::stop() { post({.what = command::kind::stop}); }
+void worker_thread::stop() {
+  post({.what = command::kind::stop});
+}
 
 void worker_thread::post(command next) {
   {
@@ -51,7 +57,8 @@ bool worker_thread::has_command() {
 }
 
 void worker_thread::report(worker_event::kind what, epoch now) {
-  config_.wanted.report({.what = what, .slot = config_.wanted.slot, .worker = config_.wanted.worker, .now = now});
+  config_.wanted.report(
+      {.what = what, .slot = config_.wanted.slot, .worker = config_.wanted.worker, .now = now});
 }
 
 void worker_thread::report_failure(worker_event::kind what, epoch now, const error& cause) {
@@ -77,10 +84,17 @@ void worker_thread::run() {
 
 void worker_thread::obey(const command& next) {
   switch (next.what) {
-  case command::kind::load: load_runner(); break;
-  case command::kind::prepare: report(worker_event::kind::quiesced, next.now); break;
-  case command::kind::begin: step_through(next.now, *next.wiring); break;
-  case command::kind::stop: break;
+  case command::kind::load:
+    load_runner();
+    break;
+  case command::kind::prepare:
+    report(worker_event::kind::quiesced, next.now);
+    break;
+  case command::kind::begin:
+    step_through(next.now, *next.wiring);
+    break;
+  case command::kind::stop:
+    break;
   }
 }
 
@@ -135,7 +149,8 @@ result<void> worker_thread::answer(std::span<const std::byte> body, epoch_wiring
   result_.step = plan_.step;
   result_.epoch = plan_.epoch;
   result_.rank = config_.rank;
-  const auto elapsed = std::chrono::duration_cast<std::chrono::microseconds>(links_.time->now() - started);
+  const auto elapsed =
+      std::chrono::duration_cast<std::chrono::microseconds>(links_.time->now() - started);
   result_.compute_us = static_cast<std::uint32_t>(elapsed.count());
   protocol::encode(result_, encoded_);
   const frame::envelope header{.protocol = protocol::step_protocol,
@@ -153,7 +168,10 @@ result<void> worker_thread::answer(std::span<const std::byte> body, epoch_wiring
 void worker_thread::reach(std::string_view point, std::int64_t step) {
   VDIST_FAILPOINT(*links_.points,
                   point,
-                  {.replica = config_.replica, .stage = config_.stage, .rank = config_.wanted.slot, .step = step},
+                  {.replica = config_.replica,
+                   .stage = config_.stage,
+                   .rank = config_.wanted.slot,
+                   .step = step},
                   config_.wanted.kill_actor);
 }
 

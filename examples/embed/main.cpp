@@ -1,4 +1,5 @@
-// examples/embed/main.cpp — the engine inside a program of your own: start it, send prompts, read two streams at once.
+// examples/embed/main.cpp — the engine inside a program of your own: start it, send prompts, read
+// two streams at once.
 //   build/bin/vdist-example-embed [cluster.toml]
 #include "actors/system/engine.hpp"
 
@@ -16,7 +17,8 @@ vdist::result<void> tell_two_stories(const char* config_file) {
   VDIST_ASSIGN(const auto config, vdist::config::load(config_file));
   VDIST_ASSIGN(auto engine, vdist::engine::start(config, vdist::config::read_environment(), {}));
 
-  vdist::generate_request request{.prompt = "The little rabbit", .token_ids = {}, .params = engine->default_params()};
+  vdist::generate_request request{
+      .prompt = "The little rabbit", .token_ids = {}, .params = engine->default_params()};
   request.params.max_tokens = 60;
   request.params.seed = 7;
   request.params.n = 2; // two stories that begin alike

@@ -32,8 +32,8 @@ struct activation_args {
   activation_kind kind;
 };
 
-/// hidden[t, i] = hidden[t, i] + (delta[t, i] + bias[i]); the bias of a row-parallel linear is added here, once, after
-/// the all-reduce, so that the sum does not depend on the tensor size.
+/// hidden[t, i] = hidden[t, i] + (delta[t, i] + bias[i]); the bias of a row-parallel linear is
+/// added here, once, after the all-reduce, so that the sum does not depend on the tensor size.
 struct add_residual_args {
   float* hidden;      // [rows, width], row stride hidden_stride
   const float* delta; // [rows, width], row stride delta_stride

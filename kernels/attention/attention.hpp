@@ -1,8 +1,11 @@
-// kernels/attention/attention.hpp — causal attention over a paged KV cache, prefill chunks and decode in one batch.
-//   out[t, h] = sum_j softmax_j(scale * <q[t, h], k[j, h / group]>) v[j, h / group],  j <= position(t),
-//   and j > position(t) - window if window > 0; group = heads / kv_heads.
-// A-1 Keys are visited in rising position; scores and sums depend on position(t) only, never on the chunking, the block
-//     size or other sequences (kernels/backend.hpp N-1). Keys and values are always read back from the cache, in its type.
+// kernels/attention/attention.hpp — causal attention over a paged KV cache, prefill chunks and
+// decode in one batch.
+//   out[t, h] = sum_j softmax_j(scale * <q[t, h], k[j, h / group]>) v[j, h / group],  j <=
+//   position(t), and j > position(t) - window if window > 0; group = heads / kv_heads.
+// A-1 Keys are visited in rising position; scores and sums depend on position(t) only, never on the
+// chunking, the block
+//     size or other sequences (kernels/backend.hpp N-1). Keys and values are always read back from
+//     the cache, in its type.
 // A-2 KV layout of one layer: [blocks, kv_heads, block_size, head_dim], K and V apart.
 // Bytes (decode): 2 * positions * kv_heads * head_dim * size_of(kv_dtype) per sequence.
 #pragma once
@@ -23,11 +26,13 @@ struct paged_kv {
   std::int32_t head_dim;
 };
 
-/// The sequences of one step. Token t of the batch belongs to sequence s when query_start[s] <= t < query_start[s+1].
+/// The sequences of one step. Token t of the batch belongs to sequence s when query_start[s] <= t <
+/// query_start[s+1].
 struct sequence_batch {
-  const std::int32_t* query_start;  // [sequences + 1], rising, query_start[0] == 0
+  const std::int32_t* query_start;    // [sequences + 1], rising, query_start[0] == 0
   const std::int32_t* first_position; // [sequences], position of the first token of the chunk
-  const std::int32_t* block_tables; // [sequences, block_table_stride], block ids in order of position
+  const std::int32_t*
+      block_tables; // [sequences, block_table_stride], block ids in order of position
   std::int32_t block_table_stride;
   std::int32_t sequences;
   std::int32_t tokens; // query_start[sequences]

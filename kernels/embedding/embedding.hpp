@@ -1,4 +1,5 @@
-// kernels/embedding/embedding.hpp — table look-ups: token embedding (vocabulary-parallel), learned positions, row gather.
+// kernels/embedding/embedding.hpp — table look-ups: token embedding (vocabulary-parallel), learned
+// positions, row gather.
 #pragma once
 
 #include "kernels/dtype.hpp"
@@ -7,7 +8,8 @@
 
 namespace vdist::kernels {
 
-/// y[t] = table[ids[t] - first_row] if that row is in this shard, else zeros. Zeros add nothing in the all-reduce.
+/// y[t] = table[ids[t] - first_row] if that row is in this shard, else zeros. Zeros add nothing in
+/// the all-reduce.
 struct embedding_args {
   const std::int32_t* ids; // [tokens]
   const void* table;       // [rows, width] of type
@@ -34,7 +36,7 @@ struct position_embedding_args {
 
 /// y[i] = x[indices[i]]
 struct gather_rows_args {
-  const float* x; // [*, width], row stride x_stride
+  const float* x;              // [*, width], row stride x_stride
   const std::int32_t* indices; // [rows]
   float* y;                    // [rows, width], contiguous
   std::int32_t rows;

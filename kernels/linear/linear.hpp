@@ -1,5 +1,6 @@
-// kernels/linear/linear.hpp — y[t, o] = sum_k x[t, k] * weight[o, k] + bias[o], summed as kernels/backend.hpp N-2, N-3 say.
-// Bytes: out*in*size_of(weight_dtype) + 4*tokens*(in+out); flops: 2*tokens*in*out.
+// kernels/linear/linear.hpp — y[t, o] = sum_k x[t, k] * weight[o, k] + bias[o], summed as
+// kernels/backend.hpp N-2, N-3 say. Bytes: out*in*size_of(weight_dtype) + 4*tokens*(in+out); flops:
+// 2*tokens*in*out.
 #pragma once
 
 #include "kernels/dtype.hpp"
@@ -9,11 +10,12 @@
 namespace vdist::kernels {
 
 struct linear_args {
-  const float* x;          // [tokens, in_features], row stride x_stride elements
-  const void* weight;      // [out_features, in_features] of weight_dtype, contiguous rows, 64-byte aligned base
-  const float* bias;       // [out_features] or nullptr
-  float* y;                // [tokens, out_features], row stride y_stride; aliases nothing
-  std::int32_t tokens;     // 0 is allowed and does nothing
+  const float* x; // [tokens, in_features], row stride x_stride elements
+  const void*
+      weight; // [out_features, in_features] of weight_dtype, contiguous rows, 64-byte aligned base
+  const float* bias;   // [out_features] or nullptr
+  float* y;            // [tokens, out_features], row stride y_stride; aliases nothing
+  std::int32_t tokens; // 0 is allowed and does nothing
   std::int32_t in_features;
   std::int32_t out_features;
   std::int64_t x_stride; // >= in_features

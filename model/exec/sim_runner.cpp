@@ -22,9 +22,13 @@ constexpr std::uint64_t mix(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-constexpr std::uint64_t mix(std::uint64_t a, std::uint64_t b) { return mix(mix(a) ^ (b * 0xff51afd7ed558ccd)); }
+constexpr std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
+  return mix(mix(a) ^ (b * 0xff51afd7ed558ccd));
+}
 
-constexpr std::uint64_t lane(std::uint64_t packed, std::size_t i) { return (packed >> (i * lane_bits)) & lane_mask; }
+constexpr std::uint64_t lane(std::uint64_t packed, std::size_t i) {
+  return (packed >> (i * lane_bits)) & lane_mask;
+}
 
 /// a + factor * b in every lane, modulo 2^16.
 constexpr std::uint64_t multiply_add(std::uint64_t a, std::uint64_t b, std::uint64_t factor) {
@@ -38,7 +42,9 @@ constexpr std::uint64_t multiply_add(std::uint64_t a, std::uint64_t b, std::uint
 constexpr std::uint64_t minus_one = lane_mask; // as a factor: subtracts
 
 /// The weight of position j in a sum: odd, so that no bit of an entry is lost.
-constexpr std::uint64_t weight_of(std::int32_t position) { return (mix(static_cast<std::uint64_t>(position)) & lane_mask) | 1; }
+constexpr std::uint64_t weight_of(std::int32_t position) {
+  return (mix(static_cast<std::uint64_t>(position)) & lane_mask) | 1;
+}
 
 void unpack(std::uint64_t packed, float* numbers) {
   for (std::size_t i = 0; i < lanes; ++i) {
@@ -65,13 +71,19 @@ slot_table_config table_of(const sim_runner_config& config) {
 } // namespace
 
 sim_runner::sim_runner(const sim_runner_config& config, peers links, vault::vault& memory)
-    : config_(config), links_(links), vault_(memory), slots_(table_of(config)),
+    : config_(config),
+      links_(links),
+      vault_(memory),
+      slots_(table_of(config)),
       hidden_(static_cast<std::size_t>(config.limits.max_batch_tokens) * hidden_numbers),
       shares_(static_cast<std::size_t>(config.limits.max_batch_tokens) * lanes) {}
 
 result<void> sim_runner::load(const load_progress& progress) {
-  const auto entries = static_cast<std::size_t>(config_.limits.blocks) * static_cast<std::size_t>(config_.limits.block_size);
-  VDIST_ASSIGN(auto region, vault_.map({.rank = config_.rank, .kind = vault::region_kind::kv_cache}, entries * sizeof(std::uint64_t)));
+  const auto entries = static_cast<std::size_t>(config_.limits.blocks)
+                       * static_cast<std::size_t>(config_.limits.block_size);
+  VDIST_ASSIGN(auto region,
+               vault_.map({.rank = config_.rank, .kind = vault::region_kind::kv_cache},
+                          entries * sizeof(std::uint64_t)));
   kv_ = reinterpret_cast<std::uint64_t*>(region.memory.data());
   if (progress) {
     progress(1, 1);
@@ -126,9 +138,13 @@ result<void> sim_runner::execute(const protocol::step_plan& plan, protocol::step
   return {};
 }
 
-float* sim_runner::x_of(std::int32_t token) { return &hidden_[static_cast<std::size_t>(token) * hidden_numbers]; }
+float* sim_runner::x_of(std::int32_t token) {
+  return &hidden_[static_cast<std::size_t>(token) * hidden_numbers];
+}
 
-float* sim_runner::total_of(std::int32_t token) { return x_of(token) + lanes; }
+float* sim_runner::total_of(std::int32_t token) {
+  return x_of(token) + lanes;
+}
 
 void sim_runner::embed() {
   for (std::int32_t t = 0; t < slots_.batch().tokens; ++t) {
@@ -160,7 +176,8 @@ std::uint64_t sim_runner::entry_share(const float* x) const {
 std::uint64_t& sim_runner::kv_entry(std::size_t sequence, std::int32_t position) {
   const auto& batch = slots_.batch();
   const auto size = config_.limits.block_size;
-  const auto* table = batch.block_tables + static_cast<std::int64_t>(sequence) * batch.block_table_stride;
+  const auto* table =
+      batch.block_tables + static_cast<std::int64_t>(sequence) * batch.block_table_stride;
   const auto block = static_cast<std::int64_t>(table[position / size]);
   return kv_[block * size + position % size];
 }
@@ -199,13 +216,16 @@ void sim_runner::sample(const protocol::step_plan& plan, protocol::step_result& 
     auto hash = mix(mix(pack(total_of(rows[i])), view.record.seed), generated);
     auto token = static_cast<token_id>(hash % static_cast<std::uint64_t>(config_.vocabulary));
     const bool may_not_end = static_cast<std::int64_t>(generated) < view.record.min_tokens;
-    while (may_not_end && std::find(view.suppressed_ids.begin(), view.suppressed_ids.end(), token) != view.suppressed_ids.end()) {
+    while (may_not_end
+           && std::find(view.suppressed_ids.begin(), view.suppressed_ids.end(), token)
+                  != view.suppressed_ids.end()) {
       hash = mix(hash);
       token = static_cast<token_id>(hash % static_cast<std::uint64_t>(config_.vocabulary));
     }
     out.slots.push_back(slot);
     out.tokens.push_back(token);
-    out.logprobs.push_back(view.record.logprobs >= 0 ? 0.0F : std::numeric_limits<float>::quiet_NaN());
+    out.logprobs.push_back(view.record.logprobs >= 0 ? 0.0F
+                                                     : std::numeric_limits<float>::quiet_NaN());
     out.top_counts.push_back(0);
   }
 }

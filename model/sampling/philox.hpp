@@ -1,6 +1,7 @@
-// model/sampling/philox.hpp — Philox4x32-10, a counter-based generator: random bits are a function of (key, counter).
-// Why: a token must depend on (seed, position) and nothing else (P-5 of the design), so there is no state to lose.
-// Source: Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+// model/sampling/philox.hpp — Philox4x32-10, a counter-based generator: random bits are a function
+// of (key, counter). Why: a token must depend on (seed, position) and nothing else (P-5 of the
+// design), so there is no state to lose. Source: Salmon, Moraes, Dror & Shaw, "Parallel random
+// numbers: as easy as 1, 2, 3", SC 2011.
 #pragma once
 
 #include <array>
@@ -29,9 +30,12 @@ using philox_block = std::array<std::uint32_t, 4>;
   return counter;
 }
 
-/// A uniform double in [0, 1) with 53 random bits, for generated token number `position` of a request.
+/// A uniform double in [0, 1) with 53 random bits, for generated token number `position` of a
+/// request.
 [[nodiscard]] constexpr double uniform(std::uint64_t seed, std::uint64_t position) {
-  const auto block = philox({static_cast<std::uint32_t>(position), static_cast<std::uint32_t>(position >> 32), 0, 0}, seed);
+  const auto block = philox(
+      {static_cast<std::uint32_t>(position), static_cast<std::uint32_t>(position >> 32), 0, 0},
+      seed);
   const std::uint64_t bits = (static_cast<std::uint64_t>(block[0]) << 32) | block[1];
   return static_cast<double>(bits >> 11) * 0x1.0p-53;
 }

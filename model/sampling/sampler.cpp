@@ -50,7 +50,8 @@ void apply_bias(std::span<float> logits, const request_view& request) {
 } // namespace
 
 sampler::sampler(std::int32_t vocabulary)
-    : untouched_(static_cast<std::size_t>(vocabulary)), candidates_(static_cast<std::size_t>(vocabulary)),
+    : untouched_(static_cast<std::size_t>(vocabulary)),
+      candidates_(static_cast<std::size_t>(vocabulary)),
       occurrences_(static_cast<std::size_t>(vocabulary)) {}
 
 choice sampler::sample(std::span<float> logits,
@@ -68,16 +69,21 @@ choice sampler::sample(std::span<float> logits,
   }
   apply_bias(logits, request);
   apply_penalties(logits, request);
-  token_id token = static_cast<token_id>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  token_id token =
+      static_cast<token_id>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   if (record.temperature > 0) {
-    token = draw(logits, record, uniform(record.seed, static_cast<std::uint64_t>(generated_tokens(request))));
+    token = draw(logits,
+                 record,
+                 uniform(record.seed, static_cast<std::uint64_t>(generated_tokens(request))));
   }
-  const float logprob =
-      wants_logprobs ? untouched_[static_cast<std::size_t>(token)] : std::numeric_limits<float>::quiet_NaN();
+  const float logprob = wants_logprobs ? untouched_[static_cast<std::size_t>(token)]
+                                       : std::numeric_limits<float>::quiet_NaN();
   return {token, logprob};
 }
 
-void sampler::report_top(std::int32_t count, std::vector<std::int32_t>& top_ids, std::vector<float>& top_logprobs) {
+void sampler::report_top(std::int32_t count,
+                         std::vector<std::int32_t>& top_ids,
+                         std::vector<float>& top_logprobs) {
   fill_candidates(untouched_);
   const auto wanted = std::min(static_cast<std::size_t>(std::max(count, 0)), candidates_.size());
   sort_first(wanted);
@@ -87,11 +93,12 @@ void sampler::report_top(std::int32_t count, std::vector<std::int32_t>& top_ids,
   }
 }
 
-/// Repetition penalty: Keskar et al. 2019 (CTRL). Presence and frequency: as the OpenAI API defines them.
+/// Repetition penalty: Keskar et al. 2019 (CTRL). Presence and frequency: as the OpenAI API defines
+/// them.
 void sampler::apply_penalties(std::span<float> logits, const request_view& request) {
   const auto& record = request.record;
-  const bool is_plain =
-      record.repetition_penalty == 1 && record.presence_penalty == 0 && record.frequency_penalty == 0;
+  const bool is_plain = record.repetition_penalty == 1 && record.presence_penalty == 0
+                        && record.frequency_penalty == 0;
   if (is_plain) {
     return;
   }
@@ -112,9 +119,10 @@ void sampler::apply_penalties(std::span<float> logits, const request_view& reque
   each_once(request.tokens, [&record](float& logit, std::int32_t) {
     logit = logit > 0 ? logit / record.repetition_penalty : logit * record.repetition_penalty;
   });
-  each_once(request.tokens.subspan(std::min(prompt, request.tokens.size())), [&record](float& logit, std::int32_t n) {
-    logit -= record.frequency_penalty * static_cast<float>(n) + record.presence_penalty;
-  });
+  each_once(request.tokens.subspan(std::min(prompt, request.tokens.size())),
+            [&record](float& logit, std::int32_t n) {
+              logit -= record.frequency_penalty * static_cast<float>(n) + record.presence_penalty;
+            });
 }
 
 void sampler::fill_candidates(std::span<const float> logits) {
@@ -138,7 +146,8 @@ void sampler::sort_first(std::size_t count) {
   sorted_ = count;
 }
 
-/// The smallest number of first candidates, at most `count`, whose mass among the first `count` reaches top_p.
+/// The smallest number of first candidates, at most `count`, whose mass among the first `count`
+/// reaches top_p.
 std::size_t sampler::cut_top_p(std::size_t count, float top_p, double inverse_temperature) {
   const double largest = candidates_[0].logit;
   const auto mass = [largest, inverse_temperature](const candidate& c) {
@@ -161,7 +170,8 @@ std::size_t sampler::cut_top_p(std::size_t count, float top_p, double inverse_te
   return count;
 }
 
-token_id sampler::draw(std::span<const float> logits, const protocol::sampling_record& record, double u) {
+token_id
+sampler::draw(std::span<const float> logits, const protocol::sampling_record& record, double u) {
   const double inverse_temperature = 1.0 / static_cast<double>(record.temperature);
   fill_candidates(logits);
   auto count = candidates_.size();
@@ -173,19 +183,25 @@ token_id sampler::draw(std::span<const float> logits, const protocol::sampling_r
   if (is_cut_by_mass) {
     sort_first(std::min(count, top_p_first_sort));
   }
-  const float largest = is_cut_by_mass || sorted_ > 0 ? candidates_[0].logit : *std::max_element(logits.begin(), logits.end());
+  const float largest = is_cut_by_mass || sorted_ > 0
+                            ? candidates_[0].logit
+                            : *std::max_element(logits.begin(), logits.end());
   if (record.min_p > 0) {
-    const double floor = static_cast<double>(largest) + std::log(static_cast<double>(record.min_p)) / inverse_temperature;
+    const double floor = static_cast<double>(largest)
+                         + std::log(static_cast<double>(record.min_p)) / inverse_temperature;
     sort_first(count); // min_p keeps a prefix of the order; the sort finds where it ends
-    const auto end = std::partition_point(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(count),
-                                          [floor](const candidate& c) { return static_cast<double>(c.logit) >= floor; });
+    const auto end = std::partition_point(
+        candidates_.begin(),
+        candidates_.begin() + static_cast<std::ptrdiff_t>(count),
+        [floor](const candidate& c) { return static_cast<double>(c.logit) >= floor; });
     count = std::max<std::size_t>(1, static_cast<std::size_t>(end - candidates_.begin()));
   }
   if (record.top_p < 1) {
     count = cut_top_p(count, record.top_p, inverse_temperature);
   }
   const auto mass = [largest, inverse_temperature](const candidate& c) {
-    return std::exp((static_cast<double>(c.logit) - static_cast<double>(largest)) * inverse_temperature);
+    return std::exp((static_cast<double>(c.logit) - static_cast<double>(largest))
+                    * inverse_temperature);
   };
   double total = 0;
   for (std::size_t i = 0; i < count; ++i) {

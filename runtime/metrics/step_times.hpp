@@ -1,4 +1,5 @@
-// runtime/metrics/step_times.hpp — where the time of a replica's steps goes. Written by the step thread, read by anybody.
+// runtime/metrics/step_times.hpp — where the time of a replica's steps goes. Written by the step
+// thread, read by anybody.
 #pragma once
 
 #include <atomic>
@@ -6,7 +7,8 @@
 
 namespace vdist::metrics {
 
-/// Sums since the start, in nanoseconds; divide by `steps`. Relaxed: a reader may see a step half counted.
+/// Sums since the start, in nanoseconds; divide by `steps`. Relaxed: a reader may see a step half
+/// counted.
 struct step_times {
   std::atomic<std::uint64_t> steps{0};
   std::atomic<std::uint64_t> tokens{0};     // computed, prompt tokens included

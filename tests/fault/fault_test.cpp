@@ -1,15 +1,15 @@
-// Faults at chosen places: a worker, several, or the executor ends in the middle of the work, and nobody who reads a
-// stream can tell. Every case compares with an undisturbed run; every request must end exactly once.
+// Faults at chosen places: a worker, several, or the executor ends in the middle of the work, and
+// nobody who reads a stream can tell. Every case compares with an undisturbed run; every request
+// must end exactly once.
 #include "tests/support/engine_driver.hpp"
+#include "tests/support/workload.hpp"
 
 #include <boost/test/unit_test.hpp>
 
 #include <array>
 #include <cstdlib>
-#include <map>
 #include <random>
 #include <string>
-#include <utility>
 
 using namespace vdist;
 using namespace vdist::testing;
@@ -44,33 +44,34 @@ struct layout {
   int data = 1;
 
   [[nodiscard]] std::vector<std::string> overrides() const {
-    return {"parallel.tensor=" + std::to_string(tensor), "parallel.pipeline=" + std::to_string(pipeline),
-            "parallel.data=" + std::to_string(data), "scheduler.prefill_chunk=16"};
+    return {"parallel.tensor=" + std::to_string(tensor),
+            "parallel.pipeline=" + std::to_string(pipeline),
+            "parallel.data=" + std::to_string(data),
+            "scheduler.prefill_chunk=16"};
   }
 
   [[nodiscard]] std::int32_t ranks() const { return tensor * pipeline; }
 };
 
 std::string name_of(const layout& place, const failpoint_rule& rule) {
-  return rule.point + (rule.action == kill ? " kill" : " throw") + " rank " + std::to_string(rule.rank.value_or(-1)) + " step "
-         + std::to_string(rule.step.value_or(-1)) + " in " + std::to_string(place.tensor) + "x" + std::to_string(place.pipeline)
-         + "x" + std::to_string(place.data);
+  return rule.point + (rule.action == kill ? " kill" : " throw") + " rank "
+         + std::to_string(rule.rank.value_or(-1)) + " step "
+         + std::to_string(rule.step.value_or(-1)) + " in " + std::to_string(place.tensor) + "x"
+         + std::to_string(place.pipeline) + "x" + std::to_string(place.data);
 }
 
-/// On the sim device tokens depend on tensor and pipeline, and on nothing else of the split.
-const std::vector<heard>& undisturbed(const layout& place) {
-  static std::map<std::pair<int, int>, std::vector<heard>> all;
-  auto& expected = all[{place.tensor, place.pipeline}];
-  if (expected.empty()) {
-    expected = engine_driver(sim_config(), place.overrides()).run(requests());
-  }
-  return expected;
+/// What one worker says when nothing happens; the split changes no token.
+const std::vector<heard>& undisturbed() {
+  static const std::vector<heard> all =
+      engine_driver(sim_config(), layout{}.overrides()).run(requests());
+  return all;
 }
 
-/// Runs the work twice with the rules armed: the second time shows that the engine is sound afterwards.
+/// Runs the work twice with the rules armed: the second time shows that the engine is sound
+/// afterwards.
 engine_status check(const layout& place, const std::vector<failpoint_rule>& rules) {
   const auto where = name_of(place, rules.front());
-  const auto& expected = undisturbed(place);
+  const auto& expected = undisturbed();
   BOOST_TEST_CONTEXT(where) {
     engine_driver driver(sim_config(), place.overrides());
     for (const auto& rule : rules) {
@@ -81,7 +82,8 @@ engine_status check(const layout& place, const std::vector<failpoint_rule>& rule
     BOOST_REQUIRE_EQUAL(first.size(), expected.size());
     for (std::size_t i = 0; i < first.size(); ++i) {
       BOOST_TEST(first[i] == expected[i], first[i] << " instead of " << expected[i]);
-      BOOST_TEST(second[i] == expected[i], "afterwards: " << second[i] << " instead of " << expected[i]);
+      BOOST_TEST(second[i] == expected[i],
+                 "afterwards: " << second[i] << " instead of " << expected[i]);
     }
     const auto hits = driver.get().points().hits();
     for (std::size_t i = 0; i < rules.size(); ++i) {
@@ -95,7 +97,8 @@ engine_status check(const layout& place, const std::vector<failpoint_rule>& rule
   return {};
 }
 
-failpoint_rule worker_fault(const char* point, failpoint_action action, std::int32_t rank, std::int64_t step) {
+failpoint_rule
+worker_fault(const char* point, failpoint_action action, std::int32_t rank, std::int64_t step) {
   return {.point = point, .rank = rank, .step = step, .action = action};
 }
 
@@ -105,7 +108,8 @@ void check_every_place(const layout& place) {
       for (std::int32_t rank = 0; rank < place.ranks(); ++rank) {
         for (const std::int64_t step : {1, 4, 9}) {
           const auto status = check(place, {worker_fault(point, action, rank, step)});
-          BOOST_TEST(status.restarts == 1U, name_of(place, worker_fault(point, action, rank, step)));
+          BOOST_TEST(status.restarts == 1U,
+                     name_of(place, worker_fault(point, action, rank, step)));
         }
       }
     }
@@ -116,15 +120,25 @@ void check_every_place(const layout& place) {
 
 BOOST_AUTO_TEST_SUITE(one_worker)
 
-BOOST_AUTO_TEST_CASE(of_two_tensor_ranks) { check_every_place({.tensor = 2}); }
+BOOST_AUTO_TEST_CASE(of_two_tensor_ranks) {
+  check_every_place({.tensor = 2});
+}
 
-BOOST_AUTO_TEST_CASE(of_two_stages) { check_every_place({.pipeline = 2}); }
+BOOST_AUTO_TEST_CASE(of_two_stages) {
+  check_every_place({.pipeline = 2});
+}
 
-BOOST_AUTO_TEST_CASE(of_two_tensor_ranks_on_two_stages) { check_every_place({.tensor = 2, .pipeline = 2}); }
+BOOST_AUTO_TEST_CASE(of_two_tensor_ranks_on_two_stages) {
+  check_every_place({.tensor = 2, .pipeline = 2});
+}
 
-BOOST_AUTO_TEST_CASE(of_two_replicas) { check_every_place({.data = 2}); }
+BOOST_AUTO_TEST_CASE(of_two_replicas) {
+  check_every_place({.data = 2});
+}
 
-BOOST_AUTO_TEST_CASE(that_is_alone) { check_every_place({}); }
+BOOST_AUTO_TEST_CASE(that_is_alone) {
+  check_every_place({});
+}
 
 BOOST_AUTO_TEST_SUITE_END()
 
@@ -134,7 +148,8 @@ BOOST_AUTO_TEST_CASE(two_workers_in_one_step) {
   for (const auto action : {kill, throws}) {
     for (int round = 0; round < 5; ++round) {
       const auto status = check({.tensor = 2, .pipeline = 2},
-                                {worker_fault("worker.step_begin", action, 0, 4), worker_fault("worker.step_begin", action, 3, 4)});
+                                {worker_fault("worker.step_begin", action, 0, 4),
+                                 worker_fault("worker.step_begin", action, 3, 4)});
       BOOST_TEST(status.restarts == 2U);
     }
   }
@@ -157,17 +172,26 @@ BOOST_AUTO_TEST_CASE(the_replacement_dies_too) {
     rule.count = 3;
     const auto restarts = check({.tensor = 2, .pipeline = 2}, {rule}).restarts;
     // With two steps in flight an actor that is being killed can meet the rule twice.
-    BOOST_TEST((action == throws ? restarts == 3U : restarts >= 2U && restarts <= 3U), restarts << " restarts");
+    BOOST_TEST((action == throws ? restarts == 3U : restarts >= 2U && restarts <= 3U),
+               restarts << " restarts");
   }
 }
 
 BOOST_AUTO_TEST_CASE(a_replacement_fails_while_it_loads) {
   // The rule is armed after the start, so only replacements meet it.
-  BOOST_TEST(check({.tensor = 2}, {worker_fault("worker.step_end", kill, 0, 4), {.point = "worker.load", .rank = 0}}).restarts == 2U);
+  BOOST_TEST(
+      check({.tensor = 2},
+            {worker_fault("worker.step_end", kill, 0, 4), {.point = "worker.load", .rank = 0}})
+          .restarts
+      == 2U);
 }
 
 BOOST_AUTO_TEST_CASE(a_worker_that_only_hesitates_is_waited_for) {
-  failpoint_rule slow{.point = "worker.step_begin", .rank = 1, .step = 3, .action = failpoint_action::delay, .argument = 60};
+  failpoint_rule slow{.point = "worker.step_begin",
+                      .rank = 1,
+                      .step = 3,
+                      .action = failpoint_action::delay,
+                      .argument = 60};
   BOOST_TEST(check({.tensor = 2}, {slow}).restarts == 0U);
 }
 
@@ -185,10 +209,14 @@ BOOST_AUTO_TEST_SUITE_END()
 BOOST_AUTO_TEST_SUITE(the_executor)
 
 BOOST_AUTO_TEST_CASE(is_replaced_and_its_scheduler_rebuilt_from_the_ledger) {
-  for (const layout& place : {layout{}, layout{.tensor = 2}, layout{.pipeline = 2}, layout{.tensor = 2, .pipeline = 2, .data = 2}}) {
+  for (const layout& place : {layout{},
+                              layout{.tensor = 2},
+                              layout{.pipeline = 2},
+                              layout{.tensor = 2, .pipeline = 2, .data = 2}}) {
     for (const auto action : {kill, throws}) {
       for (const std::int64_t step : {1, 4, 9}) {
-        check(place, {{.point = "executor.before_send", .replica = 0, .step = step, .action = action}});
+        check(place,
+              {{.point = "executor.before_send", .replica = 0, .step = step, .action = action}});
       }
     }
   }
@@ -197,9 +225,11 @@ BOOST_AUTO_TEST_CASE(is_replaced_and_its_scheduler_rebuilt_from_the_ledger) {
 BOOST_AUTO_TEST_CASE(dies_together_with_a_worker) {
   for (int round = 0; round < 5; ++round) {
     check({.tensor = 2, .pipeline = 2},
-          {{.point = "executor.before_send", .step = 5, .action = kill}, worker_fault("worker.step_begin", kill, 1, 5)});
+          {{.point = "executor.before_send", .step = 5, .action = kill},
+           worker_fault("worker.step_begin", kill, 1, 5)});
     check({.tensor = 2, .pipeline = 2},
-          {{.point = "executor.before_send", .step = 5, .action = throws}, worker_fault("worker.step_end", throws, 2, 4)});
+          {{.point = "executor.before_send", .step = 5, .action = throws},
+           worker_fault("worker.step_end", throws, 2, 4)});
   }
 }
 
@@ -213,22 +243,31 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(any_faults)
 
-/// One to five faults anywhere; VDIST_TEST_SEED replays a failure, VDIST_TEST_ROUNDS makes it longer.
+/// One to five faults anywhere; VDIST_TEST_SEED replays a failure, VDIST_TEST_ROUNDS makes it
+/// longer.
 BOOST_AUTO_TEST_CASE(leave_every_stream_as_it_was) {
   const char* seed_text = std::getenv("VDIST_TEST_SEED");
   const char* rounds_text = std::getenv("VDIST_TEST_ROUNDS");
   const unsigned long first = seed_text != nullptr ? std::stoul(seed_text) : 1;
-  const unsigned long rounds = rounds_text != nullptr ? std::stoul(rounds_text) : seed_text != nullptr ? 1 : 100;
+  const unsigned long rounds = rounds_text != nullptr ? std::stoul(rounds_text)
+                               : seed_text != nullptr ? 1
+                                                      : 100;
   for (unsigned long seed = first; seed < first + rounds; ++seed) {
     BOOST_TEST_CONTEXT("VDIST_TEST_SEED=" << seed) {
       std::mt19937 random(static_cast<std::mt19937::result_type>(seed));
-      const std::array<layout, 6> places{layout{}, {.tensor = 2}, {.pipeline = 3}, {.tensor = 2, .pipeline = 2},
-                                         {.tensor = 4}, {.tensor = 2, .pipeline = 2, .data = 2}};
+      const std::array<layout, 6> places{layout{},
+                                         {.tensor = 2},
+                                         {.pipeline = 3},
+                                         {.tensor = 2, .pipeline = 2},
+                                         {.tensor = 4},
+                                         {.tensor = 2, .pipeline = 2, .data = 2}};
       const auto& place = places[random() % places.size()];
       engine_driver driver(sim_config(), place.overrides());
       for (auto faults = 1 + random() % 5; faults > 0; --faults) {
-        const std::array points{"worker.step_begin", "worker.step_end", "worker.load", "executor.before_send"};
-        failpoint_rule rule{.point = points[random() % points.size()], .action = random() % 2 == 0 ? kill : throws};
+        const std::array points{
+            "worker.step_begin", "worker.step_end", "worker.load", "executor.before_send"};
+        failpoint_rule rule{.point = points[random() % points.size()],
+                            .action = random() % 2 == 0 ? kill : throws};
         if (rule.point.starts_with("worker")) {
           rule.rank = static_cast<std::int32_t>(random() % static_cast<unsigned>(place.ranks()));
         }
@@ -238,7 +277,7 @@ BOOST_AUTO_TEST_CASE(leave_every_stream_as_it_was) {
         rule.count = 1 + random() % 2;
         driver.get().points().arm(rule);
       }
-      const auto& expected = undisturbed(place);
+      const auto& expected = undisturbed();
       const auto got = driver.run(requests());
       for (std::size_t i = 0; i < got.size(); ++i) {
         BOOST_TEST(got[i] == expected[i], got[i] << " instead of " << expected[i]);
@@ -254,22 +293,92 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(the_demo_model)
 
-BOOST_AUTO_TEST_CASE(goes_on_with_its_story) {
-  std::vector<generate_request> stories(3);
-  for (std::size_t i = 0; i < stories.size(); ++i) {
-    stories[i].prompt = i == 0 ? "Once upon a time" : i == 1 ? "The little rabbit" : "One morning the king";
-    stories[i].params.max_tokens = 30;
-    stories[i].params.temperature = i == 0 ? 0.0F : 0.8F;
-    stories[i].params.seed = i;
-    stories[i].params.logprobs = 2;
+/// Every way to choose and end tokens, log probabilities included, against a run in which nothing
+/// happens.
+void check_demo(const layout& place,
+                const std::vector<failpoint_rule>& rules,
+                std::vector<std::string> more = {}) {
+  static const auto expected = engine_driver(tiny_tales_config()).run(all_requests());
+  BOOST_TEST_CONTEXT(name_of(place, rules.front())) {
+    const auto split = place.overrides();
+    more.insert(more.end(), split.begin(), split.end());
+    engine_driver driver(tiny_tales_config(), more);
+    for (const auto& rule : rules) {
+      driver.get().points().arm(rule);
+    }
+    const auto got = driver.run(all_requests());
+    BOOST_REQUIRE_EQUAL(got.size(), expected.size());
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      BOOST_TEST(got[i] == expected[i], got[i] << " instead of " << expected[i]);
+    }
+    for (const auto hits : driver.get().points().hits()) {
+      BOOST_TEST(hits > 0U, "a rule was never hit");
+    }
+    BOOST_TEST(driver.settled().finished_requests == expected.size());
   }
-  const std::vector<std::string> split{"parallel.tensor=2", "parallel.pipeline=2"};
-  const auto expected = engine_driver(tiny_tales_config(), split).run(stories);
-  engine_driver driver(tiny_tales_config(), split);
-  driver.get().points().arm(worker_fault("worker.step_begin", kill, 1, 10));
-  driver.get().points().arm(worker_fault("worker.step_end", throws, 2, 20));
-  BOOST_TEST((driver.run(stories) == expected));
-  BOOST_TEST(driver.settled().restarts == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(goes_on_whichever_worker_ends) {
+  for (const layout& place : {layout{.tensor = 2},
+                              layout{.pipeline = 2},
+                              layout{.tensor = 2, .pipeline = 2},
+                              layout{.data = 2}}) {
+    check_demo(place, {worker_fault("worker.step_begin", kill, place.ranks() - 1, 2)});
+    check_demo(place, {worker_fault("worker.step_end", throws, 0, 7)});
+  }
+}
+
+BOOST_AUTO_TEST_CASE(goes_on_when_its_executor_ends) {
+  for (const std::int64_t step : {2, 5, 8, 11}) {
+    check_demo({.tensor = 2}, {{.point = "executor.before_send", .step = step, .action = kill}});
+    check_demo({.pipeline = 2},
+               {{.point = "executor.before_send", .step = step, .action = throws}});
+  }
+}
+
+BOOST_AUTO_TEST_CASE(goes_on_when_blocks_are_short) {
+  check_demo({.tensor = 2},
+             {worker_fault("worker.step_begin", kill, 1, 3),
+              worker_fault("worker.step_end", throws, 0, 9)},
+             {"device.kv_cache_bytes=425984"}); // 13 blocks of 16 tokens
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(the_end_of_an_engine)
+
+BOOST_AUTO_TEST_CASE(may_come_in_the_middle_of_a_recovery) {
+  for (int round = 0; round < 40; ++round) {
+    engine_driver driver(sim_config(), layout{.tensor = 2, .pipeline = 2}.overrides());
+    for (std::int32_t rank = 0; rank < 4; ++rank) {
+      driver.get().points().arm({.point = "worker.step_begin",
+                                 .rank = rank,
+                                 .step = 1 + round % 4,
+                                 .action = kill,
+                                 .count = 0});
+    }
+    for (const auto& request : requests()) {
+      BOOST_TEST(driver.get().generate(request).has_value());
+    }
+    if (round % 2 == 0) {
+      while (driver.get().status().restarts == 0) {
+      }
+    }
+  } // nobody waits for the requests
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(idle_workers)
+
+BOOST_AUTO_TEST_CASE(that_die_at_their_next_step_are_replaced_then) {
+  engine_driver driver(sim_config(), layout{.tensor = 2}.overrides());
+  for (std::uint64_t round = 1; round <= 4; ++round) {
+    BOOST_TEST((driver.run(requests()) == undisturbed()));
+    BOOST_TEST(driver.settled().restarts == round - 1);
+    driver.get().points().arm(
+        {.point = "worker.step_begin", .rank = 1, .action = round % 2 == 0 ? kill : throws});
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()
@@ -278,7 +387,8 @@ BOOST_AUTO_TEST_SUITE(giving_up)
 
 BOOST_AUTO_TEST_CASE(ends_every_request_once_when_nobody_is_left) {
   engine_driver driver(sim_config(), {"parallel.tensor=2", "fault_tolerance.max_restarts=2"});
-  driver.get().points().arm({.point = "worker.step_begin", .rank = 1, .step = 3, .action = kill, .count = 0});
+  driver.get().points().arm(
+      {.point = "worker.step_begin", .rank = 1, .step = 3, .action = kill, .count = 0});
   const auto ended = driver.run(requests());
   for (const auto& one : ended) {
     BOOST_TEST((one.reason == protocol::finish_reason::failed));
@@ -291,11 +401,26 @@ BOOST_AUTO_TEST_CASE(ends_every_request_once_when_nobody_is_left) {
   BOOST_TEST((refused.error().code == errc::closed));
 }
 
+BOOST_AUTO_TEST_CASE(ends_every_request_once_when_no_executor_can_live) {
+  engine_driver driver(sim_config(), {"parallel.tensor=2", "fault_tolerance.max_restarts=3"});
+  driver.get().points().arm(
+      {.point = "executor.before_send", .step = 3, .action = throws, .count = 0});
+  for (const auto& one : driver.run(requests())) {
+    BOOST_TEST((one.reason == protocol::finish_reason::failed
+                || one.reason == protocol::finish_reason::length));
+  }
+  BOOST_TEST(driver.get().failure().has_value());
+  BOOST_TEST(driver.settled().active_requests == 0U);
+}
+
 BOOST_AUTO_TEST_CASE(moves_requests_to_the_replica_that_lives) {
-  engine_driver driver(sim_config(), {"parallel.data=2", "fault_tolerance.max_restarts=1", "scheduler.prefill_chunk=16"});
-  driver.get().points().arm({.point = "worker.step_end", .replica = 1, .step = 4, .action = throws, .count = 0});
+  engine_driver driver(
+      sim_config(),
+      {"parallel.data=2", "fault_tolerance.max_restarts=1", "scheduler.prefill_chunk=16"});
+  driver.get().points().arm(
+      {.point = "worker.step_end", .replica = 1, .step = 4, .action = throws, .count = 0});
   const auto ended = driver.run(requests());
-  const auto& expected = undisturbed({.data = 2});
+  const auto& expected = undisturbed();
   for (std::size_t i = 0; i < ended.size(); ++i) {
     BOOST_TEST(ended[i] == expected[i], ended[i] << " instead of " << expected[i]);
   }

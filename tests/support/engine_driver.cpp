@@ -20,12 +20,16 @@ constexpr auto patience = 60s;
 
 bool is_same(const api::token_info& left, const api::token_info& right) {
   return left.id == right.id && left.text == right.text
-         && std::bit_cast<std::uint32_t>(left.logprob) == std::bit_cast<std::uint32_t>(right.logprob);
+         && std::bit_cast<std::uint32_t>(left.logprob)
+                == std::bit_cast<std::uint32_t>(right.logprob);
 }
 
 bool is_same(const api::position_logprobs& left, const api::position_logprobs& right) {
   return is_same(left.chosen, right.chosen)
-         && std::equal(left.top.begin(), left.top.end(), right.top.begin(), right.top.end(),
+         && std::equal(left.top.begin(),
+                       left.top.end(),
+                       right.top.begin(),
+                       right.top.end(),
                        [](const auto& a, const auto& b) { return is_same(a, b); });
 }
 
@@ -33,7 +37,10 @@ bool is_same(const api::position_logprobs& left, const api::position_logprobs& r
 
 bool operator==(const heard& left, const heard& right) {
   return left.text == right.text && left.token_ids == right.token_ids && left.reason == right.reason
-         && std::equal(left.logprobs.begin(), left.logprobs.end(), right.logprobs.begin(), right.logprobs.end(),
+         && std::equal(left.logprobs.begin(),
+                       left.logprobs.end(),
+                       right.logprobs.begin(),
+                       right.logprobs.end(),
                        [](const auto& a, const auto& b) { return is_same(a, b); });
 }
 
@@ -110,7 +117,8 @@ heard read_to_end(actors::text_stream& stream) {
 }
 
 std::string tiny_tales_config() {
-  return "[model]\npath = \"" VDIST_SOURCE_DIR "/examples/models/tiny-tales\"\nmax_model_len = 192\n"
+  return "[model]\npath = \"" VDIST_SOURCE_DIR
+         "/examples/models/tiny-tales\"\nmax_model_len = 192\n"
          "[device]\nkind = \"cpu\"\nthreads = 1\nkv_cache_bytes = 16777216\n"
          "[scheduler]\nmax_batch_tokens = 512\nmax_sequences = 32\n"
          "[fault_tolerance]\nmax_restarts = 1000\n";
@@ -118,7 +126,8 @@ std::string tiny_tales_config() {
 
 std::string sim_config() {
   return "[device]\nkind = \"sim\"\nkv_cache_bytes = 16777216\n"
-         "[device.sim]\nvocabulary = 1000\nlayers = 8\nheads = 8\nkv_heads = 8\nhidden = 64\nmax_model_len = 256\n"
+         "[device.sim]\nvocabulary = 1000\nlayers = 8\nheads = 8\nkv_heads = 8\nhidden = "
+         "64\nmax_model_len = 256\n"
          "[scheduler]\nmax_batch_tokens = 512\nmax_sequences = 64\n"
          "[fault_tolerance]\nmax_restarts = 1000\n";
 }

@@ -1,5 +1,6 @@
-// tests/support/test_data.hpp — finds the optional test data (real tokenizers, configs, weights, books).
-// The data is not part of the product: where it is missing, tests that need it are skipped, visibly.
+// tests/support/test_data.hpp — finds the optional test data (real tokenizers, configs, weights,
+// books). The data is not part of the product: where it is missing, tests that need it are skipped,
+// visibly.
 #pragma once
 
 #include <boost/test/tree/decorator.hpp>
@@ -11,7 +12,8 @@
 
 namespace vdist::testing {
 
-/// The folder that holds configs/, tokenizers/, tokenization_golden/, weights/ …: $VDIST_TEST_DATA, else build/test-data.
+/// The folder that holds configs/, tokenizers/, tokenization_golden/, weights/ …: $VDIST_TEST_DATA,
+/// else build/test-data.
 inline std::optional<std::filesystem::path> test_data_dir() {
   const char* from_environment = std::getenv("VDIST_TEST_DATA");
   std::filesystem::path dir = from_environment != nullptr && *from_environment != '\0'

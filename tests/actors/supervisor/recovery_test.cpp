@@ -12,11 +12,13 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Plays the group of workers: carries out actions at once or late, and checks while it does.
+/// Plays the group of workers: carries out actions at once or late, and checks while it
+/// does.
 class group {
 public:
   explicit group(std::int32_t slots, std::int32_t max_restarts = 1000)
-      : machine_({.slots = slots, .max_restarts = max_restarts}), alive_(static_cast<std::size_t>(slots)),
+      : machine_({.slots = slots, .max_restarts = max_restarts}),
+        alive_(static_cast<std::size_t>(slots)),
         thread_ends_(static_cast<std::size_t>(slots)) {
     machine_.start(now_);
     absorb();
@@ -40,7 +42,9 @@ public:
       alive_[slot] = true;
       pending_.push_back({todo, 'l'});
       break;
-    case action::kind::kill: die(todo.slot); break;
+    case action::kind::kill:
+      die(todo.slot);
+      break;
     case action::kind::raise_fence:
       BOOST_TEST((todo.now > fence_), "R-1: the fence rises");
       fence_ = todo.now;
@@ -49,18 +53,25 @@ public:
       BOOST_TEST((todo.now == fence_), "R-1: nobody is asked to stop before the fence is up");
       pending_.push_back({todo, 'q'});
       break;
-    case action::kind::begin: begin(todo.now); break;
-    case action::kind::give_up: given_up_ = true; break;
+    case action::kind::begin:
+      begin(todo.now);
+      break;
+    case action::kind::give_up:
+      given_up_ = true;
+      break;
     }
   }
 
   void begin(epoch at) {
     BOOST_TEST(begun_.insert(at.value).second, "R-3: an epoch begins once");
     for (std::size_t slot = 0; slot < alive_.size(); ++slot) {
-      const bool is_unknown_death = std::any_of(pending_.begin(), pending_.end(), [slot](const pending& p) {
-        return p.kind != 'l' && p.kind != 'q' && p.cause.slot == static_cast<std::int32_t>(slot);
-      });
-      BOOST_TEST((alive_[slot] || is_unknown_death), "R-3: every worker is alive, as far as anybody can know");
+      const bool is_unknown_death =
+          std::any_of(pending_.begin(), pending_.end(), [slot](const pending& p) {
+            return p.kind != 'l' && p.kind != 'q'
+                   && p.cause.slot == static_cast<std::int32_t>(slot);
+          });
+      BOOST_TEST((alive_[slot] || is_unknown_death),
+                 "R-3: every worker is alive, as far as anybody can know");
     }
   }
 
@@ -82,7 +93,8 @@ public:
     absorb();
   }
 
-  /// The slot's actor dies now; the machine learns of it, and of the end of its thread, later, in any order.
+  /// The slot's actor dies now; the machine learns of it, and of the end of its thread, later, in
+  /// any order.
   void die(std::int32_t slot) {
     const auto at = static_cast<std::size_t>(slot);
     if (!alive_[at]) {
@@ -113,8 +125,11 @@ public:
   }
 
   std::size_t pending_events() const { return pending_.size(); }
+
   bool has_given_up() const { return given_up_; }
+
   void advance(duration d) { now_ += d; }
+
   time_point now() const { return now_; }
 
 private:
@@ -174,8 +189,9 @@ BOOST_AUTO_TEST_CASE(r4_a_survivor_that_does_not_stop_is_killed) {
   workers.advance(11s);
   workers.machine().tick(workers.now());
   const auto actions = workers.machine().take_actions();
-  BOOST_TEST(std::any_of(actions.begin(), actions.end(),
-                         [](const action& a) { return a.what == action::kind::kill && a.slot == 1; }));
+  BOOST_TEST(std::any_of(actions.begin(), actions.end(), [](const action& a) {
+    return a.what == action::kind::kill && a.slot == 1;
+  }));
 }
 
 BOOST_AUTO_TEST_CASE(r4_a_thread_that_never_ends_fails_the_replica) {

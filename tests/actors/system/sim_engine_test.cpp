@@ -1,10 +1,12 @@
-// The whole control plane on the sim device: 64 workers in this process, some hundred requests. Its tokens depend on the
-// split (every rank mixes its place into its share), so runs of the same split are compared.
+// The whole control plane on the sim device: 64 workers in this process, some hundred requests.
 #include "tests/support/engine_driver.hpp"
 
 #include <boost/test/unit_test.hpp>
 
+#include <chrono>
+#include <ctime>
 #include <random>
+#include <thread>
 
 using namespace vdist;
 using namespace vdist::testing;
@@ -32,7 +34,7 @@ BOOST_AUTO_TEST_SUITE(engine_of_simulated_workers)
 
 BOOST_AUTO_TEST_CASE(sixty_four_workers_serve_hundreds_of_requests_alike) {
   const auto requests = random_requests(300);
-  engine_driver one(sim_config(), {"parallel.tensor=8", "parallel.pipeline=4", "scheduler.prefix_cache=false"});
+  engine_driver one(sim_config(), {"scheduler.prefix_cache=false"});
   const auto expected = one.run(requests);
   engine_driver many(sim_config(), {"parallel.tensor=8", "parallel.pipeline=4", "parallel.data=2"});
   BOOST_TEST((many.run(requests) == expected));
@@ -45,11 +47,32 @@ BOOST_AUTO_TEST_CASE(sixty_four_workers_serve_hundreds_of_requests_alike) {
 
 BOOST_AUTO_TEST_CASE(a_pool_that_is_too_small_for_all_changes_no_token) {
   const auto requests = random_requests(120);
-  engine_driver wide(sim_config(), {"parallel.pipeline=2"});
+  engine_driver wide(sim_config());
   const auto expected = wide.run(requests);
-  engine_driver narrow(sim_config(), {"device.kv_cache_bytes=2560", "scheduler.prefill_chunk=5", "parallel.pipeline=2"});
+  engine_driver narrow(
+      sim_config(),
+      {"device.kv_cache_bytes=2560", "scheduler.prefill_chunk=5", "parallel.pipeline=2"});
   BOOST_TEST((narrow.run(requests) == expected));
   BOOST_TEST(narrow.settled().preemptions > 0U);
+}
+
+BOOST_AUTO_TEST_CASE(an_idle_engine_costs_next_to_nothing) {
+  engine_driver driver(sim_config(), {"parallel.tensor=4", "parallel.pipeline=2"});
+  const auto requests = random_requests(20);
+  BOOST_TEST(driver.run(requests).size() == requests.size());
+  BOOST_TEST(driver.settled().active_requests == 0U);
+  constexpr double seconds = 2;
+  const auto used = [] {
+    timespec spent{};
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
+    return static_cast<double>(spent.tv_sec) + static_cast<double>(spent.tv_nsec) * 1e-9;
+  };
+  std::this_thread::sleep_for(std::chrono::milliseconds(300)); // the last spinners give up
+  const double before = used();
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+  const double share = (used() - before) / seconds;
+  BOOST_TEST_MESSAGE("idle: " << share * 100 << " % of a core");
+  BOOST_TEST(share < 0.02, "of a core: " << share);
 }
 
 BOOST_AUTO_TEST_CASE(a_cancelled_request_ends_once_and_soon) {
@@ -64,6 +87,29 @@ BOOST_AUTO_TEST_CASE(a_cancelled_request_ends_once_and_soon) {
   BOOST_TEST((end.reason == protocol::finish_reason::cancelled));
   BOOST_TEST(end.token_ids.size() < 200U);
   BOOST_TEST(driver.settled().active_requests == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(what_was_accepted_is_never_refused_for_want_of_room) {
+  engine_driver driver(
+      sim_config(),
+      {"scheduler.max_waiting=3", "scheduler.max_sequences=2", "device.sim.step_us=500"});
+  std::vector<std::shared_ptr<actors::text_stream>> accepted;
+  std::size_t refused = 0;
+  for (const auto& request : random_requests(40)) {
+    auto made = driver.get().generate(request);
+    if (made) {
+      accepted.push_back(made->sequences[0]);
+    } else {
+      BOOST_TEST((made.error().code == errc::queue_full));
+      ++refused;
+    }
+  }
+  BOOST_TEST(accepted.size() >= 5U, "as many as may run and wait");
+  BOOST_TEST(refused > 0U);
+  for (const auto& stream : accepted) {
+    const auto end = read_to_end(*stream);
+    BOOST_TEST((end.reason != protocol::finish_reason::failed), end);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(what_can_never_run_is_refused_with_its_reason) {

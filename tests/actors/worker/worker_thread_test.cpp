@@ -1,4 +1,5 @@
 #include "actors/worker/worker_thread.hpp"
+
 #include "tests/support/counted_allocations.hpp"
 
 #include "model/exec/sim_runner.hpp"
@@ -67,14 +68,21 @@ struct fixture {
   std::thread thread;
 
   fixture() {
-    worker_thread_links links{.points = &points, .time = &time, .make_runner = [this] { return make_runner(); }};
-    worker_thread_config config{.wanted = {.slot = 0,
-                                           .worker = incarnation(1),
-                                           .report = [this](worker_event event) { heard.add(std::move(event)); },
-                                           .kill_actor = [this] { ++kills; }},
-                                .cluster = cluster,
-                                .rank = 0,
-                                .limits = {.slots = 4, .blocks = 64, .vocabulary = 1000, .max_positions = 1024, .block_size = 16}};
+    worker_thread_links links{.points = &points, .time = &time, .make_runner = [this] {
+                                return make_runner();
+                              }};
+    worker_thread_config config{
+        .wanted = {.slot = 0,
+                   .worker = incarnation(1),
+                   .report = [this](worker_event event) { heard.add(std::move(event)); },
+                   .kill_actor =
+                       [this] {
+                         ++kills;
+                       }},
+        .cluster = cluster,
+        .rank = 0,
+        .limits = {
+            .slots = 4, .blocks = 64, .vocabulary = 1000, .max_positions = 1024, .block_size = 16}};
     lane = std::make_shared<worker_thread>(std::move(config), std::move(links));
     thread = std::thread([this] { lane->run(); });
   }
@@ -86,12 +94,15 @@ struct fixture {
   }
 
   result<std::unique_ptr<exec::step_runner>> make_runner() {
-    const exec::sim_runner_config config{.place = {.layers = {0, 2}}, .vocabulary = 1000, .limits = limits};
-    return std::unique_ptr<exec::step_runner>(std::make_unique<exec::sim_runner>(config, exec::peers{}, memory));
+    const exec::sim_runner_config config{
+        .place = {.layers = {0, 2}}, .vocabulary = 1000, .limits = limits};
+    return std::unique_ptr<exec::step_runner>(
+        std::make_unique<exec::sim_runner>(config, exec::peers{}, memory));
   }
 
   std::shared_ptr<epoch_wiring> make(epoch now) {
-    auto made = make_wiring({.cluster = cluster, .stage_of_slot = {0}, .stop = &fence}, now, {1}, waits);
+    auto made =
+        make_wiring({.cluster = cluster, .stage_of_slot = {0}, .stop = &fence}, now, {1}, waits);
     BOOST_REQUIRE(made.has_value());
     return *made;
   }
@@ -108,7 +119,8 @@ struct fixture {
     protocol::step_plan plan{.step = n, .epoch = wiring->now.value};
     plan.slots = {0};
     plan.request_ids = {1};
-    plan.flags = {static_cast<std::uint8_t>(protocol::flag_samples | (n == 1 ? protocol::flag_new : 0))};
+    plan.flags = {
+        static_cast<std::uint8_t>(protocol::flag_samples | (n == 1 ? protocol::flag_new : 0))};
     plan.first_position = {position};
     plan.token_counts = {1};
     const bool needs_block = position % 16 == 0;

@@ -1,13 +1,13 @@
-// tests/bench/system/vdist_bench.cpp — the program vdist-bench: what the engine reaches, as a share of what the same run
-// measures of the machine. Subcommands:
-//   latency C.toml     decode of one sequence: tokens/s, and bytes of weights per second against the read bandwidth
-//   prefill C.toml     one long prompt: tokens/s, and flops against the peak of a register loop
-//   throughput C.toml  many sequences at once: tokens/s
-//   control C.toml     microseconds of control plane per step (use device.kind = "sim")
-//   scheduler          the scheduler alone, 256 running sequences, 100 and 10,000 waiting
-//   machine            read bandwidth and peak, by threads
-//   start C.toml       from nothing to the first token, by phase
-// All take --set key=value and --tokens / --prompt-tokens / --sequences; figures go to stdout, one per line.
+// tests/bench/system/vdist_bench.cpp — the program vdist-bench: what the engine reaches, as a share
+// of what the same run measures of the machine. Subcommands:
+//   latency C.toml     decode of one sequence: tokens/s, and bytes of weights per second against
+//   the read bandwidth prefill C.toml     one long prompt: tokens/s, and flops against the peak of
+//   a register loop throughput C.toml  many sequences at once: tokens/s control C.toml microseconds
+//   of control plane per step (use device.kind = "sim") scheduler          the scheduler alone, 256
+//   running sequences, 100 and 10,000 waiting machine            read bandwidth and peak, by
+//   threads start C.toml       from nothing to the first token, by phase
+// All take --set key=value and --tokens / --prompt-tokens / --sequences; figures go to stdout, one
+// per line.
 
 #include "tests/bench/kernels/kernel_bench.hpp"
 #include "tests/bench/runtime/sched/sched_bench.hpp"
@@ -21,12 +21,11 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <fmt/format.h>
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <fmt/format.h>
+#include <sys/resource.h>
 #include <thread>
 #include <vector>
 
@@ -39,13 +38,15 @@ using steady = std::chrono::steady_clock;
 struct options {
   std::string config;
   std::vector<std::string> overrides;
-  std::int32_t tokens = 64;          // generated per sequence
+  std::int32_t tokens = 64; // generated per sequence
   std::int32_t prompt_tokens = 64;
   std::int32_t sequences = 16;
   std::int32_t repetitions = 3;
 };
 
-double seconds_since(steady::time_point start) { return std::chrono::duration<double>(steady::now() - start).count(); }
+double seconds_since(steady::time_point start) {
+  return std::chrono::duration<double>(steady::now() - start).count();
+}
 
 void print(const std::string& line) {
   std::fputs((line + "\n").c_str(), stdout);
@@ -55,7 +56,9 @@ void print(const std::string& line) {
 double cpu_seconds() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  const auto in_seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  const auto in_seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
   return in_seconds(usage.ru_utime) + in_seconds(usage.ru_stime);
 }
 
@@ -71,13 +74,15 @@ std::vector<token_id> prompt_of(const engine& running, std::int32_t length, std:
   std::uint32_t state = seed * 2654435761U + 1;
   for (std::int32_t i = 0; i < length; ++i) {
     state = state * 1664525U + 1013904223U;
-    tokens.push_back(static_cast<token_id>((state >> 8) % static_cast<std::uint32_t>(running.setup().vocabulary)));
+    tokens.push_back(static_cast<token_id>(
+        (state >> 8) % static_cast<std::uint32_t>(running.setup().vocabulary)));
   }
   return tokens;
 }
 
 generate_request request_of(const engine& running, const options& wanted, std::uint32_t seed) {
-  generate_request request{.prompt = {}, .token_ids = prompt_of(running, wanted.prompt_tokens, seed), .params = {}};
+  generate_request request{
+      .prompt = {}, .token_ids = prompt_of(running, wanted.prompt_tokens, seed), .params = {}};
   request.params.temperature = 0;
   request.params.max_tokens = wanted.tokens;
   request.params.ignore_eos = true;
@@ -117,7 +122,8 @@ result<finished> run_one(engine& running, const options& wanted, std::uint32_t s
   return finish(*generation.sequences.front(), submitted);
 }
 
-/// Weights that a decode step of one replica reads: matrices, once each; of the embedding a single row unless it is tied.
+/// Weights that a decode step of one replica reads: matrices, once each; of the embedding a single
+/// row unless it is tied.
 double bytes_per_step(const engine& running) {
   const auto& setup = running.setup();
   double bytes = 0;
@@ -125,18 +131,22 @@ double bytes_per_step(const engine& running) {
     bytes += static_cast<double>(setup.memory[static_cast<std::size_t>(rank.value)].weights);
   }
   if (setup.model && !setup.model->tie_word_embeddings) {
-    bytes -= static_cast<double>(setup.model->vocabulary) * setup.model->hidden * static_cast<double>(kernels::size_of(setup.type));
+    bytes -= static_cast<double>(setup.model->vocabulary) * setup.model->hidden
+             * static_cast<double>(kernels::size_of(setup.type));
   } else if (setup.model && setup.layout->sizes().pipeline > 1) {
-    bytes -= static_cast<double>(setup.model->vocabulary) * setup.model->hidden * static_cast<double>(kernels::size_of(setup.type));
+    bytes -= static_cast<double>(setup.model->vocabulary) * setup.model->hidden
+             * static_cast<double>(kernels::size_of(setup.type));
   }
   return bytes;
 }
 
-/// Multiplications and additions of the matrices, per prompt token; attention comes on top and is left out.
+/// Multiplications and additions of the matrices, per prompt token; attention comes on top and is
+/// left out.
 double flops_per_token(const engine& running) {
   const auto& setup = running.setup();
   double weights = bytes_per_step(running) / static_cast<double>(kernels::size_of(setup.type));
-  weights -= static_cast<double>(setup.model->vocabulary) * setup.model->hidden; // the head sees one row
+  weights -=
+      static_cast<double>(setup.model->vocabulary) * setup.model->hidden; // the head sees one row
   return 2 * weights;
 }
 
@@ -151,11 +161,16 @@ result<void> bench_latency(const options& wanted) {
     best_s = std::min(best_s, (done.last_s - done.first_s) / static_cast<double>(done.tokens - 1));
   }
   const double bytes = bytes_per_step(*running);
-  print(fmt::format("machine     read bandwidth on {} threads      {:8.2f} GB/s", threads, bandwidth / 1e9));
-  print(fmt::format("decode      time per token, batch 1          {:8.3f} ms  ({:.1f} tokens/s)", best_s * 1e3, 1 / best_s));
+  print(fmt::format(
+      "machine     read bandwidth on {} threads      {:8.2f} GB/s", threads, bandwidth / 1e9));
+  print(fmt::format("decode      time per token, batch 1          {:8.3f} ms  ({:.1f} tokens/s)",
+                    best_s * 1e3,
+                    1 / best_s));
   print(fmt::format("decode      weights read per token           {:8.2f} MB", bytes / 1e6));
-  print(fmt::format("decode      weight bandwidth                 {:8.2f} GB/s", bytes / best_s / 1e9));
-  print(fmt::format("decode      share of the read bandwidth      {:8.1f} %", 100 * bytes / best_s / bandwidth));
+  print(fmt::format("decode      weight bandwidth                 {:8.2f} GB/s",
+                    bytes / best_s / 1e9));
+  print(fmt::format("decode      share of the read bandwidth      {:8.1f} %",
+                    100 * bytes / best_s / bandwidth));
   return {};
 }
 
@@ -171,11 +186,16 @@ result<void> bench_prefill(const options& wanted) {
     best_s = std::min(best_s, done.first_s);
   }
   const double flops = flops_per_token(*running) * wanted.prompt_tokens;
-  print(fmt::format("machine     peak of a register loop, {} threads {:6.1f} GFLOP/s", threads, peak / 1e9));
-  print(fmt::format("prefill     {} tokens                        {:8.1f} ms  ({:.1f} tokens/s)", wanted.prompt_tokens,
-                    best_s * 1e3, wanted.prompt_tokens / best_s));
-  print(fmt::format("prefill     matrices alone                   {:8.1f} GFLOP/s", flops / best_s / 1e9));
-  print(fmt::format("prefill     share of the peak                {:8.1f} %", 100 * flops / best_s / peak));
+  print(fmt::format(
+      "machine     peak of a register loop, {} threads {:6.1f} GFLOP/s", threads, peak / 1e9));
+  print(fmt::format("prefill     {} tokens                        {:8.1f} ms  ({:.1f} tokens/s)",
+                    wanted.prompt_tokens,
+                    best_s * 1e3,
+                    wanted.prompt_tokens / best_s));
+  print(fmt::format("prefill     matrices alone                   {:8.1f} GFLOP/s",
+                    flops / best_s / 1e9));
+  print(fmt::format("prefill     share of the peak                {:8.1f} %",
+                    100 * flops / best_s / peak));
   return {};
 }
 
@@ -188,7 +208,9 @@ result<burst> run_burst(engine& running, const options& wanted, std::uint32_t se
   const auto submitted = steady::now();
   std::vector<generation> all;
   for (std::int32_t i = 0; i < wanted.sequences; ++i) {
-    VDIST_ASSIGN(auto generation, running.generate(request_of(running, wanted, seed + static_cast<std::uint32_t>(i))));
+    VDIST_ASSIGN(
+        auto generation,
+        running.generate(request_of(running, wanted, seed + static_cast<std::uint32_t>(i))));
     all.push_back(std::move(generation));
   }
   burst done;
@@ -204,8 +226,11 @@ result<void> bench_throughput(const options& wanted) {
   VDIST_ASSIGN(auto running, start(wanted));
   VDIST_TRY(run_burst(*running, wanted, 0));
   VDIST_ASSIGN(const auto done, run_burst(*running, wanted, 100000));
-  print(fmt::format("throughput  {} sequences, {} + {} tokens      {:8.1f} generated tokens/s", wanted.sequences,
-                    wanted.prompt_tokens, wanted.tokens, static_cast<double>(done.tokens) / done.seconds));
+  print(fmt::format("throughput  {} sequences, {} + {} tokens      {:8.1f} generated tokens/s",
+                    wanted.sequences,
+                    wanted.prompt_tokens,
+                    wanted.tokens,
+                    static_cast<double>(done.tokens) / done.seconds));
   return {};
 }
 
@@ -215,13 +240,17 @@ result<void> bench_control(const options& wanted) {
   VDIST_TRY(run_burst(*running, wanted, 0));
   const auto after = running->status();
   const auto steps = after.steps - before.steps;
-  print(fmt::format("control     {} sequences, {} steps            {:8.1f} us per step", wanted.sequences, steps,
+  print(fmt::format("control     {} sequences, {} steps            {:8.1f} us per step",
+                    wanted.sequences,
+                    steps,
                     after.control_us_per_step));
   constexpr std::chrono::seconds idle_time{2};
   const double cpu_before = cpu_seconds();
   std::this_thread::sleep_for(idle_time);
   const double idle = (cpu_seconds() - cpu_before) / static_cast<double>(idle_time.count());
-  print(fmt::format("idle        {} workers                        {:8.3f} % of a core", running->setup().layout->world(), 100 * idle));
+  print(fmt::format("idle        {} workers                        {:8.3f} % of a core",
+                    running->setup().layout->world(),
+                    100 * idle));
   return {};
 }
 
@@ -231,7 +260,8 @@ result<void> bench_start(const options& wanted) {
   const double started = seconds_since(begun);
   VDIST_ASSIGN(const auto done, run_one(*running, wanted, 0));
   print(fmt::format("start       engine running                   {:8.1f} ms", started * 1e3));
-  print(fmt::format("start       first token                      {:8.1f} ms", (started + done.first_s) * 1e3));
+  print(fmt::format("start       first token                      {:8.1f} ms",
+                    (started + done.first_s) * 1e3));
   return {};
 }
 
@@ -239,22 +269,34 @@ result<void> bench_scheduler(const options&) {
   const system_clock time;
   for (const std::int32_t waiting : {100, 10000}) {
     const auto figures = measure_scheduler({.running = 256, .waiting = waiting}, time);
-    print(fmt::format("scheduler   256 running, {:5} waiting   p50 {:6.1f} us  p99 {:6.1f} us per step", waiting, figures.p50_us, figures.p99_us));
+    print(fmt::format(
+        "scheduler   256 running, {:5} waiting   p50 {:6.1f} us  p99 {:6.1f} us per step",
+        waiting,
+        figures.p50_us,
+        figures.p99_us));
   }
   return {};
 }
 
 result<void> bench_machine(const options&) {
   for (int threads = 1; threads <= actors::available_cores(); threads *= 2) {
-    print(fmt::format("machine     {} threads: read {:6.2f} GB/s, peak {:7.1f} GFLOP/s", threads,
-                      kernels::bench::measure_read_bandwidth(threads) / 1e9, kernels::bench::measure_fma_peak(threads) / 1e9));
+    print(fmt::format("machine     {} threads: read {:6.2f} GB/s, peak {:7.1f} GFLOP/s",
+                      threads,
+                      kernels::bench::measure_read_bandwidth(threads) / 1e9,
+                      kernels::bench::measure_fma_peak(threads) / 1e9));
   }
   return {};
 }
 
 using benchmark = result<void> (*)(const options&);
 
-void add(CLI::App& app, options& wanted, benchmark& chosen, const char* name, const char* what, benchmark run, bool needs_config) {
+void add(CLI::App& app,
+         options& wanted,
+         benchmark& chosen,
+         const char* name,
+         const char* what,
+         benchmark run,
+         bool needs_config) {
   auto* sub = app.add_subcommand(name, what);
   if (needs_config) {
     sub->add_option("config", wanted.config, "cluster.toml")->required();
@@ -271,10 +313,28 @@ int main_of(int argc, char** argv) {
   CLI::App app("vdist-bench: figures of the engine beside those of the machine", "vdist-bench");
   options wanted;
   benchmark chosen = nullptr;
-  add(app, wanted, chosen, "latency", "decode at batch 1 against the read bandwidth", bench_latency, true);
-  add(app, wanted, chosen, "prefill", "one prompt against the arithmetic peak", bench_prefill, true);
+  add(app,
+      wanted,
+      chosen,
+      "latency",
+      "decode at batch 1 against the read bandwidth",
+      bench_latency,
+      true);
+  add(app,
+      wanted,
+      chosen,
+      "prefill",
+      "one prompt against the arithmetic peak",
+      bench_prefill,
+      true);
   add(app, wanted, chosen, "throughput", "many sequences at once", bench_throughput, true);
-  add(app, wanted, chosen, "control", "control plane per step, and the cost of being idle", bench_control, true);
+  add(app,
+      wanted,
+      chosen,
+      "control",
+      "control plane per step, and the cost of being idle",
+      bench_control,
+      true);
   add(app, wanted, chosen, "start", "from nothing to the first token", bench_start, true);
   add(app, wanted, chosen, "scheduler", "the scheduler alone", bench_scheduler, false);
   add(app, wanted, chosen, "machine", "read bandwidth and peak", bench_machine, false);
@@ -291,4 +351,6 @@ int main_of(int argc, char** argv) {
 
 } // namespace vdist::bench
 
-int main(int argc, char** argv) { return vdist::bench::main_of(argc, argv); }
+int main(int argc, char** argv) {
+  return vdist::bench::main_of(argc, argv);
+}

@@ -10,7 +10,8 @@ BOOST_AUTO_TEST_CASE(reproduces_the_published_answers) {
   const philox_block ones{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd};
   const philox_block pi{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1};
   BOOST_TEST((philox({0, 0, 0, 0}, 0) == zeros));
-  BOOST_TEST((philox({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, 0xffffffffffffffff) == ones));
+  BOOST_TEST(
+      (philox({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, 0xffffffffffffffff) == ones));
   BOOST_TEST((philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0x299f31d0a4093822) == pi));
 }
 

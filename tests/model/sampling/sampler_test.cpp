@@ -1,5 +1,6 @@
-#include "model/sampling/philox.hpp"
 #include "model/sampling/sampler.hpp"
+
+#include "model/sampling/philox.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -28,7 +29,8 @@ struct fixture {
     auto scratch = logits;
     top_ids.clear();
     top_logprobs.clear();
-    return with.sample(scratch, {record, tokens, bias_ids, bias_values, suppressed}, top_ids, top_logprobs);
+    return with.sample(
+        scratch, {record, tokens, bias_ids, bias_values, suppressed}, top_ids, top_logprobs);
   }
 
   choice run() {
@@ -62,8 +64,8 @@ fixture random_case(std::uint32_t seed) {
   return f;
 }
 
-/// The slow definition: double everywhere, full sorts, sets. Returns the ids that may be drawn with their probabilities,
-/// in candidate order.
+/// The slow definition: double everywhere, full sorts, sets. Returns the ids that may be drawn with
+/// their probabilities, in candidate order.
 std::vector<std::pair<token_id, double>> reference(const fixture& f) {
   const auto& r = f.record;
   std::vector<float> logits = f.logits;
@@ -99,7 +101,8 @@ std::vector<std::pair<token_id, double>> reference(const fixture& f) {
   std::vector<std::pair<token_id, double>> kept;
   const double largest = logits[static_cast<std::size_t>(order[0])];
   for (const auto id : order) {
-    const double p = std::exp((static_cast<double>(logits[static_cast<std::size_t>(id)]) - largest) / static_cast<double>(r.temperature));
+    const double p = std::exp((static_cast<double>(logits[static_cast<std::size_t>(id)]) - largest)
+                              / static_cast<double>(r.temperature));
     if (p >= static_cast<double>(r.min_p)) {
       kept.emplace_back(id, p);
     }
@@ -132,7 +135,9 @@ BOOST_AUTO_TEST_CASE(every_drawn_token_is_one_that_the_definition_allows) {
     auto f = random_case(seed);
     const auto allowed = reference(f);
     const auto token = f.run().token;
-    BOOST_REQUIRE_MESSAGE(std::any_of(allowed.begin(), allowed.end(), [token](const auto& a) { return a.first == token; }),
+    BOOST_REQUIRE_MESSAGE(std::any_of(allowed.begin(),
+                                      allowed.end(),
+                                      [token](const auto& a) { return a.first == token; }),
                           "seed " << seed << " drew " << token);
   }
 }
@@ -156,7 +161,8 @@ BOOST_AUTO_TEST_CASE(frequencies_of_draws_follow_the_definition) {
       ++drawn[static_cast<std::size_t>(f.run(reused).token)];
     }
     for (const auto& [id, p] : allowed) {
-      BOOST_TEST(std::abs(drawn[static_cast<std::size_t>(id)] / double{draws} - p / total) < 0.035, "seed " << seed << " id " << id);
+      BOOST_TEST(std::abs(drawn[static_cast<std::size_t>(id)] / double{draws} - p / total) < 0.035,
+                 "seed " << seed << " id " << id);
     }
   }
 }

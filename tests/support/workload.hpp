@@ -1,4 +1,4 @@
-// tests/actors/system/workload.hpp — requests that use every way of choosing and ending tokens.
+// tests/support/workload.hpp — requests that use every way of choosing and ending tokens.
 #pragma once
 
 #include "actors/system/engine.hpp"
@@ -15,7 +15,8 @@ inline generate_request request_of(std::string prompt, std::int32_t max_tokens) 
   return request;
 }
 
-inline generate_request sampled_request(std::string prompt, std::int32_t max_tokens, std::uint64_t seed) {
+inline generate_request
+sampled_request(std::string prompt, std::int32_t max_tokens, std::uint64_t seed) {
   auto request = request_of(std::move(prompt), max_tokens);
   request.params.temperature = 0.9F;
   request.params.seed = seed;
@@ -24,12 +25,15 @@ inline generate_request sampled_request(std::string prompt, std::int32_t max_tok
 
 /// About 60 tokens of the demo model.
 inline const char* long_prompt() {
-  return "Once upon a time there was a little old woman who lived in a small house near the wood. She had a cat and "
-         "a dog and a red hen, and every morning she went out to look for eggs. One day the hen said to her,";
+  return "Once upon a time there was a little old woman who lived in a small house near the wood. "
+         "She had a cat and "
+         "a dog and a red hen, and every morning she went out to look for eggs. One day the hen "
+         "said to her,";
 }
 
 inline std::vector<generate_request> greedy_requests() {
-  std::vector<generate_request> all{request_of("Once upon a time", 18), request_of("The little rabbit", 12),
+  std::vector<generate_request> all{request_of("Once upon a time", 18),
+                                    request_of("The little rabbit", 12),
                                     request_of(long_prompt(), 10)};
   auto biased = request_of("The king", 10); // the likeliest words are forbidden, others favoured
   biased.params.logit_bias = {{264, -100.0F}, {308, 3.0F}};
@@ -49,7 +53,8 @@ inline std::vector<generate_request> greedy_requests() {
 }
 
 inline std::vector<generate_request> sampled_requests() {
-  std::vector<generate_request> all{sampled_request("Once upon a time", 16, 7), sampled_request(long_prompt(), 8, 8)};
+  std::vector<generate_request> all{sampled_request("Once upon a time", 16, 7),
+                                    sampled_request(long_prompt(), 8, 8)};
   all[0].params.repetition_penalty = 1.15F;
   all[0].params.top_p = 0.9F;
   all[1].params.logprobs = 2;

@@ -1,0 +1,82 @@
+#include "actors/executor/step_inbox.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <thread>
+
+using namespace vdist;
+using namespace vdist::actors;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::shared_ptr<const protocol::request> request_of(std::uint64_t id) {
+  auto request = std::make_shared<protocol::request>();
+  request->id = request_id(id);
+  return request;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(step_inbox_rules)
+
+BOOST_AUTO_TEST_CASE(gives_what_has_arrived_once_and_in_order) {
+  step_inbox inbox(10);
+  BOOST_TEST(inbox.add(request_of(1)).has_value());
+  BOOST_TEST(inbox.add(request_of(2)).has_value());
+  inbox.cancel(request_id(1));
+  inbox.begin({.now = epoch(1), .wiring = {}});
+  inbox.begin({.now = epoch(2), .wiring = {}});
+  step_commands commands;
+  inbox.take(commands, 0);
+  BOOST_REQUIRE(commands.requests.size() == 2U);
+  BOOST_TEST((commands.requests[0]->id == request_id(1)));
+  BOOST_TEST((commands.cancels == std::vector{request_id(1)}));
+  BOOST_TEST((commands.begin->now == epoch(2)), "the newest");
+  inbox.take(commands, 0);
+  BOOST_TEST(commands.requests.empty());
+  BOOST_TEST(!commands.begin.has_value());
+}
+
+BOOST_AUTO_TEST_CASE(bounds_requests_and_never_control) { // I-1
+  step_inbox inbox(2);
+  BOOST_TEST(inbox.add(request_of(1)).has_value());
+  BOOST_TEST(inbox.add(request_of(2)).has_value());
+  const auto refused = inbox.add(request_of(3));
+  BOOST_REQUIRE(!refused.has_value());
+  BOOST_TEST((refused.error().code == errc::queue_full));
+  inbox.stop();
+  inbox.begin({.now = epoch(1), .wiring = {}});
+  step_commands commands;
+  inbox.take(commands, 0);
+  BOOST_TEST(commands.has_stop);
+  BOOST_TEST(commands.requests.size() == 2U);
+  BOOST_TEST(inbox.add(request_of(3)).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_reader_of_the_past_takes_nothing_from_its_successor) { // I-2
+  step_inbox inbox(10);
+  BOOST_TEST(inbox.add(request_of(1)).has_value());
+  const auto successor = inbox.reset();
+  BOOST_TEST(inbox.add(request_of(2)).has_value());
+  step_commands commands;
+  inbox.take(commands, 0);
+  BOOST_TEST(commands.requests.empty());
+  inbox.take(commands, successor);
+  BOOST_REQUIRE(commands.requests.size() == 1U);
+  BOOST_TEST((commands.requests[0]->id == request_id(2)), "what came before the reset is gone");
+}
+
+BOOST_AUTO_TEST_CASE(wakes_its_reader) {
+  step_inbox inbox(10);
+  const system_clock time;
+  const frame::wait_policy waits({}, time);
+  std::thread writer([&inbox] { inbox.cancel(request_id(1)); });
+  inbox.wait(waits, time.now() + 30s);
+  writer.join();
+  step_commands commands;
+  inbox.take(commands, 0);
+  BOOST_TEST(commands.cancels.size() == 1U);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

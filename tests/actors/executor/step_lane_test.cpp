@@ -1,0 +1,362 @@
+// A step lane on real rings; the test plays its workers and answers plans well or badly.
+#include "actors/executor/step_lane.hpp"
+
+#include "runtime/ledger/memory_ledger.hpp"
+#include "runtime/protocol/step_codec.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
+
+using namespace vdist;
+using namespace vdist::actors;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto patience = 30s;
+
+/// What the lane told its listener, for the test's thread.
+class lane_reports {
+public:
+  void add_tokens(const token_events& events) {
+    const std::lock_guard lock(mutex_);
+    tokens_.insert(tokens_.end(), events.begin(), events.end());
+    changed_.notify_all();
+  }
+
+  void add_failure(epoch now, std::string text) {
+    const std::lock_guard lock(mutex_);
+    failures_.emplace_back(now, std::move(text));
+    changed_.notify_all();
+  }
+
+  /// All events so far, once there are `count`.
+  token_events wait_for_tokens(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    BOOST_REQUIRE(
+        changed_.wait_for(lock, patience, [this, count] { return tokens_.size() >= count; }));
+    return tokens_;
+  }
+
+  std::pair<epoch, std::string> wait_for_failure(std::size_t count = 1) {
+    std::unique_lock lock(mutex_);
+    BOOST_REQUIRE(
+        changed_.wait_for(lock, patience, [this, count] { return failures_.size() >= count; }));
+    return failures_.back();
+  }
+
+  std::size_t failures() {
+    const std::lock_guard lock(mutex_);
+    return failures_.size();
+  }
+
+  std::size_t tokens() {
+    const std::lock_guard lock(mutex_);
+    return tokens_.size();
+  }
+
+private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  token_events tokens_;
+  std::vector<std::pair<epoch, std::string>> failures_;
+};
+
+/// One stage of two tensor ranks; slot 0 samples.
+struct lane_fixture {
+  explicit lane_fixture(std::chrono::milliseconds step_deadline = 20s) : inbox(16) {
+    step_lane_config config{.cluster = cluster,
+                            .stage_of_slot = {0, 0},
+                            .step_deadline = step_deadline,
+                            .scheduler = {.max_batch_tokens = 64,
+                                          .max_sequences = 4,
+                                          .max_model_len = 64,
+                                          .blocks = 32,
+                                          .block_size = 16,
+                                          .vocabulary = 100}};
+    step_lane_listener listener{
+        .on_tokens =
+            [this](const std::shared_ptr<const token_events>& events) {
+              for (const auto& event : *events) { // I2: nothing leaves that is not in the ledger
+                const auto state = journal.state(event.id);
+                uncommitted +=
+                    !state || (event.token >= 0 && state->committed <= event.position) ? 1 : 0;
+              }
+              heard.add_tokens(*events);
+            },
+        .on_step_failed = [this](epoch now,
+                                 std::string text) { heard.add_failure(now, std::move(text)); },
+        .on_crashed = [this](const std::string& text) { heard.add_failure(epoch(0), text); },
+        .on_taken_over = [this] { has_taken_over = true; },
+        .kill_actor = {}};
+    lane = std::make_shared<step_lane>(config, listener, links(), waits);
+    successor = std::make_shared<step_lane>(config, listener, links(), waits);
+    thread = std::thread([this] { lane->run(nullptr); });
+  }
+
+  ~lane_fixture() {
+    fence.raise(epoch(1000));
+    lane->stop();
+    thread.join();
+    BOOST_TEST(uncommitted == 0);
+  }
+
+  step_lane_links links() {
+    return {
+        .inbox = &inbox, .journal = &journal, .points = &points, .times = &times, .stop = &fence};
+  }
+
+  void begin(std::uint32_t number) {
+    wiring = *make_wiring({.cluster = cluster, .stage_of_slot = {0, 0}, .stop = &fence},
+                          epoch(number),
+                          {1, 1},
+                          waits);
+    inbox.begin({.now = epoch(number), .wiring = wiring});
+  }
+
+  request_id add(std::int32_t max_tokens, std::vector<token_id> prompt = {1, 2, 3}) {
+    auto request = std::make_shared<protocol::request>();
+    request->id = request_id(++last_id);
+    request->arrival = last_id;
+    request->prompt = std::move(prompt);
+    request->max_tokens = max_tokens;
+    BOOST_REQUIRE(journal.accept(*request).has_value());
+    BOOST_REQUIRE(inbox.add(request).has_value());
+    return request->id;
+  }
+
+  protocol::step_plan next_plan(std::size_t slot) {
+    auto frame = wiring->plan_readers[slot]->read(time.now() + patience);
+    BOOST_REQUIRE_MESSAGE(frame.has_value(), (frame ? "" : frame.error().context));
+    protocol::step_plan plan;
+    BOOST_REQUIRE(protocol::decode(frame->body, plan).has_value());
+    return plan;
+  }
+
+  /// A right answer: token = 10 + position of the sampled one.
+  static protocol::step_result answer_to(const protocol::step_plan& plan, std::int32_t slot) {
+    protocol::step_result result{
+        .step = plan.step, .epoch = plan.epoch, .rank = slot, .digest = plan.step * 77};
+    if (slot == 0) {
+      for (std::size_t i = 0; i < plan.sequences(); ++i) {
+        if ((plan.flags[i] & protocol::flag_samples) != 0) {
+          result.slots.push_back(plan.slots[i]);
+          result.tokens.push_back(10 + plan.first_position[i] + plan.token_counts[i] - 3);
+          result.logprobs.push_back(-1);
+          result.top_counts.push_back(0);
+        }
+      }
+    }
+    return result;
+  }
+
+  void send(std::int32_t slot, const protocol::step_result& result, std::uint32_t incarnation = 1) {
+    std::vector<std::byte> body;
+    protocol::encode(result, body);
+    const frame::envelope header{.protocol = protocol::step_protocol,
+                                 .version = protocol::step_version,
+                                 .kind = protocol::step_result_kind,
+                                 .sender = slot,
+                                 .cluster = cluster,
+                                 .incarnation = incarnation,
+                                 .epoch = wiring->now.value};
+    BOOST_REQUIRE(wiring->result_rings[static_cast<std::size_t>(slot)]
+                      ->writer()
+                      .write(header, body, time.now() + patience)
+                      .has_value());
+  }
+
+  /// Both ranks answer the next plan rightly.
+  void step() {
+    const auto plan = next_plan(0);
+    next_plan(1);
+    send(1, answer_to(plan, 1));
+    send(0, answer_to(plan, 0));
+  }
+
+  /// Rank 1 answers the next plan with what `spoil` made of its answer; the step must not be
+  /// committed.
+  template <class Spoil>
+  std::string fail_step(Spoil spoil) {
+    const auto failures_before = heard.failures();
+    const auto plan = next_plan(0);
+    next_plan(1);
+    auto bad = answer_to(plan, 1);
+    spoil(bad);
+    send(0, answer_to(plan, 0));
+    send(1, bad);
+    const auto [at, text] = heard.wait_for_failure(failures_before + 1);
+    BOOST_TEST((at == wiring->now));
+    BOOST_TEST(heard.tokens() == 0U, "X-2: nothing of it is committed");
+    return text;
+  }
+
+  static constexpr std::uint64_t cluster = 5;
+  system_clock time;
+  frame::wait_policy waits{{.spin_budget = std::chrono::microseconds(0)}, time};
+  frame::fence fence;
+  ledger::memory_ledger journal;
+  failpoints points;
+  metrics::step_times times;
+  step_inbox inbox;
+  lane_reports heard;
+  std::atomic<int> uncommitted{0};
+  std::uint64_t last_id = 0;
+  std::shared_ptr<epoch_wiring> wiring;
+  std::shared_ptr<step_lane> lane;
+  std::shared_ptr<step_lane> successor; // runs when a case runs it
+  std::atomic<bool> has_taken_over{false};
+  std::thread thread;
+};
+
+struct hasty_lane : lane_fixture {
+  hasty_lane() : lane_fixture(50ms) {}
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(step_lane_rules)
+
+BOOST_FIXTURE_TEST_CASE(commits_what_all_ranks_answered_ledger_first, lane_fixture) {
+  begin(1);
+  const auto id = add(3);
+  for (int i = 0; i < 3; ++i) {
+    step();
+  }
+  const auto events = heard.wait_for_tokens(3);
+  for (std::int32_t i = 0; i < 3; ++i) {
+    BOOST_TEST(events[static_cast<std::size_t>(i)].position == i);
+    BOOST_TEST(events[static_cast<std::size_t>(i)].token == 10 + i);
+  }
+  BOOST_TEST((events.back().reason == protocol::finish_reason::length));
+  BOOST_TEST((*journal.tokens(id) == std::vector<token_id>{10, 11, 12}));
+  BOOST_TEST(times.steps == 3U);
+}
+
+BOOST_FIXTURE_TEST_CASE(ranks_that_disagree_commit_nothing, lane_fixture) { // X-2, P-6
+  begin(1);
+  add(4);
+  const auto text = fail_step([](protocol::step_result& bad) { bad.digest ^= 1; });
+  BOOST_TEST(text.find("ranks of stage 0 disagree") != std::string::npos, text);
+}
+
+BOOST_FIXTURE_TEST_CASE(an_answer_to_another_step_epoch_or_of_another_rank_is_refused,
+                        lane_fixture) {
+  begin(1);
+  add(4);
+  fail_step([](protocol::step_result& bad) { ++bad.step; });
+  begin(2);
+  fail_step([](protocol::step_result& bad) { --bad.epoch; });
+  begin(3);
+  fail_step([](protocol::step_result& bad) { bad.rank = 0; });
+  begin(4);
+  step(); // and then it goes on where it was
+  BOOST_TEST(heard.wait_for_tokens(1).front().token == 10);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_worker_that_answers_too_late_fails_the_step, hasty_lane) {
+  begin(1);
+  add(4);
+  const auto plan = next_plan(0);
+  send(0, answer_to(plan, 0));
+  const auto [at, text] = heard.wait_for_failure();
+  BOOST_TEST((at == epoch(1)));
+  BOOST_TEST(text.find("slot 1") != std::string::npos, text);
+  BOOST_TEST(heard.tokens() == 0U);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_dead_incarnation_is_not_heard, hasty_lane) {
+  begin(1);
+  add(4);
+  const auto plan = next_plan(0);
+  send(0, answer_to(plan, 0));
+  send(1, answer_to(plan, 1), 7);
+  BOOST_TEST(heard.wait_for_failure().second.find("slot 1") != std::string::npos);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_fence_makes_it_wait_for_the_next_epoch, lane_fixture) {
+  begin(1);
+  add(4);
+  step();
+  heard.wait_for_tokens(1);
+  const auto unanswered = next_plan(0);
+  fence.raise(epoch(2));
+  begin(2);
+  const auto again = next_plan(0);
+  BOOST_TEST(again.epoch == 2U);
+  BOOST_TEST(again.step > unanswered.step, "P-2: a step number is never used twice");
+  BOOST_TEST((again.flags[0] & protocol::flag_new) != 0, "P-3: announced anew");
+  next_plan(1);
+  send(0, answer_to(again, 0));
+  send(1, answer_to(again, 1));
+  BOOST_TEST(heard.wait_for_tokens(2)[1].token == 11);
+  BOOST_TEST(heard.failures() == 0U, "a fence is nobody's fault");
+}
+
+BOOST_FIXTURE_TEST_CASE(a_request_that_cannot_run_ends_once, lane_fixture) {
+  begin(1);
+  add(4, {1, 100}); // beyond the vocabulary
+  const auto events = heard.wait_for_tokens(1);
+  BOOST_TEST((events[0].reason == protocol::finish_reason::failed));
+  BOOST_TEST(!events[0].message.empty());
+  BOOST_TEST((journal.state(request_id(1))->reason == protocol::finish_reason::failed));
+}
+
+BOOST_FIXTURE_TEST_CASE(a_cancel_is_heard_between_epochs_too, lane_fixture) {
+  const auto id = add(4);
+  inbox.cancel(id);
+  const auto events = heard.wait_for_tokens(1);
+  BOOST_TEST((events[0].reason == protocol::finish_reason::cancelled));
+}
+
+BOOST_FIXTURE_TEST_CASE(what_is_committed_is_published_also_when_the_lane_has_to_go, lane_fixture) {
+  begin(1);
+  const auto id = add(4);
+  const auto plan = next_plan(0);
+  points.arm({.point = "executor.before_send"}); // the lane dies over its second plan, before it
+                                                 // publishes the first step
+  next_plan(1);
+  send(1, answer_to(plan, 1));
+  send(0, answer_to(plan, 0));
+  BOOST_TEST(heard.wait_for_tokens(1)[0].token == 10);
+  BOOST_TEST(heard.wait_for_failure().second.find("failpoint") != std::string::npos);
+  BOOST_TEST((*journal.tokens(id) == std::vector<token_id>{10}));
+}
+
+BOOST_FIXTURE_TEST_CASE(a_request_that_comes_twice_runs_once, lane_fixture) {
+  begin(1);
+  auto request = std::make_shared<protocol::request>();
+  request->id = request_id(1);
+  request->prompt = {1, 2, 3};
+  request->max_tokens = 1;
+  BOOST_REQUIRE(journal.accept(*request).has_value());
+  BOOST_REQUIRE(inbox.add(request).has_value());
+  BOOST_REQUIRE(inbox.add(request).has_value());
+  step();
+  heard.wait_for_tokens(1);
+  BOOST_REQUIRE(inbox.add(request).has_value()); // a late repetition
+  last_id = 1;
+  add(1);
+  step();
+  BOOST_TEST((heard.wait_for_tokens(2).back().id == request_id(2)));
+  BOOST_TEST(heard.failures() == 0U);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_successor_begins_when_its_predecessor_has_ended, lane_fixture) {
+  std::thread next([this] { successor->run(lane); });
+  begin(1);
+  add(1);
+  step();
+  heard.wait_for_tokens(1);
+  BOOST_TEST(!has_taken_over);
+  successor->stop();
+  lane->stop();
+  next.join();
+  BOOST_TEST(has_taken_over);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

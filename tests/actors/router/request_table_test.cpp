@@ -1,0 +1,87 @@
+#include "actors/router/request_table.hpp"
+
+#include "tests/actors/router/recording_sink.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+using namespace vdist;
+using namespace vdist::actors;
+using namespace vdist::testing;
+
+namespace {
+
+request_id
+add_to(request_table& table, std::int32_t replica, const std::shared_ptr<recording_sink>& sink) {
+  const auto id = table.next_id();
+  table.add(id,
+            {.request = std::make_shared<protocol::request>(), .sink = sink, .replica = replica});
+  return id;
+}
+
+protocol::token_event event_of(request_id id, std::int32_t position, token_id token) {
+  return {.id = id, .position = position, .token = token};
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(request_table_rules)
+
+BOOST_AUTO_TEST_CASE(gives_the_replica_with_the_fewest_requests_the_lowest_of_equals) {
+  request_table table(3);
+  const auto sink = std::make_shared<recording_sink>();
+  BOOST_TEST(*table.choose_replica() == 0);
+  add_to(table, 0, sink);
+  BOOST_TEST(*table.choose_replica() == 1);
+  add_to(table, 1, sink);
+  add_to(table, 2, sink);
+  BOOST_TEST(*table.choose_replica() == 0);
+  table.set_usable(0, false);
+  BOOST_TEST(*table.choose_replica() == 1);
+  table.set_usable(1, false);
+  table.set_usable(2, false);
+  BOOST_TEST(!table.choose_replica().has_value());
+}
+
+BOOST_AUTO_TEST_CASE(delivers_each_position_once_and_drops_repetitions) {
+  request_table table(1);
+  const auto sink = std::make_shared<recording_sink>();
+  const auto id = add_to(table, 0, sink);
+  BOOST_TEST(!table.deliver(event_of(id, 0, 10)));
+  BOOST_TEST(!table.deliver(event_of(id, 0, 10)));
+  BOOST_TEST(!table.deliver(event_of(id, 1, 11)));
+  BOOST_TEST(!table.deliver(event_of(id, 0, 10)));
+  const std::vector<token_id> expected{10, 11};
+  BOOST_TEST(sink->tokens() == expected, boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(forgets_a_request_with_its_terminal_event) {
+  request_table table(2);
+  const auto sink = std::make_shared<recording_sink>();
+  const auto id = add_to(table, 1, sink);
+  BOOST_TEST(table.active_by_replica()[1] == 1U);
+  auto last = event_of(id, 0, 10);
+  last.reason = protocol::finish_reason::length;
+  BOOST_TEST(table.deliver(last));
+  BOOST_TEST(!table.deliver(last), "a second end reaches nobody");
+  BOOST_TEST(sink->events.size() == 1U);
+  BOOST_TEST(table.size() == 0U);
+  BOOST_TEST(table.active_by_replica()[1] == 0U);
+  BOOST_TEST(table.accepted() == 1U);
+  BOOST_TEST(table.finished() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(moves_a_request_and_lists_by_order_of_acceptance) {
+  request_table table(2);
+  const auto sink = std::make_shared<recording_sink>();
+  std::vector<request_id> ids;
+  for (int i = 0; i < 5; ++i) {
+    ids.push_back(add_to(table, 0, sink));
+  }
+  table.move(ids[3], 1);
+  table.move(ids[1], 1);
+  BOOST_TEST((table.requests_of(0) == std::vector{ids[0], ids[2], ids[4]}));
+  BOOST_TEST((table.requests_of(1) == std::vector{ids[1], ids[3]}));
+  BOOST_TEST(table.active_by_replica()[0] == 3U);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
