@@ -14,15 +14,13 @@
 //                         └──┴─────────────────────────────────▶│ stage ├──────────▶│ worker      │
 //                              worker_event                     └───────┘           │ (one thread)│
 //                                                                                   └─────────────┘
-// One router per cluster; one supervisor, scheduler and executor per data-parallel replica; one
-// stage actor per pipeline stage; one worker per rank. Actors decide, lanes carry the step: plans
-// and results never pass a mailbox (P-6, section "Messages, and the step path" of ARCHITECTURE.md).
-// All actors are event-based and never block.
+// One router per cluster; one supervisor, scheduler and executor per data-parallel replica; one stage actor per pipeline
+// stage; one worker per rank. Actors decide, lanes carry the step: plans and results never pass a mailbox (section
+// "Messages, and the step path" of ARCHITECTURE.md). All actors are event-based and never block.
 //
-// A-1 Every message names the epoch or incarnation that it belongs to, where one exists; older ones
-// are dropped. A-2 Every submitted request gets exactly one terminal token_event (P-7). Messages
-// are plain structs passed by pointer inside the process; msgpack is the only codec
-// (protocol/step_codec.hpp).
+// A-1 Every message names the epoch or incarnation that it belongs to, where one exists; older ones are dropped.
+// A-2 Every accepted request gets exactly one terminal token_event (P-7).
+// Messages are plain structs passed by pointer inside the process; msgpack is the only codec (protocol/step_codec.hpp).
 #pragma once
 
 #include "runtime/base/ids.hpp"
@@ -72,7 +70,7 @@ struct step_tokens {
   std::shared_ptr<const token_events> events;
 };
 
-/// What a replica can do from now on.
+/// What a replica can do from now on; from its supervisor, `restarted` from its new step lane.
 enum class replica_state : std::uint8_t {
   loading,
   running,
@@ -172,7 +170,7 @@ struct worker_event {
   enum class kind : std::uint8_t {
     loaded,    // its thread waits for an epoch
     quiesced,  // its thread left the epochs below `now`
-    failed,    // its step failed by its own fault; it dies next
+    failed,    // it could not load, or its step failed by its own fault; it dies next
     peer_late, // its step could not go on because of a peer; nobody is known to be dead
     died,      // its actor ended
     gone,      // the thread of the dead incarnation has ended
@@ -185,8 +183,8 @@ struct worker_event {
   std::string text;
 };
 
-/// The executor could not finish a step although nobody died (late or contradicting results): do it
-/// again.
+/// The step lane could not finish a step although nobody died (late or contradicting results): do
+/// it again.
 struct step_failed {
   epoch now;
   std::string text;

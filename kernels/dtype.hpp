@@ -1,5 +1,4 @@
-// kernels/dtype.hpp — element types of stored tensors. Activations are float32 on the CPU; weights
-// and KV keep their type.
+// kernels/dtype.hpp — element types of stored tensors. Activations are float32 on the CPU; weights and KV keep their type.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,5 @@
-// actors/executor/executor.hpp — the actor that owns a replica's step lane: identity, monitor, kill
-// and restart of it. X-5 When the actor ends, for whatever reason, its lane is stopped; a
-// successor's lane waits for that.
+// actors/executor/executor.hpp — the actor that owns a replica's step lane: identity, monitor, kill and restart of it.
+// X-5 When the actor ends, for whatever reason, its lane is stopped; a successor's lane waits for that.
 #pragma once
 
 #include "actors/executor/step_lane.hpp"

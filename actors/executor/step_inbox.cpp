@@ -9,7 +9,6 @@ void step_commands::clear() {
   requests.clear();
   cancels.clear();
   begin.reset();
-  has_stop = false;
 }
 
 result<void> step_inbox::add(std::shared_ptr<const protocol::request> request) {
@@ -46,7 +45,6 @@ void step_inbox::begin(begin_epoch message) {
 void step_inbox::stop() {
   {
     const std::lock_guard lock(mutex_);
-    arrived_.has_stop = true;
     has_any_ = true;
   }
   door_.ring();

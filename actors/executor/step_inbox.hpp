@@ -1,9 +1,10 @@
-// actors/executor/step_inbox.hpp — how actors reach a replica's step lane: a bounded queue of
-// commands and a bell. Many writers (scheduler and executor actors), one reader (the step thread),
-// which polls it once per step and sleeps on the bell when it has nothing to do. I-1 requests are
-// bounded (queue_full beyond); control commands always fit, there is at most one of each kind that
-// matters. I-2 the inbox outlives lanes: a successor starts with an empty one, and a predecessor
-// that still looks in finds nothing.
+// actors/executor/step_inbox.hpp — how actors reach a replica's step lane: a bounded queue of commands and a bell.
+// Many writers (scheduler and executor actors), one reader (the step thread), which polls it once per step and sleeps on
+// the bell when it has nothing to do.
+// I-1 Requests are bounded (queue_full beyond); cancels and control commands always fit, and of the latter only the newest
+//     of a kind is kept.
+// I-2 The inbox outlives lanes: a successor starts with an empty one and a reader's number of its own, and a predecessor
+//     that still looks in finds nothing.
 #pragma once
 
 #include "actors/interfaces.hpp"
@@ -25,7 +26,6 @@ struct step_commands {
   std::vector<std::shared_ptr<const protocol::request>> requests;
   std::vector<request_id> cancels;
   std::optional<begin_epoch> begin; // the newest
-  bool has_stop = false;
 
   void clear();
 };

@@ -1,16 +1,14 @@
-// actors/executor/step_lane.hpp — the loop of one replica: plan → send → collect → commit →
-// release, on one thread. The scheduler's plain class decides; this thread moves frames and waits.
-// No actor, no mailbox is on the way of a step.
+// actors/executor/step_lane.hpp — the loop of one replica: plan → send → collect → commit → release, on one thread.
+// The scheduler's plain class decides; this thread moves frames and waits. No actor, no mailbox is on the way of a step.
 //
-//   idle ──begin(e)──▶ stepping ──fence, late or contradicting results──▶ idle (waits for begin of
-//   a higher epoch)
+//   idle ──begin(e)──▶ stepping ──fence, late or contradicting results──▶ idle (waits for begin of a higher epoch)
 //
 // X-1 Up to `steps_in_flight` plans are under way; results are taken oldest first.
-// X-2 A step is committed only if every worker answered it in this epoch and the ranks of each
-// stage agree (I4, P-6). X-3 Tokens are in the ledger before anybody else sees them (I2), and leave
-// after the next plan is out. X-4 A lane works only after its predecessor's thread has ended. X-6
-// Failpoint: executor.before_send; a kill_actor rule there kills the actor, not the thread. One
-// thread runs run(); stop() and the inbox are for the others.
+// X-2 A step is committed only if every worker answered it in this epoch and the ranks of each stage agree (I4, P-6).
+// X-3 Tokens are in the ledger before anybody else sees them (I2), and leave after the next plan is out.
+// X-4 A lane works only after its predecessor's thread has ended.
+// X-6 Failpoint: executor.before_send; a kill_actor rule there kills the actor, not the thread.
+// One thread runs run(); stop() and the inbox are for the others.
 #pragma once
 
 #include "actors/executor/step_inbox.hpp"
@@ -62,7 +60,6 @@ struct step_lane_links {
   ledger::ledger* journal = nullptr;
   failpoints* points = nullptr;
   metrics::step_times* times = nullptr;
-  const frame::fence* stop = nullptr;
 };
 
 class step_lane {

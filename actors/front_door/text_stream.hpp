@@ -1,11 +1,11 @@
-// actors/front_door/text_stream.hpp — one sequence's tokens, from the router's thread to the
-// reader's, as text. The router pushes events into a queue; the reader takes them, detokenizes and
-// looks for stop strings on its own thread, so a slow reader costs nobody else time.
+// actors/front_door/text_stream.hpp — one sequence's tokens, from the router's thread to the reader's, as text.
+// The router pushes events into a queue; the reader takes them, detokenizes and looks for stop strings on its own thread,
+// so a slow reader costs nobody else time.
 //
-// D-1 next() returns every token once, in order, and the end exactly once; text never ends inside a
-// character. D-2 A stop string ends the sequence here; the router is asked to cancel the rest, and
-// what still comes is dropped. D-3 The queue is bounded by the request's max_tokens. push() by the
-// router's thread; everything else by one reader thread.
+// D-1 next() returns every token once, in order, and the end exactly once; text never ends inside a character.
+// D-2 A stop string ends the sequence here; the router is asked to cancel the rest, and what still comes is dropped.
+// D-3 The queue is bounded by the request's max_tokens.
+// push() by the router's thread; everything else by one reader thread.
 #pragma once
 
 #include "actors/router/token_sink.hpp"

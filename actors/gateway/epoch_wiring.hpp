@@ -2,8 +2,7 @@
 // stage for plans, a ring per worker for results. Made anew for every epoch, so nothing of a past
 // epoch can be read in the next one; readers are attached before anybody writes, so nothing is
 // missed. Workers and step lane hold it by shared_ptr (owners: the lanes of one epoch); whoever
-// comes last frees it. Between processes and hosts the same struct is made of transport/shm and
-// transport/zmq channels.
+// comes last frees it. The rings are those of one process (transport/local).
 #pragma once
 
 #include "transport/frame/channel.hpp"

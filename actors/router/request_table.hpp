@@ -1,11 +1,10 @@
-// actors/router/request_table.hpp — the requests that are under way, and which replica runs them.
-// Plain class, no actor: it belongs to the system, so that a router that dies loses nothing; its
-// successor goes on with the same table.
+// actors/router/request_table.hpp — the requests that are under way, and which replica runs them. Plain class, no actor:
+// it belongs to the system, so that a router that dies loses nothing; its successor goes on with the same table.
 //
-// Q-1 An id is in the table from acceptance to its terminal event. Q-2 An event is delivered when
-// its position is the next one of its request; earlier ones are repetitions and dropped, so a
-// replay may overlap what was delivered. Q-3 The replica with the fewest active requests is chosen,
-// the lowest index among equals. Not thread-safe: one router acts at a time.
+// Q-1 An id is in the table from acceptance to its terminal event. Q-2 An event is delivered when its position is the
+// next one of its request; earlier ones are repetitions and dropped, so a replay may overlap what was delivered.
+// Q-3 The replica with the fewest active requests is chosen, the lowest index among equals.
+// Not thread-safe: one router acts at a time.
 #pragma once
 
 #include "actors/router/token_sink.hpp"

@@ -1,13 +1,9 @@
-// actors/router/router.hpp — accepts requests, gives each to a replica, hands its tokens to its
-// stream.
+// actors/router/router.hpp — accepts requests, gives each to a replica, hands its tokens to its stream.
 //
-// O-1 A request is written to the ledger before it is called accepted (I1), and its tokens are
-// committed before they
+// O-1 A request is written to the ledger before it is called accepted (I1), and its tokens are committed before they
 //     come here (I2); the router never invents or drops one.
-// O-2 When a replica's scheduler starts anew, its requests are handed over again with the tokens of
-// the ledger; what the
-//     stream missed is delivered first. When a replica is given up, its requests move to another
-//     one.
+// O-2 When a replica's scheduler starts anew, its requests are handed over again with the tokens of the ledger; what the
+//     stream missed is delivered first. When a replica is given up, its requests move to another one.
 // O-3 The router's state is the request table and the ledger; both outlive it.
 #pragma once
 
@@ -28,7 +24,7 @@ struct router_config {
       4096; // requests under way in the cluster; more are refused with queue_full
   request_table* table = nullptr;
   ledger::ledger* journal = nullptr;
-  std::vector<scheduler_actor> schedulers; // by replica; may be filled later by add_scheduler
+  std::vector<scheduler_actor> schedulers; // by replica
 };
 
 struct router_state {

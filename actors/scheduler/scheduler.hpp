@@ -1,6 +1,5 @@
-// actors/scheduler/scheduler.hpp — the mailbox of a replica's scheduler: requests and cancels go
-// into the step lane's inbox, a refusal comes back to the router as a terminal event. The decisions
-// are in runtime/sched, on the step thread.
+// actors/scheduler/scheduler.hpp — the mailbox of a replica's scheduler: requests and cancels go into the step lane's
+// inbox, a refusal comes back to the router as a terminal event. The decisions are in runtime/sched, on the step thread.
 #pragma once
 
 #include "actors/executor/step_inbox.hpp"

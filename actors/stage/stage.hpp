@@ -1,13 +1,10 @@
-// actors/stage/stage.hpp — the parent of one pipeline stage's workers on this host: spawns,
-// monitors and kills them, and hands the supervisor's decisions down and their events up. On a host
-// of its own it is the one that the head talks to.
+// actors/stage/stage.hpp — the parent of one pipeline stage's workers: spawns, monitors and kills them, and hands the
+// supervisor's decisions down and their events up.
 //
-// T-1 A worker is known by (slot, incarnation); events of an incarnation that was replaced still go
-// up, the recovery
+// T-1 A worker is known by (slot, incarnation); events of an incarnation that was replaced still go up, the recovery
 //     machine drops them.
 // T-2 The death of a worker actor, for whatever reason, becomes exactly one `died`.
-// T-3 When the stage ends, its workers are killed. Not by links: the kill of a linked worker would
-// end the stage too.
+// T-3 When the stage ends, its workers are killed. Not by links: the kill of a linked worker would end the stage too.
 #pragma once
 
 #include "actors/interfaces.hpp"

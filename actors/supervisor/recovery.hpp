@@ -1,31 +1,28 @@
-// actors/supervisor/recovery.hpp — the life of one replica's group of workers, as a class without
-// actors, threads or IO. The supervisor actor feeds it events and carries out the actions that come
-// back; tests explore it exhaustively.
+// actors/supervisor/recovery.hpp — the life of one replica's group of workers, as a class without actors, threads or IO.
+// The supervisor actor feeds it events and carries out the actions that come back; tests run it through thousands of
+// random orders of events.
 //
 //   STARTING ──all idle──▶ RUNNING(e) ──fault──▶ QUIESCE(e+1) ──all idle──▶ RUNNING(e+1)
 //                              ▲                    │  ▲  │
-//                              └────────────────────┘  └──┘ a fault in any state starts over at a
-//                              higher epoch
-//   any state ──more than max_restarts of one slot within the window──▶ FAILED
+//                              └────────────────────┘  └──┘ a fault in any state starts over at a higher epoch
+//   any state ──more than max_restarts within the window──▶ FAILED
 //
 // A slot is one worker's place; a restart keeps the slot and raises its incarnation. A slot is
 //   loading   spawned, mapping or reading its weights         → idle on `loaded`
 //   idle      loaded, its thread waits for an epoch
 //   running   its thread works in an epoch                    → quiescing when the fence is raised
 //   quiescing told to stop                                    → idle on `quiesced`
-//   dying     its actor is dead, its thread may still touch memory → loading (next incarnation) on
-//   `gone`
+//   dying     its actor is dead, its thread may not be        → loading (next incarnation) on `gone`
 //
-// R-1 The fence is raised before anything else happens after a fault, so nobody waits for a dead
-// peer. R-2 A replacement is spawned only after `gone` of the incarnation before it: at most one
-// acts in an epoch. R-3 An epoch begins only when every slot is idle; its number was never used
-// before. R-4 Every wait has a deadline: a slot that stays quiescing or loading too long is killed
-// and becomes a fault; one that
-//     stays dying too long fails the replica, because a thread of this process cannot be ended from
-//     outside.
+// R-1 The fence is raised before anything else happens after a fault, so nobody waits for a dead peer.
+// R-2 A replacement is spawned only after `gone` of the incarnation before it: at most one acts in an epoch.
+// R-3 An epoch begins only when every slot is idle; its number was never used before.
+// R-4 Every wait has a deadline: a slot that stays quiescing or loading too long is killed and becomes a fault; one that
+//     stays dying too long fails the replica, because a thread of this process cannot be ended from outside.
 // R-5 Events of an earlier incarnation or epoch change nothing.
-// R-6 Failed steps and dead executors are bounded like the deaths of one slot: what fails always
-// does not go on for ever. Cost: O(slots) per event. Not thread-safe.
+// R-6 Failed steps and dead executors together are bounded like the deaths of one slot: what fails always does not go on
+//     for ever. Waits for a slow peer are not counted.
+// Cost: O(slots) per event. Not thread-safe.
 #pragma once
 
 #include "runtime/base/clock.hpp"
@@ -75,8 +72,7 @@ public:
   void start(time_point now);
   /// The slot's worker has loaded and waits.
   void loaded(std::int32_t slot, incarnation worker);
-  /// The slot's actor died, for whatever reason; also called for a worker that reported its own
-  /// failure.
+  /// The slot's actor died, for whatever reason, or its stage died with it.
   void died(std::int32_t slot, incarnation worker, time_point now);
   /// The dead incarnation's thread has ended: nothing of it touches memory any more. Implies
   /// died().

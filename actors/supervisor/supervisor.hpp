@@ -1,14 +1,11 @@
-// actors/supervisor/supervisor.hpp — keeps one replica alive: spawns its stages, scheduler side and
-// executor, watches them, and carries out what the recovery machine (recovery.hpp) decides. One per
-// data-parallel replica.
+// actors/supervisor/supervisor.hpp — keeps one replica alive: spawns its stages and its executor, whose step lane has the
+// scheduler; watches them, and carries out what the recovery machine (recovery.hpp) decides. One per data-parallel replica.
 //
-// V-1 The supervisor decides nothing itself: every event goes into `recovery`, every action comes
-// out of it. V-2 An executor that dies is replaced at the next epoch; its scheduler's state is
-// rebuilt by the router from the
-//     ledger. The new lane asks for that (replica_changed: restarted) once the old one has
-//     published its last tokens. A stage that dies takes its workers with it and is replaced first.
-// V-3 Deadlines are looked at every deadline_check_interval on the actor clock, so tests move them
-// by hand.
+// V-1 The supervisor decides nothing itself: every event goes into `recovery`, every action comes out of it.
+// V-2 An executor that dies is replaced at the next epoch; its scheduler's state is rebuilt by the router from the ledger.
+//     The new lane asks for that (replica_changed: restarted) once the old one has published its last tokens. A stage
+//     that dies takes its workers with it and is replaced first.
+// V-3 Deadlines are looked at every deadline_check_interval on the actor clock, so tests move them by hand.
 #pragma once
 
 #include "actors/interfaces.hpp"

@@ -1,7 +1,7 @@
 // actors/system/batch_run.hpp — a file of requests in, a file of results out, resumable.
-// B-1 A result is written, whole, when its sequence has ended; a run that is interrupted repeats
-// nothing that is there. B-2 A bad line becomes an error line; the others go on. B-3 At most
-// `in_flight_max` requests are under way: memory does not grow with the file.
+// B-1 A result is written, whole, when its sequence has ended; a run that is interrupted repeats nothing that is there.
+// B-2 A bad line becomes an error line; the others go on.
+// B-3 At most `in_flight_max` requests are under way: memory does not grow with the file.
 #pragma once
 
 #include "actors/system/engine.hpp"

@@ -2,8 +2,8 @@
 // text out.
 //
 //   VDIST_ASSIGN(auto engine, vdist::engine::start(config, env, {}));
-//   VDIST_ASSIGN(auto generation, engine->generate({.prompt = "Once upon a time", .params =
-//   params})); while (auto chunk = generation.sequences[0].next(1s)) { … }
+//   VDIST_ASSIGN(auto generation, engine->generate({.prompt = "Once upon a time"}));
+//   while (auto chunk = generation.sequences[0]->next(1s)) { … } // nullopt inside: nothing new yet
 //
 // Threads: start() and the destructor by one thread; generate() and status() by any; a sequence by
 // one reader. An accepted request gets exactly one end; worker deaths in between change no token.

@@ -1,5 +1,4 @@
-// actors/system/interrupt.hpp — SIGINT and SIGTERM as a flag that loops look at. The second signal
-// ends the process.
+// actors/system/interrupt.hpp — SIGINT and SIGTERM as a flag that loops look at. The second signal ends the process.
 #pragma once
 
 namespace vdist::actors {

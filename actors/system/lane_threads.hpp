@@ -1,6 +1,5 @@
-// actors/system/lane_threads.hpp — owns the threads of all lanes. An actor that dies cannot wait
-// for its thread, so the thread belongs to the system: started here, joined here, at the latest
-// when the system ends.
+// actors/system/lane_threads.hpp — owns the threads of all lanes. An actor that dies cannot wait for its thread, so the
+// thread belongs to the system: started here, joined here, at the latest when the system ends.
 #pragma once
 
 #include <atomic>

@@ -1,8 +1,8 @@
 // actors/system/model_setup.hpp — everything that is decided before anything is loaded or started:
 // which model, how it is split, how many KV blocks there are. A pure function of the configuration,
-// the model folder and the free memory, so that
-// --check, --dump-topology and the engine say the same. All bad input is found here, in well under
-// a second.
+// the model folder and the free memory, so that --check, --dump-topology and the engine say the
+// same. What is wrong with configuration and model is found here, in well under a second; prompts
+// are checked by check_request (engine.hpp).
 #pragma once
 
 #include "model/arch/registry.hpp"

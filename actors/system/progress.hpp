@@ -1,5 +1,5 @@
-// actors/system/progress.hpp — what a person sees while something takes long: a bar on a terminal,
-// plain lines elsewhere. All output goes to stderr; stdout belongs to results. Thread-safe.
+// actors/system/progress.hpp — what a person sees while something takes long: a bar on a terminal, plain lines elsewhere.
+// All output goes to stderr; stdout belongs to results. Thread-safe.
 #pragma once
 
 #include <chrono>

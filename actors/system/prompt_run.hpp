@@ -1,5 +1,4 @@
-// actors/system/prompt_run.hpp — one prompt: its continuation streams to stdout, or comes as JSON
-// lines.
+// actors/system/prompt_run.hpp — one prompt: its continuation streams to stdout, or comes as JSON lines.
 #pragma once
 
 #include "actors/system/engine.hpp"

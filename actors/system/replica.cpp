@@ -166,8 +166,7 @@ executor_actor replica::spawn_executor(const supervisor_actor& supervisor) {
                               .inbox_reader = reader,
                               .journal = parts_.journal,
                               .points = parts_.points,
-                              .times = &times_,
-                              .stop = &fence_};
+                              .times = &times_};
   lane_ = std::make_shared<step_lane>(lane_config(), std::move(listener), links, waits_);
   auto executor = parts_.actors->spawn(make_executor, lane_, &inbox_);
   *handle = executor;

@@ -1,6 +1,5 @@
-// actors/system/replica.hpp — what one data-parallel replica consists of beside its actors: fence,
-// inbox, lanes, channels. It belongs to the system object and outlives all its actors; actors that
-// die find it again as it was.
+// actors/system/replica.hpp — what one data-parallel replica consists of beside its actors: fence, inbox, lanes, channels.
+// It belongs to the system object and outlives all its actors; actors that die find it again as it was.
 #pragma once
 
 #include "actors/executor/step_inbox.hpp"

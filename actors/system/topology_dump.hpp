@@ -1,5 +1,4 @@
-// actors/system/topology_dump.hpp — the topology and every weight's shard as JSON, before anything
-// is loaded.
+// actors/system/topology_dump.hpp — the topology and every weight's shard as JSON, before anything is loaded.
 #pragma once
 
 #include "actors/system/model_setup.hpp"

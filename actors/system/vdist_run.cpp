@@ -1,7 +1,6 @@
-// actors/system/vdist_run.cpp — the program vdist-run: configuration → engine → one prompt, a file
-// of requests, or a look at the plan. Exit codes: 0 done, 2 configuration or arguments, 3 a
-// resource is missing, 4 a worker could not be kept alive (or a fault was never hit), 130
-// interrupted.
+// actors/system/vdist_run.cpp — the program vdist-run: configuration → engine → one prompt, a file of requests, or a look
+// at the plan. Exit codes: 0 done, 2 configuration or arguments, 3 a resource is missing, 4 a worker could not be kept
+// alive (or a fault was never hit), 130 interrupted.
 
 #include "actors/system/batch_run.hpp"
 #include "actors/system/command_line.hpp"

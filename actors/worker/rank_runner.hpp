@@ -1,5 +1,5 @@
-// actors/worker/rank_runner.hpp — makes the step_runner of one rank: its communicators over the
-// vault's exchange regions, its device, its share of the model. The result owns all of it.
+// actors/worker/rank_runner.hpp — makes the step_runner of one rank: its communicators over the vault's exchange regions,
+// its device, its share of the model. The result owns all of it.
 #pragma once
 
 #include "model/exec/model_runner.hpp"

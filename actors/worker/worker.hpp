@@ -1,15 +1,11 @@
-// actors/worker/worker.hpp — the actor of one rank: identity, mailbox, monitor, kill and restart of
-// a worker lane.
+// actors/worker/worker.hpp — the actor of one rank: identity, mailbox, monitor, kill and restart of a worker lane.
 //
 //   loading ──loaded──▶ idle ──begin──▶ running ──prepare──▶ quiescing ──quiesced──▶ idle
-//      any state ──failed or killed──▶ dead (the lane is stopped; `gone` follows when its thread
-//      has ended)
+//      any state ──failed or killed──▶ dead (the lane is stopped; `gone` follows when its thread has ended)
 //
 // W-1 The actor never blocks and never touches model memory; its lane does.
-// W-2 When the actor ends, for whatever reason, the lane is told to stop; `gone` goes to the
-// supervisor, not through
-//     this actor, because nobody reads the mailbox of the dead. A worker whose lane could not be
-//     made says it itself.
+// W-2 When the actor ends, for whatever reason, the lane is told to stop; `gone` goes to the supervisor, not through
+//     this actor, because nobody reads the mailbox of the dead. A worker whose lane could not be made says it itself.
 #pragma once
 
 #include "actors/interfaces.hpp"

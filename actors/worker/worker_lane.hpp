@@ -1,12 +1,10 @@
-// actors/worker/worker_lane.hpp — what a worker actor steers: one thread that loads a rank and runs
-// its steps. The actor decides (load, stop, begin an epoch), the lane computes; no plan or result
-// passes the actor's mailbox. All calls return at once; what happened comes back through the report
-// function, from the lane's thread.
+// actors/worker/worker_lane.hpp — what a worker actor steers: one thread that loads a rank and runs its steps.
+// The actor decides (load, stop, begin an epoch), the lane computes; no plan or result passes the actor's mailbox.
+// All calls return at once; what happened comes back through the report function, from the lane's thread.
 //
-// L-1 stop() is final. After it the lane reports `gone` exactly once, when its thread touches no
-// memory any more. L-2 A lane works in one epoch at a time; prepare() of a higher one makes it
-// leave, and it then reports `quiesced`. L-3 A failure of the runner is reported (`failed`, or
-// `peer_late` when a peer kept it waiting); the lane then waits.
+// L-1 stop() is final. After it the lane reports `gone` exactly once, when its thread touches no memory any more.
+// L-2 A lane works in one epoch at a time; prepare() of a higher one makes it leave, and it then reports `quiesced`.
+// L-3 A failure of the runner is reported (`failed`, or `peer_late` when a peer kept it waiting); the lane then waits.
 #pragma once
 
 #include "actors/interfaces.hpp"

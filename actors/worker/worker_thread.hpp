@@ -1,14 +1,11 @@
-// actors/worker/worker_thread.hpp — the lane of a worker: one thread that owns a step_runner and
-// answers plans.
+// actors/worker/worker_thread.hpp — the lane of a worker: one thread that owns a step_runner and answers plans.
 //
-//   waiting ──load──▶ loading ──▶ waiting ──begin(e)──▶ stepping(e) ──fence, prepare, stop,
-//   failure──▶ waiting ──stop──▶ gone
+//   waiting ──load──▶ loading ──▶ waiting ──begin(e)──▶ stepping(e) ──fence, prepare, stop, failure──▶ waiting ──stop──▶ gone
 //
-// Commands come from the actor through a small queue; plans and results go through the epoch's
-// rings. The thread sleeps in the ring while there is no plan, so an idle worker costs nothing. L-4
-// Every plan that decodes and validates is answered, or the epoch is over for this lane (P-5). L-5
-// Failpoints: worker.load, worker.step_begin, worker.step_end, with rank = slot; a kill_actor rule
-// there kills the
+// Commands come from the actor through a small queue; plans and results go through the epoch's rings. The thread sleeps
+// in the ring while there is no plan, so an idle worker costs nothing.
+// L-4 Every plan that decodes and validates is answered, or the epoch is over for this lane (P-5).
+// L-5 Failpoints: worker.load, worker.step_begin, worker.step_end, with rank = slot; a kill_actor rule there kills the
 //     actor, not the thread.
 #pragma once
 

@@ -1,5 +1,4 @@
-// examples/embed/main.cpp — the engine inside a program of your own: start it, send prompts, read
-// two streams at once.
+// examples/embed/main.cpp — the engine inside a program of your own: start it, send prompts, read two streams at once.
 //   build/bin/vdist-example-embed [cluster.toml]
 #include "actors/system/engine.hpp"
 

@@ -1,11 +1,8 @@
-// kernels/attention/attention.hpp — causal attention over a paged KV cache, prefill chunks and
-// decode in one batch.
-//   out[t, h] = sum_j softmax_j(scale * <q[t, h], k[j, h / group]>) v[j, h / group],  j <=
-//   position(t), and j > position(t) - window if window > 0; group = heads / kv_heads.
-// A-1 Keys are visited in rising position; scores and sums depend on position(t) only, never on the
-// chunking, the block
-//     size or other sequences (kernels/backend.hpp N-1). Keys and values are always read back from
-//     the cache, in its type.
+// kernels/attention/attention.hpp — causal attention over a paged KV cache, prefill chunks and decode in one batch.
+//   out[t, h] = sum_j softmax_j(scale * <q[t, h], k[j, h / group]>) v[j, h / group],  j <= position(t),
+//   and j > position(t) - window if window > 0; group = heads / kv_heads.
+// A-1 Keys are visited in rising position; scores and sums depend on position(t) only, never on the chunking, the block
+//     size or other sequences (kernels/backend.hpp N-1). Keys and values are always read back from the cache, in its type.
 // A-2 KV layout of one layer: [blocks, kv_heads, block_size, head_dim], K and V apart.
 // Bytes (decode): 2 * positions * kv_heads * head_dim * size_of(kv_dtype) per sequence.
 #pragma once

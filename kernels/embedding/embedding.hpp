@@ -1,5 +1,4 @@
-// kernels/embedding/embedding.hpp — table look-ups: token embedding (vocabulary-parallel), learned
-// positions, row gather.
+// kernels/embedding/embedding.hpp — table look-ups: token embedding (vocabulary-parallel), learned positions, row gather.
 #pragma once
 
 #include "kernels/dtype.hpp"

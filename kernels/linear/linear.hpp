@@ -1,6 +1,5 @@
-// kernels/linear/linear.hpp — y[t, o] = sum_k x[t, k] * weight[o, k] + bias[o], summed as
-// kernels/backend.hpp N-2, N-3 say. Bytes: out*in*size_of(weight_dtype) + 4*tokens*(in+out); flops:
-// 2*tokens*in*out.
+// kernels/linear/linear.hpp — y[t, o] = sum_k x[t, k] * weight[o, k] + bias[o], summed as kernels/backend.hpp N-2, N-3 say.
+// Bytes: out*in*size_of(weight_dtype) + 4*tokens*(in+out); flops: 2*tokens*in*out.
 #pragma once
 
 #include "kernels/dtype.hpp"

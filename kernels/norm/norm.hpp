@@ -1,5 +1,4 @@
-// kernels/norm/norm.hpp — RMSNorm and LayerNorm over the last dimension; sums as
-// kernels/backend.hpp N-2.
+// kernels/norm/norm.hpp — RMSNorm and LayerNorm over the last dimension; sums as kernels/backend.hpp N-2.
 //   rms_norm:   y = x / sqrt(mean(x²) + eps) * weight
 //   layer_norm: y = (x - mean(x)) / sqrt(mean((x - mean(x))²) + eps) * weight + bias
 // Source: Zhang & Sennrich 2019; Ba, Kiros & Hinton 2016. Bytes: 8 per element.

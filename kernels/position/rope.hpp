@@ -1,9 +1,7 @@
-// kernels/position/rope.hpp — rotary position embedding, in place, on the first rotary_dim elements
-// of every head. Pairs are (i, i + rotary_dim/2), the Hugging Face layout ("rotate half"):
-//   x'[i] = x[i]*cos[p, i] - x[i+h]*sin[p, i];  x'[i+h] = x[i+h]*cos[p, i] + x[i]*sin[p, i];  h =
-//   rotary_dim/2.
-// The tables hold any frequency scaling (Llama 3.1 …) already; they are computed once, in double
-// precision.
+// kernels/position/rope.hpp — rotary position embedding, in place, on the first rotary_dim elements of every head.
+// Pairs are (i, i + rotary_dim/2), the Hugging Face layout ("rotate half"):
+//   x'[i] = x[i]*cos[p, i] - x[i+h]*sin[p, i];  x'[i+h] = x[i+h]*cos[p, i] + x[i]*sin[p, i];  h = rotary_dim/2.
+// The tables hold any frequency scaling (Llama 3.1 …) already; they are computed once, in double precision.
 #pragma once
 
 #include <cstdint>

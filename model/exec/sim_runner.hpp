@@ -1,20 +1,15 @@
-// model/exec/sim_runner.hpp — the sim device: a step_runner that does the bookkeeping of a model
-// and none of its maths. The next token is a hash of the prompt, the earlier tokens, the KV entries
-// that all ranks of all stages wrote for them, the seed and the position. Every rank holds an
-// additive share of every entry and every stage adds its layers' part, so a missing, stale, doubled
-// or mixed-up message, block or token changes every later token of the sequence, while the tokens
-// themselves are the same for every tensor, pipeline and data size. Hundreds of workers fit one
-// small machine.
+// model/exec/sim_runner.hpp — the sim device: a step_runner that does the bookkeeping of a model and none of its maths.
+// The next token is a hash of the prompt, the earlier tokens, the KV entries that all ranks of all stages wrote for them,
+// the seed and the position. Every rank holds an additive share of every entry and every stage adds its layers' part, so a
+// missing, stale, doubled or mixed-up message, block or token changes every later token of the sequence, while the tokens
+// themselves are the same for every tensor, pipeline and data size. Hundreds of workers fit one small machine.
 //
-// Numbers are vectors of four, modulo 2^16: sums over up to 256 ranks are whole numbers below 2^24,
-// exact in float32.
-//   x(t)      = lanes(mix(token id, position))                    made by the first stage, passed
-//   on unchanged entry(t)  = sum over the stage's layers l of lanes(mix(x(t), l)), split into one
-//   share per tensor rank kv[p]     = this rank's share of entry(t)                     written to
-//   the block table's place of p seen(t)   = sum over j <= p of kv[j] * odd(j)                 read
-//   back through the block table; linear, so the
-//                                                                 ranks' sums add up to that of the
-//                                                                 whole entries
+// Numbers are vectors of four, modulo 2^16: sums over up to 256 ranks are whole numbers below 2^24, exact in float32.
+//   x(t)      = lanes(mix(token id, position))                    made by the first stage, passed on unchanged
+//   entry(t)  = sum over the stage's layers l of lanes(mix(x(t), l)), split into one share per tensor rank
+//   kv[p]     = this rank's share of entry(t)                     written to the block table's place of p
+//   seen(t)   = sum over j <= p of kv[j] * odd(j)                 read back through the block table; linear, so the
+//                                                                 ranks' sums add up to that of the whole entries
 //   total(t) += sum over ranks of seen(t)                         passed from stage to stage
 //   token     = mix(total, seed, generated position) mod vocabulary
 // Cost: O(position) per token, a few ns each; plus the configured step time, slept.

@@ -1,13 +1,10 @@
 // model/exec/step_runner.hpp — what a worker drives: one rank's share of the model on one device.
-// Implementations: model_runner (real maths on a kernels::backend) and sim_runner (a hash instead
-// of maths). The worker does not know which. Not thread-safe: one worker thread owns it. Memory
-// that must outlive the worker is in the vault.
+// Implementations: model_runner (real maths on a kernels::backend) and sim_runner (a hash instead of maths). The worker
+// does not know which. Not thread-safe: one worker thread owns it. Memory that must outlive the worker is in the vault.
 //
-// E-1 execute() computes the plan exactly: its result is a function of the plans since the last
-// start_epoch() and the KV
-//     content, nothing else. E-2 start_epoch() forgets all slots; KV content stays. E-3 execute()
-//     allocates nothing once the largest shapes have been seen. E-4 after an error of execute() the
-//     runner waits for start_epoch().
+// E-1 execute() computes the plan exactly: its result is a function of the plans since the last start_epoch() and the KV
+//     content, nothing else. E-2 start_epoch() forgets all slots; KV content stays. E-3 execute() allocates nothing once
+//     the largest shapes have been seen. E-4 after an error of execute() the runner waits for start_epoch().
 #pragma once
 
 #include "runtime/base/ids.hpp"

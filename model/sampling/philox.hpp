@@ -1,7 +1,6 @@
-// model/sampling/philox.hpp — Philox4x32-10, a counter-based generator: random bits are a function
-// of (key, counter). Why: a token must depend on (seed, position) and nothing else (P-5 of the
-// design), so there is no state to lose. Source: Salmon, Moraes, Dror & Shaw, "Parallel random
-// numbers: as easy as 1, 2, 3", SC 2011.
+// model/sampling/philox.hpp — Philox4x32-10, a counter-based generator: random bits are a function of (key, counter).
+// Why: a token must depend on (seed, position) and nothing else (P-5 of the design), so there is no state to lose.
+// Source: Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 #pragma once
 
 #include <array>

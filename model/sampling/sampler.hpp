@@ -1,16 +1,14 @@
 // model/sampling/sampler.hpp — logits of one position → one token, for one sequence.
-// Order of the steps: log probabilities of the untouched logits (what is reported) → logit_bias →
-// suppressed ids below min_tokens → repetition, presence and frequency penalties → temperature →
-// top_k → min_p → top_p → draw.
+// Order of the steps: log probabilities of the untouched logits (what is reported) → logit_bias → suppressed ids below
+// min_tokens → repetition, presence and frequency penalties → temperature → top_k → min_p → top_p → draw.
 //
-// S-1 The token is a function of (logits, sampling_record, tokens so far): no state, no order of
-// calls, no batch. S-2 Candidates are ordered by (falling logit, rising id), so equal logits never
-// depend on a sort's whim; greedy takes
+// S-1 The token is a function of (logits, sampling_record, tokens so far): no state, no order of calls, no batch.
+// S-2 Candidates are ordered by (falling logit, rising id), so equal logits never depend on a sort's whim; greedy takes
 //     the first of them.
-// S-3 The draw uses one uniform number, philox(seed, generated tokens so far), and sums in double
-// in candidate order. Repetition penalty looks at prompt and generated tokens, presence and
-// frequency at the generated ones only. Cost: O(vocabulary); with top_p, a partial sort of the
-// candidates that are needed. Allocates only at construction. Not thread-safe: one worker owns one.
+// S-3 The draw uses one uniform number, philox(seed, generated tokens so far), and sums in double in candidate order.
+// Repetition penalty looks at prompt and generated tokens, presence and frequency at the generated ones only.
+// Cost: O(vocabulary); with top_p, a partial sort of the candidates that are needed. Allocates only at construction.
+// Not thread-safe: one worker owns one.
 #pragma once
 
 #include "runtime/base/ids.hpp"

@@ -1,5 +1,5 @@
 // runtime/base/failpoint.hpp — named places where a fault script may strike.
-// VDIST_FAILPOINT("worker.step_begin", {.rank = 1, .step = 40}) costs one relaxed load while
+// VDIST_FAILPOINT(points, "worker.step_begin", {.rank = 1, .step = 40}) costs one relaxed load while
 // nothing is armed. F-1 a failpoint acts only when armed by a script or a control message. F-2
 // every hit of an armed rule is counted, so a rule that was never hit can fail its script. Rules
 // match on the point's name and on every field that the rule sets; a rule acts `count` times (0:

@@ -1,5 +1,4 @@
-// runtime/metrics/step_times.hpp — where the time of a replica's steps goes. Written by the step
-// thread, read by anybody.
+// runtime/metrics/step_times.hpp — where the time of a replica's steps goes. Written by the step thread, read by anybody.
 #pragma once
 
 #include <atomic>

@@ -1,9 +1,9 @@
-// runtime/topology/layout.hpp — the cluster's ranks, groups, stages and places, computed once at
-// start. Why a class of its own: schedulers, executors and workers must agree on every rank's part
-// without talking, so all of them read one immutable value that is a pure function of (sizes, model
-// facts, layer split, nodes). T-1 every rank is in exactly one group of each kind.   T-2 the layers
-// of the stages are contiguous, disjoint and cover [0, layers); every stage has at least one.   T-3
-// the slices of one tensor group cover every head and column.
+// runtime/topology/layout.hpp — the cluster's ranks, groups, stages and places, computed once at start.
+// Why a class of its own: schedulers, executors and workers must agree on every rank's part without talking, so all of
+// them read one immutable value that is a pure function of (sizes, model facts, layer split, nodes).
+// T-1 Every rank is in exactly one group of each kind.
+// T-2 The layers of the stages are contiguous, disjoint and cover [0, layers); every stage has at least one.
+// T-3 The tensor size divides heads and MLP columns, so the ranks' even slices cover them (model/weights).
 #pragma once
 
 #include "runtime/base/result.hpp"

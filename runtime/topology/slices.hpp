@@ -1,5 +1,5 @@
-// runtime/topology/slices.hpp — the part of a table's rows that one tensor rank holds; heads:
-// model/weights. Pure arithmetic; legal only for sizes that legal_tensor_sizes() lists.
+// runtime/topology/slices.hpp — the part of a table's rows that one tensor rank holds; heads: model/weights.
+// Pure arithmetic; legal only for sizes that legal_tensor_sizes() lists.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,5 @@
-// tests/support/test_data.hpp — finds the optional test data (real tokenizers, configs, weights,
-// books). The data is not part of the product: where it is missing, tests that need it are skipped,
-// visibly.
+// tests/support/test_data.hpp — finds the optional test data (real tokenizers, configs, weights, books).
+// The data is not part of the product: where it is missing, tests that need it are skipped, visibly.
 #pragma once
 
 #include <boost/test/tree/decorator.hpp>

@@ -103,7 +103,6 @@ const std::vector<library_rule>& library_rules() {
         "examples/"}},
       {"pcre2.h", {"runtime/text/"}},
       {"unicode/", {"runtime/text/"}},
-      {"utf8proc.h", {"runtime/text/"}},
       {"msgpack", {"runtime/protocol/", "tests/runtime/protocol/"}},
       {"zmq", {"transport/zmq/"}},
       {"xxhash.h", {"runtime/kv/", "model/exec/", "tests/"}},

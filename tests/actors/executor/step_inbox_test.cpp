@@ -49,7 +49,7 @@ BOOST_AUTO_TEST_CASE(bounds_requests_and_never_control) { // I-1
   inbox.begin({.now = epoch(1), .wiring = {}});
   step_commands commands;
   inbox.take(commands, 0);
-  BOOST_TEST(commands.has_stop);
+  BOOST_TEST(commands.begin.has_value());
   BOOST_TEST(commands.requests.size() == 2U);
   BOOST_TEST(inbox.add(request_of(3)).has_value());
 }

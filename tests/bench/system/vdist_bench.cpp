@@ -1,13 +1,13 @@
-// tests/bench/system/vdist_bench.cpp — the program vdist-bench: what the engine reaches, as a share
-// of what the same run measures of the machine. Subcommands:
-//   latency C.toml     decode of one sequence: tokens/s, and bytes of weights per second against
-//   the read bandwidth prefill C.toml     one long prompt: tokens/s, and flops against the peak of
-//   a register loop throughput C.toml  many sequences at once: tokens/s control C.toml microseconds
-//   of control plane per step (use device.kind = "sim") scheduler          the scheduler alone, 256
-//   running sequences, 100 and 10,000 waiting machine            read bandwidth and peak, by
-//   threads start C.toml       from nothing to the first token, by phase
-// All take --set key=value and --tokens / --prompt-tokens / --sequences; figures go to stdout, one
-// per line.
+// tests/bench/system/vdist_bench.cpp — the program vdist-bench: what the engine reaches, as a share of what the same run
+// measures of the machine. Subcommands:
+//   latency C.toml     decode of one sequence: tokens/s, and bytes of weights per second against the read bandwidth
+//   prefill C.toml     one long prompt: tokens/s, and flops against the peak of a register loop
+//   throughput C.toml  many sequences at once: tokens/s
+//   control C.toml     microseconds of control plane per step (use device.kind = "sim")
+//   scheduler          the scheduler alone, 256 running sequences, 100 and 10,000 waiting
+//   machine            read bandwidth and peak, by threads
+//   start C.toml       from nothing to the first token, by phase
+// All take --set key=value and --tokens / --prompt-tokens / --sequences; figures go to stdout, one per line.
 
 #include "tests/bench/kernels/kernel_bench.hpp"
 #include "tests/bench/runtime/sched/sched_bench.hpp"
