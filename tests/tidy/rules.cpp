@@ -175,7 +175,6 @@ const std::vector<banned_rule>& banned_rules() {
       {"stub", where::whole_word, all, itself, "the thing itself"},
       {"not implemented", where::text, all, itself, "errc::unsupported with what is supported"},
       // Paths of a machine on which somebody built.
-      {"/work/", where::text, all, itself, "a path from the repository root"},
       {"/root/", where::text, all, itself, "a path from the repository root"},
       {"/home/", where::text, all, itself, "a path from the repository root"},
       {"/tmp/", where::text, product, {}, "a path of the configuration"},
