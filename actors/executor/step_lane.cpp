@@ -82,8 +82,6 @@ void step_lane::loop() {
     links_.inbox->take(commands_, links_.inbox_reader);
     obey(commands_);
     if (!wiring_) {
-      commit_events();
-      publish();
       rest();
       continue;
     }
@@ -92,8 +90,6 @@ void step_lane::loop() {
     }
     publish();
     if (flying_.empty()) {
-      commit_events();
-      publish();
       rest();
       continue;
     }
@@ -292,7 +288,10 @@ void step_lane::handle_failure(const error& cause) {
   }
 }
 
+/// Nothing can be planned: events without a step go out, then the lane sleeps until something arrives.
 void step_lane::rest() {
+  commit_events();
+  publish();
   if (wiring_ && !is_checked_ && scheduler_.is_idle()) {
     is_checked_ = true;
     if (auto intact = scheduler_.check_integrity(); !intact) {

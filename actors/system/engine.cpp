@@ -140,7 +140,8 @@ result<std::vector<token_id>> tokenize(const model_setup& setup, const generate_
 api::model_limits limits_of(const model_setup& setup) {
   return {.vocabulary = setup.vocabulary,
           .max_model_len = setup.max_model_len,
-          .eos_ids = setup.eos_ids};
+          .eos_ids = setup.eos_ids,
+          .default_max_tokens = setup.defaults.max_new_tokens};
 }
 
 frame::wait_settings wait_settings_of(const model_setup& setup) {
@@ -307,10 +308,7 @@ result<generation> engine::generate(const generate_request& request) {
   VDIST_TRY(api::validate(request.params));
   VDIST_ASSIGN(const auto prompt, tokenize(impl_->setup, request));
   const auto seed = request.params.seed ? *request.params.seed : impl_->draw_seed();
-  const api::model_limits limits{.vocabulary = impl_->setup.vocabulary,
-                                 .max_model_len = impl_->setup.max_model_len,
-                                 .eos_ids = impl_->setup.eos_ids,
-                                 .default_max_tokens = impl_->setup.defaults.max_new_tokens};
+  const auto limits = limits_of(impl_->setup);
   generation made{.prompt_tokens = static_cast<std::int32_t>(prompt.size()), .sequences = {}};
   for (std::int32_t index = 0; index < request.params.n; ++index) {
     VDIST_ASSIGN(

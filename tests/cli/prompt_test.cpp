@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <set>
 #include <thread>
 
@@ -37,6 +39,17 @@ BOOST_AUTO_TEST_CASE(a_json_line_has_all_its_fields) {
   for (const char* name : {"ttft_ms", "tpot_ms", "total_ms"}) {
     BOOST_TEST(line.at("timings").at(name).get<double>() > 0);
   }
+}
+
+BOOST_AUTO_TEST_CASE(the_models_own_default_bounds_a_request_that_names_no_length) {
+  const auto model = folder.path() / "brief";
+  std::filesystem::copy(demo_model, model);
+  std::ofstream(model / "generation_config.json") << R"({"eos_token_id": 1, "max_new_tokens": 5})";
+  const auto set = "model.path=" + model.string();
+  const auto brief =
+      lines_of({"--prompt", "Once upon a time", "--seed", "1", "--json", "--set", set});
+  BOOST_TEST(brief.at(0).at("token_ids").size() == 5U);
+  BOOST_TEST(lines_of(story({"--json", "--set", set})).at(0).at("token_ids").size() == 24U);
 }
 
 BOOST_AUTO_TEST_CASE(the_same_seed_gives_the_same_ids_on_every_split) {

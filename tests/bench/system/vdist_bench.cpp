@@ -130,10 +130,8 @@ double bytes_per_step(const engine& running) {
   for (const auto rank : setup.layout->ranks_of_replica(0)) {
     bytes += static_cast<double>(setup.memory[static_cast<std::size_t>(rank.value)].weights);
   }
-  if (setup.model && !setup.model->tie_word_embeddings) {
-    bytes -= static_cast<double>(setup.model->vocabulary) * setup.model->hidden
-             * static_cast<double>(kernels::size_of(setup.type));
-  } else if (setup.model && setup.layout->sizes().pipeline > 1) {
+  // The table that is only looked up: apart from the head when untied, and on another stage.
+  if (setup.model && (!setup.model->tie_word_embeddings || setup.layout->sizes().pipeline > 1)) {
     bytes -= static_cast<double>(setup.model->vocabulary) * setup.model->hidden
              * static_cast<double>(kernels::size_of(setup.type));
   }
