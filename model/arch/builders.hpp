@@ -13,5 +13,15 @@ using builder = layers::decoder (*)(const weights::model_config& model, layers::
                                          layers::declaration& to);
 [[nodiscard]] layers::decoder build_llama(const weights::model_config& model,
                                           layers::declaration& to);
+[[nodiscard]] layers::decoder build_mistral(const weights::model_config& model,
+                                            layers::declaration& to);
+[[nodiscard]] layers::decoder build_opt(const weights::model_config& model,
+                                        layers::declaration& to);
+[[nodiscard]] layers::decoder build_phi3(const weights::model_config& model,
+                                         layers::declaration& to);
+[[nodiscard]] layers::decoder build_qwen2(const weights::model_config& model,
+                                          layers::declaration& to);
+[[nodiscard]] layers::decoder build_qwen3(const weights::model_config& model,
+                                          layers::declaration& to);
 
 } // namespace vdist::arch

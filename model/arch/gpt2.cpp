@@ -40,15 +40,12 @@ build_layer(const weights::model_config& model, layers::declaration& to, std::in
                                    {.q = conv1d(qkv, 3 * hidden, hidden),
                                     .k = conv1d(qkv, 3 * hidden, hidden, hidden),
                                     .v = conv1d(qkv, 3 * hidden, hidden, 2 * hidden),
-                                    .out = conv1d(theirs + ".attn.c_proj", hidden, hidden),
-                                    .q_norm = {},
-                                    .k_norm = {}},
+                                    .out = conv1d(theirs + ".attn.c_proj", hidden, hidden)},
                                    model);
   layer.mlp_norm = declare_norm(to, ours + ".mlp_norm", names_of(theirs + ".ln_2"), model, hidden);
   layer.feed = declare_mlp(to,
                            ours + ".mlp",
                            {.kind = layers::mlp_kind::plain,
-                            .gate = {},
                             .up = conv1d(theirs + ".mlp.c_fc", model.intermediate, hidden),
                             .down = conv1d(theirs + ".mlp.c_proj", hidden, model.intermediate)},
                            model);
@@ -74,9 +71,9 @@ layers::decoder build_gpt2(const weights::model_config& model, layers::declarati
     made.head = declare_lm_head(to,
                                 "lm_head",
                                 is_tied ? names_of("wte") : std::vector<std::string>{"lm_head"},
-                                norm,
                                 tied,
                                 model);
+    made.head->final_norm = norm;
   }
   return made;
 }

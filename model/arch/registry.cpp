@@ -13,8 +13,10 @@ namespace vdist::arch {
 
 namespace {
 
-constexpr std::array<std::string_view, 2> names = {"gpt2", "llama"};
-constexpr std::array<builder, names.size()> builders = {build_gpt2, build_llama};
+constexpr std::array<std::string_view, 7> names = {
+    "gpt2", "llama", "mistral", "opt", "phi3", "qwen2", "qwen3"};
+constexpr std::array<builder, names.size()> builders = {
+    build_gpt2, build_llama, build_mistral, build_opt, build_phi3, build_qwen2, build_qwen3};
 
 result<void> check_split(const weights::model_config& model, const topology::shard& place) {
   const auto legal = topology::legal_tensor_sizes(facts_of(model));

@@ -78,11 +78,24 @@ backend_needs needs_of(const arch::network& network, const runner_limits& limits
   return needs;
 }
 
+namespace {
+
+/// Cosines and sines of every position.
+std::size_t rope_bytes(const arch::network& network, const runner_limits& limits) {
+  const auto& rope = network.decoder.rope;
+  return rope ? static_cast<std::size_t>(rope->rotary_dim)
+                    * static_cast<std::size_t>(limits.max_positions) * sizeof(float)
+              : 0;
+}
+
+} // namespace
+
 rank_memory
 memory_of(const arch::network& network, const runner_limits& limits, std::int32_t tensor_size) {
   return {.weights = network.plan.bytes,
           .kv_per_block = kv_bytes_per_block(network, limits.block_size),
-          .activations = workspace_floats(network, limits, tensor_size) * sizeof(float)};
+          .activations = workspace_floats(network, limits, tensor_size) * sizeof(float)
+                         + rope_bytes(network, limits)};
 }
 
 } // namespace vdist::exec

@@ -58,7 +58,7 @@ struct backend_needs {
 struct rank_memory {
   std::size_t weights = 0;
   std::size_t kv_per_block = 0;
-  std::size_t activations = 0;
+  std::size_t activations = 0; // and the rotary tables
 };
 
 [[nodiscard]] rank_memory

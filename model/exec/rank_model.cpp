@@ -40,6 +40,7 @@ rank_model::rank_model(rank_model_parts parts)
       kv_(lay_out_kv(network_, limits_, parts.kv.data())),
       space_(network_.decoder, limits_, place_.tensor_size),
       slots_(table_config(parts)),
+      feed_(parts.links.group, limits_.max_sequences),
       observer_(std::move(parts.observer)) {
   VDIST_CHECK(parts.weights.size() >= network_.plan.bytes, "R-1: the weight region holds the plan");
   VDIST_CHECK(parts.kv.size() >= kv_bytes(network_, limits_),
@@ -84,6 +85,7 @@ result<void> rank_model::execute(const protocol::step_plan& plan, protocol::step
   out.digest = digest_of_last_rows();
   if (network_.decoder.head) {
     VDIST_TRY(sample_all(in, plan, out));
+    VDIST_TRY(feed_.share(plan, out.tokens, slots_));
   }
   return {};
 }

@@ -9,6 +9,7 @@
 #include "model/arch/registry.hpp"
 #include "model/exec/memory_plan.hpp"
 #include "model/exec/slot_table.hpp"
+#include "model/exec/token_feed.hpp"
 #include "model/exec/workspace.hpp"
 #include "model/layers/context.hpp"
 #include "model/sampling/sampler.hpp"
@@ -88,6 +89,7 @@ private:
   std::vector<kernels::paged_kv> kv_;
   workspace space_;
   slot_table slots_;
+  token_feed feed_;
   std::optional<sampling::sampler> sampler_; // on the sampling rank
   logits_observer observer_;
 };

@@ -75,6 +75,7 @@ sim_runner::sim_runner(const sim_runner_config& config, peers links, vault::vaul
       links_(links),
       vault_(memory),
       slots_(table_of(config)),
+      feed_(links.group, config.limits.max_sequences),
       hidden_(static_cast<std::size_t>(config.limits.max_batch_tokens) * hidden_numbers),
       shares_(static_cast<std::size_t>(config.limits.max_batch_tokens) * lanes) {}
 
@@ -132,10 +133,13 @@ result<void> sim_runner::execute(const protocol::step_plan& plan, protocol::step
   for (const auto row : slots_.last_rows()) {
     out.digest = mix(out.digest, pack(total_of(row)));
   }
-  if (config_.place.is_last_stage() && config_.place.tensor_rank == 0) {
+  if (!config_.place.is_last_stage()) {
+    return {};
+  }
+  if (config_.place.tensor_rank == 0) {
     sample(plan, out);
   }
-  return {};
+  return feed_.share(plan, out.tokens, slots_);
 }
 
 float* sim_runner::x_of(std::int32_t token) {

@@ -18,6 +18,7 @@
 #include "model/exec/rank_model.hpp"
 #include "model/exec/slot_table.hpp"
 #include "model/exec/step_runner.hpp"
+#include "model/exec/token_feed.hpp"
 
 #include "transport/vault/vault.hpp"
 
@@ -61,6 +62,7 @@ private:
   peers links_;
   vault::vault& vault_;
   slot_table slots_;
+  token_feed feed_;
   std::uint64_t* kv_ = nullptr; // [blocks, block_size], four lanes of 16 bits each, in the vault
   std::vector<float> hidden_;   // [tokens, 8]: x, then total; what travels between stages
   std::vector<float> shares_;   // [tokens, 4]: this rank's seen(t), then the sum over ranks

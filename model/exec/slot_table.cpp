@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <fmt/format.h>
 #include <string_view>
+#include <utility>
 
 namespace vdist::exec {
 
@@ -109,8 +110,7 @@ slot_table::take_sequence(const protocol::step_plan& plan, std::size_t index, cu
     return refused(plan, "a sequence does not continue where it ended", index);
   }
   VDIST_TRY(take_blocks(plan, index, sequence, at));
-  take_tokens(plan, index, sequence, at);
-  return {};
+  return take_tokens(plan, index, sequence, at);
 }
 
 void slot_table::start_sequence(const protocol::step_plan& plan,
@@ -123,6 +123,7 @@ void slot_table::start_sequence(const protocol::step_plan& plan,
   into.is_active = true;
   into.request_id = plan.request_ids[index];
   into.length = 0;
+  into.fed = protocol::fed_token;
   into.blocks = 0;
   into.record = record;
   const auto bias_ids = std::span(plan.bias_ids).subspan(at.biases, biases);
@@ -159,14 +160,21 @@ result<void> slot_table::take_blocks(const protocol::step_plan& plan,
   return {};
 }
 
-void slot_table::take_tokens(const protocol::step_plan& plan,
-                             std::size_t index,
-                             sequence& into,
-                             cursor& at) {
+result<void> slot_table::take_tokens(const protocol::step_plan& plan,
+                                     std::size_t index,
+                                     sequence& into,
+                                     cursor& at) {
   const auto first = plan.first_position[index];
   const auto count = plan.token_counts[index];
   const token_id* given = plan.tokens.data() + at.tokens; // from position into.length on
   const auto given_count = first + count - into.length;
+  const auto fed = std::exchange(into.fed, protocol::fed_token);
+  if (*given == protocol::fed_token) {
+    if (fed == protocol::fed_token) {
+      return refused(plan, "a token is fed that the slot's last step did not sample", index);
+    }
+    given = &fed;
+  }
   if (slot_tokens_) {
     auto* tokens =
         slot_tokens_.get()
@@ -176,6 +184,7 @@ void slot_table::take_tokens(const protocol::step_plan& plan,
   add_to_batch(plan, index, given + (first - into.length));
   at.tokens += static_cast<std::size_t>(given_count);
   into.length = first + count;
+  return {};
 }
 
 void slot_table::add_to_batch(const protocol::step_plan& plan,

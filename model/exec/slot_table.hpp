@@ -1,11 +1,15 @@
 // model/exec/slot_table.hpp — what a worker remembers of the running sequences, and the arrays of
 // one step made from it. A plan holds differences (runtime/protocol/step.hpp P-3, P-4); apply()
-// adds them up. Not thread-safe: one worker owns it. X-1 A sequence that is not new continues
-// exactly where its last step ended; a gap or an unknown slot is refused. X-2 After apply() the
-// blocks of every sequence of the step cover all its positions. X-3 Nothing is allocated after
-// construction, but for bias lists longer than any before in their slot. Memory: slots * blocks per
-// sequence * 4 bytes, and with tokens kept slots * max_positions * 4; both are touched only where
-// sequences reach.
+// adds them up. Not thread-safe: one worker owns it.
+// X-1 A sequence that is not new continues exactly where its last step ended; a gap or an unknown
+//     slot is refused.
+// X-2 After apply() the blocks of every sequence of the step cover all its positions.
+// X-3 Nothing is allocated after construction, but for bias lists longer than any before in their
+//     slot.
+// X-4 A fed token serves the slot's next plan and no later one; a plan that asks for a token that
+//     was not fed is refused (P-8).
+// Memory: slots * blocks per sequence * 4 bytes, and with tokens kept slots * max_positions * 4;
+// both are touched only where sequences reach.
 #pragma once
 
 #include "runtime/base/ids.hpp"
@@ -73,12 +77,17 @@ public:
 
   [[nodiscard]] slot_view view(std::uint32_t slot) const;
 
+  /// The token that the last applied plan sampled for the slot; the slot's next plan may ask for
+  /// it.
+  void feed(std::uint32_t slot, token_id token) { slots_[slot].fed = token; }
+
 private:
   struct sequence {
     bool is_active = false;
     std::uint64_t stamp = 0; // the last apply() that named it
     std::uint64_t request_id = 0;
-    std::int32_t length = 0; // known tokens
+    std::int32_t length = 0;            // known tokens
+    token_id fed = protocol::fed_token; // the next one, if it was fed: X-4
     std::int32_t blocks = 0;
     protocol::sampling_record record;
     std::vector<token_id> bias_ids;
@@ -93,7 +102,8 @@ private:
   start_sequence(const protocol::step_plan& plan, std::size_t index, sequence& into, cursor& at);
   result<void>
   take_blocks(const protocol::step_plan& plan, std::size_t index, sequence& into, cursor& at);
-  void take_tokens(const protocol::step_plan& plan, std::size_t index, sequence& into, cursor& at);
+  result<void>
+  take_tokens(const protocol::step_plan& plan, std::size_t index, sequence& into, cursor& at);
   void add_to_batch(const protocol::step_plan& plan, std::size_t index, const token_id* tokens);
 
   slot_table_config config_;

@@ -2,28 +2,37 @@
 
 namespace vdist::layers {
 
-void attention::position_heads(const context& in,
-                               float* first_head,
-                               std::int32_t count,
-                               const std::optional<norm>& normed,
-                               const rope_table& rope) const {
-  if (normed) {
+void attention::norm_heads(const context& in,
+                           const norm& by,
+                           float* first_head,
+                           std::int32_t count) const {
+  // One call for each head or for each token, whichever are fewer: the bits are the same (N-1).
+  if (count <= in.tokens()) {
     for (std::int32_t head = 0; head < count; ++head) {
       float* x = first_head + std::int64_t{head} * head_dim;
-      normed->forward(in, x, x, in.tokens(), qkv_width());
+      by.forward(in, x, x, in.tokens(), qkv_width());
     }
+    return;
   }
-  if (rope.rotary_dim > 0) {
-    in.ops.rope({.x = first_head,
-                 .positions = in.positions,
-                 .cos_table = rope.cos.data(),
-                 .sin_table = rope.sin.data(),
-                 .tokens = in.tokens(),
-                 .heads = count,
-                 .head_dim = head_dim,
-                 .rotary_dim = rope.rotary_dim,
-                 .x_stride = qkv_width()});
+  for (std::int32_t token = 0; token < in.tokens(); ++token) {
+    float* x = first_head + token * qkv_width();
+    by.forward(in, x, x, count, head_dim);
   }
+}
+
+void attention::rotate(const context& in, float* first_head, const rope_table& rope) const {
+  if (rope.rotary_dim == 0) {
+    return;
+  }
+  in.ops.rope({.x = first_head,
+               .positions = in.positions,
+               .cos_table = rope.cos.data(),
+               .sin_table = rope.sin.data(),
+               .tokens = in.tokens(),
+               .heads = heads + kv_heads,
+               .head_dim = head_dim,
+               .rotary_dim = rope.rotary_dim,
+               .x_stride = qkv_width()});
 }
 
 result<void> attention::add_to_residual(const context& in,
@@ -34,12 +43,13 @@ result<void> attention::add_to_residual(const context& in,
   float* q = in.space.qkv;
   float* k = q + std::int64_t{heads} * head_dim;
   float* v = k + std::int64_t{kv_heads} * head_dim;
-  if (q_norm || k_norm) {
-    position_heads(in, q, heads, q_norm, rope);
-    position_heads(in, k, kv_heads, k_norm, rope);
-  } else {
-    position_heads(in, q, heads + kv_heads, {}, rope); // q and k lie side by side: one call
+  if (q_norm) {
+    norm_heads(in, *q_norm, q, heads);
   }
+  if (k_norm) {
+    norm_heads(in, *k_norm, k, kv_heads);
+  }
+  rotate(in, q, rope);
   in.ops.kv_append({.k = k,
                     .v = v,
                     .k_stride = qkv_width(),

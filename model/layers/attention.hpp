@@ -38,11 +38,10 @@ struct attention {
 private:
   [[nodiscard]] std::int64_t qkv_width() const { return qkv.out_features; }
 
-  void position_heads(const context& in,
-                      float* first_head,
-                      std::int32_t count,
-                      const std::optional<norm>& normed,
-                      const rope_table& rope) const;
+  /// Norms each of `count` heads that lie side by side in every row.
+  void norm_heads(const context& in, const norm& by, float* first_head, std::int32_t count) const;
+  /// Rotates queries and keys, which lie side by side.
+  void rotate(const context& in, float* first_head, const rope_table& rope) const;
 };
 
 } // namespace vdist::layers

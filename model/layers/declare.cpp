@@ -60,7 +60,7 @@ weight_ref declare_table(declaration& to,
                          const weights::model_config& model) {
   const auto part = part_of_vocabulary(model.vocabulary, to.place);
   const weights::tensor_ref tensor{.names = with_suffix(names, ".weight"),
-                                   .shape = {model.vocabulary, model.hidden},
+                                   .shape = {model.vocabulary, model.embedding_width},
                                    .stored = weights::storage::as_is};
   return as_ref(to.plan.add(
       name, weights::weight_role::matrix, {weights::rows_of(tensor, part.rows)}, part.padding));
@@ -101,6 +101,11 @@ declare_column(declaration& to, const std::string& name, std::span<const fused_p
         name + ".bias", weights::weight_role::bias, weights::stack_rows(std::move(biases))));
   }
   return made;
+}
+
+column_linear declare_whole(declaration& to, const std::string& name, const linear_source& source) {
+  const fused_part all[] = {{source, {0, source.out_features}}};
+  return declare_column(to, name, all);
 }
 
 row_linear declare_row(declaration& to,
@@ -164,7 +169,7 @@ attention declare_attention(declaration& to,
   made.kv_heads = narrow(kv_heads.count);
   made.head_dim = model.head_dim;
   made.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(model.head_dim)));
-  made.window = model.sliding_window;
+  made.window = source.window;
   return made;
 }
 
@@ -196,7 +201,7 @@ vocabulary_embedding declare_embedding(declaration& to,
           .type = to.type,
           .first_row = part.first,
           .rows = narrow(part.rows.count + part.padding),
-          .width = model.hidden};
+          .width = model.embedding_width};
 }
 
 position_embedding declare_positions(declaration& to,
@@ -217,15 +222,13 @@ position_embedding declare_positions(declaration& to,
 lm_head declare_lm_head(declaration& to,
                         const std::string& name,
                         const std::vector<std::string>& names,
-                        norm final_norm,
                         weight_ref tied,
                         const weights::model_config& model) {
   const auto part = part_of_vocabulary(model.vocabulary, to.place);
   lm_head made;
-  made.final_norm = final_norm;
   made.vocabulary = model.vocabulary;
   made.project.type = to.type;
-  made.project.in_features = model.hidden;
+  made.project.in_features = model.embedding_width;
   made.project.out_features = narrow(part.rows.count + part.padding);
   made.project.weight = tied != no_weight ? tied : declare_table(to, name, names, model);
   return made;

@@ -51,6 +51,10 @@ struct fused_part {
 [[nodiscard]] column_linear
 declare_column(declaration& to, const std::string& name, std::span<const fused_part> parts);
 
+/// A linear that every rank holds and computes whole: for the few that are too small to split.
+[[nodiscard]] column_linear
+declare_whole(declaration& to, const std::string& name, const linear_source& source);
+
 /// `units`: equal pieces (heads, columns) of the whole input; they fix the leaves of the sum and
 /// the split.
 [[nodiscard]] row_linear declare_row(declaration& to,
@@ -72,6 +76,7 @@ struct attention_source {
   linear_source out;
   std::vector<std::string> q_norm; // empty: none
   std::vector<std::string> k_norm;
+  std::int32_t window = 0; // tokens; 0: full attention
 };
 
 [[nodiscard]] attention declare_attention(declaration& to,
@@ -102,11 +107,11 @@ struct mlp_source {
                                                    const weights::model_config& model,
                                                    std::int32_t offset);
 
-/// `tied` is the embedding's table when this rank holds it already and shares it, else no_weight.
+/// The linear alone; a final norm and a linear before it are the architecture's to add. `tied` is
+/// the embedding's table when this rank holds it already and shares it, else no_weight.
 [[nodiscard]] lm_head declare_lm_head(declaration& to,
                                       const std::string& name,
                                       const std::vector<std::string>& names,
-                                      norm final_norm,
                                       weight_ref tied,
                                       const weights::model_config& model);
 

@@ -24,20 +24,40 @@ workspace_widths decoder::widths() const {
 }
 
 result<void> decoder::embed(const context& in) const {
-  VDIST_TRY(embedding->forward(in));
+  if (widen) {
+    VDIST_TRY(embedding->forward(in, in.space.normed));
+    widen->forward(in, in.space.normed, in.tokens(), in.space.hidden, hidden);
+  } else {
+    VDIST_TRY(embedding->forward(in, in.space.hidden));
+  }
   if (positions) {
     positions->add_to_residual(in);
   }
   return {};
 }
 
+const float* decoder::block_input(const context& in, const norm& by) const {
+  if (norms == weights::norm_placement::after) {
+    return in.space.hidden; // a block has read its input before it adds to the stream
+  }
+  by.forward(in, in.space.hidden, in.space.normed, in.tokens(), hidden);
+  return in.space.normed;
+}
+
+void decoder::end_block(const context& in, const norm& by) const {
+  if (norms == weights::norm_placement::after) {
+    by.forward(in, in.space.hidden, in.space.hidden, in.tokens(), hidden);
+  }
+}
+
 result<void> decoder::run_layers(const context& in) const {
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const auto& layer = layers[i];
-    layer.attention_norm.forward(in, in.space.hidden, in.space.normed, in.tokens(), hidden);
-    VDIST_TRY(layer.attend.add_to_residual(in, in.space.normed, table, in.kv[i]));
-    layer.mlp_norm.forward(in, in.space.hidden, in.space.normed, in.tokens(), hidden);
-    VDIST_TRY(layer.feed.add_to_residual(in, in.space.normed));
+    VDIST_TRY(
+        layer.attend.add_to_residual(in, block_input(in, layer.attention_norm), table, in.kv[i]));
+    end_block(in, layer.attention_norm);
+    VDIST_TRY(layer.feed.add_to_residual(in, block_input(in, layer.mlp_norm)));
+    end_block(in, layer.mlp_norm);
   }
   return {};
 }

@@ -1,7 +1,8 @@
 // model/layers/decoder.hpp — one rank's part of a decoder: embedding on the first stage, this
-// stage's layers, LM head on the last. Pre-norm blocks: hidden += attention(norm(hidden)); hidden
-// += mlp(norm(hidden)). Why a plain struct: the families that we run differ in names and in which
-// parts are present, not in the flow.
+// stage's layers, LM head on the last. A layer is two blocks, attention and MLP, which add to the
+// residual stream; each has a norm, on what it reads (hidden += block(norm(hidden))) or, in a
+// post-norm model, on the sum (hidden = norm(hidden + block(hidden))). Why a plain struct: the
+// families that we run differ in names and in which parts are present, not in the flow.
 #pragma once
 
 #include "model/layers/attention.hpp"
@@ -29,7 +30,10 @@ struct decoder_layer {
 struct decoder {
   std::int32_t hidden = 0;                       // width of the residual stream
   std::optional<vocabulary_embedding> embedding; // first stage
-  std::optional<position_embedding> positions;   // first stage, learned positions only
+  std::optional<column_linear> widen; // first stage, where the token table is narrower than the
+                                      // stream; whole on every rank
+  std::optional<position_embedding> positions; // first stage, learned positions only
+  weights::norm_placement norms = weights::norm_placement::before;
   std::optional<weights::rope_config> rope;
   rope_table table; // made by prepare()
   std::vector<decoder_layer> layers;
@@ -48,6 +52,12 @@ struct decoder {
 
   /// Runs this stage's layers on buffers::hidden.
   [[nodiscard]] result<void> run_layers(const context& in) const;
+
+private:
+  /// What a block reads: the stream, normed if the norms come before.
+  [[nodiscard]] const float* block_input(const context& in, const norm& by) const;
+  /// Norms the stream behind a block if the norms come after.
+  void end_block(const context& in, const norm& by) const;
 };
 
 } // namespace vdist::layers

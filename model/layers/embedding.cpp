@@ -2,17 +2,17 @@
 
 namespace vdist::layers {
 
-result<void> vocabulary_embedding::forward(const context& in) const {
+result<void> vocabulary_embedding::forward(const context& in, float* y) const {
   in.ops.embedding({.ids = in.token_ids,
                     .table = in.weight<void>(table),
-                    .y = in.space.hidden,
+                    .y = y,
                     .type = type,
                     .tokens = in.tokens(),
                     .first_row = first_row,
                     .rows = rows,
                     .width = width,
                     .y_stride = width});
-  return in.sum_over_group(in.space.hidden, in.tokens(), width);
+  return in.sum_over_group(y, in.tokens(), width);
 }
 
 void position_embedding::add_to_residual(const context& in) const {

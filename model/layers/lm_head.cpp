@@ -7,8 +7,15 @@ namespace vdist::layers {
 
 result<void>
 lm_head::forward(const context& in, float* x, std::int32_t rows, const logit_buffers& space) const {
-  final_norm.forward(in, x, x, rows, final_norm.width);
-  project.forward(in, x, rows, space.part, width());
+  if (final_norm) {
+    final_norm->forward(in, x, x, rows, final_norm->width);
+  }
+  const float* features = x;
+  if (narrow) {
+    narrow->forward(in, x, rows, in.space.normed, narrow->out_features);
+    features = in.space.normed;
+  }
+  project.forward(in, features, rows, space.part, width());
   if (in.group == nullptr) {
     return {};
   }

@@ -1,6 +1,6 @@
-// model/layers/lm_head.hpp — rows of the residual stream to logits: final norm, a linear split by
-// vocabulary rows, and a gather that gives every rank of the group all parts. Only rows that are
-// sampled come here.
+// model/layers/lm_head.hpp — rows of the residual stream to logits: final norm, a linear to the
+// width of the token table where that is narrower, a linear split by vocabulary rows, and a gather
+// that gives every rank of the group all parts. Only rows that are sampled come here.
 #pragma once
 
 #include "model/layers/context.hpp"
@@ -10,6 +10,7 @@
 #include "runtime/base/result.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace vdist::layers {
@@ -22,13 +23,15 @@ struct logit_buffers {
 };
 
 struct lm_head {
-  norm final_norm;
-  column_linear project;       // this rank's rows of the padded vocabulary
-  std::int32_t vocabulary = 0; // real rows over all ranks
+  std::optional<norm> final_norm;
+  std::optional<column_linear> narrow; // whole on every rank; its output lies in buffers::normed
+  column_linear project;               // this rank's rows of the padded vocabulary
+  std::int32_t vocabulary = 0;         // real rows over all ranks
 
   [[nodiscard]] std::int32_t width() const { return project.out_features; }
 
-  /// Logits of x[rows, hidden], which is overwritten by its norm.
+  /// Logits of x[rows, hidden], which is overwritten by its norm. At most as many rows as the step
+  /// has tokens.
   [[nodiscard]] result<void>
   forward(const context& in, float* x, std::int32_t rows, const logit_buffers& space) const;
 

@@ -27,7 +27,9 @@ double llama3_frequency(double frequency, const weights::rope_config& config) {
 
 } // namespace
 
-std::vector<double> rope_frequencies(const weights::rope_config& config) {
+std::vector<double> rope_frequencies(const weights::rope_config& config, std::int32_t positions) {
+  const auto& factors =
+      positions > config.original_max_positions ? config.long_factors : config.short_factors;
   std::vector<double> frequencies;
   for (std::int32_t i = 0; i < config.rotary_dim; i += 2) {
     const double frequency = std::pow(config.theta, -static_cast<double>(i) / config.rotary_dim);
@@ -41,13 +43,16 @@ std::vector<double> rope_frequencies(const weights::rope_config& config) {
     case weights::rope_scaling_kind::llama3:
       frequencies.push_back(llama3_frequency(frequency, config));
       break;
+    case weights::rope_scaling_kind::longrope:
+      frequencies.push_back(frequency / factors[static_cast<std::size_t>(i) / 2]);
+      break;
     }
   }
   return frequencies;
 }
 
 rope_table make_rope_table(const weights::rope_config& config, std::int32_t positions) {
-  const auto frequencies = rope_frequencies(config);
+  const auto frequencies = rope_frequencies(config, positions);
   rope_table table;
   table.rotary_dim = config.rotary_dim;
   table.positions = positions;
@@ -56,8 +61,8 @@ rope_table make_rope_table(const weights::rope_config& config, std::int32_t posi
   for (std::int32_t position = 0; position < positions; ++position) {
     for (const double frequency : frequencies) {
       const double angle = position * frequency;
-      table.cos.push_back(static_cast<float>(std::cos(angle)));
-      table.sin.push_back(static_cast<float>(std::sin(angle)));
+      table.cos.push_back(static_cast<float>(config.amplitude * std::cos(angle)));
+      table.sin.push_back(static_cast<float>(config.amplitude * std::sin(angle)));
     }
   }
   return table;

@@ -1,6 +1,6 @@
 #include "model/weights/checkpoint.hpp"
 
-#include "model/weights/convert.hpp"
+#include "model/weights/file_tensor_reader.hpp"
 #include "model/weights/json_object.hpp"
 
 #include <algorithm>
@@ -18,39 +18,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view single_file = "model.safetensors";
 constexpr std::string_view index_file = "model.safetensors.index.json";
 
-/// Reads a mapped tensor and drops its pages afterwards.
-class mapped_reader final : public tensor_reader {
-public:
-  mapped_reader(const mapped_file& file, std::size_t first, std::size_t bytes, kernels::dtype type)
-      : file_(file), first_(first), bytes_(bytes), type_(type) {}
-
-  mapped_reader(const mapped_reader&) = delete;
-  mapped_reader& operator=(const mapped_reader&) = delete;
-
-  ~mapped_reader() override { file_.drop(first_, bytes_); }
-
-  bool read(std::int64_t first,
-            std::int64_t count,
-            kernels::dtype type,
-            std::byte* destination) const noexcept override {
-    const std::size_t offset = static_cast<std::size_t>(first) * kernels::size_of(type_);
-    VDIST_CHECK(first >= 0 && count >= 0
-                    && offset + static_cast<std::size_t>(count) * kernels::size_of(type_) <= bytes_,
-                "W-3: a slice must lie inside its tensor");
-    return convert(type_,
-                   file_.bytes().data() + first_ + offset,
-                   type,
-                   destination,
-                   static_cast<std::size_t>(count));
-  }
-
-private:
-  const mapped_file& file_; // owned by the checkpoint, which outlives its readers
-  std::size_t first_;       // bytes from the start of the file
-  std::size_t bytes_;
-  kernels::dtype type_; // as stored
-};
-
 /// The shape that the checkpoint must state for this reference.
 std::vector<std::int64_t> stored_shape(const tensor_ref& tensor) {
   if (tensor.shape.is_vector()) {
@@ -59,6 +26,17 @@ std::vector<std::int64_t> stored_shape(const tensor_ref& tensor) {
   return tensor.stored == storage::transposed
              ? std::vector{tensor.shape.columns, tensor.shape.rows}
              : std::vector{tensor.shape.rows, tensor.shape.columns};
+}
+
+result<safetensors_header> read_header(const weight_file& file, const std::string& path) {
+  const std::uint64_t file_bytes = file.identity().bytes;
+  std::vector<std::byte> head(
+      static_cast<std::size_t>(std::min<std::uint64_t>(header_length_bytes, file_bytes)));
+  VDIST_TRY(file.read(0, head, "header"));
+  VDIST_ASSIGN(const auto head_bytes, safetensors_head_bytes(head, file_bytes, path));
+  head.resize(head_bytes);
+  VDIST_TRY(file.read(0, head, "header"));
+  return parse_safetensors_header(head, file_bytes, path);
 }
 
 /// A shard must lie in the model's own folder. Its entry there may be a link: that is how caches
@@ -93,8 +71,8 @@ result<checkpoint> checkpoint::open(const fs::path& folder) {
 
 result<void> checkpoint::add_file(const fs::path& folder, const std::string& name) {
   const fs::path path = folder / name;
-  VDIST_ASSIGN(auto mapping, mapped_file::open(path));
-  VDIST_ASSIGN(auto header, parse_safetensors_header(mapping.bytes(), path.string()));
+  VDIST_ASSIGN(const auto opened, weight_file::open(path));
+  VDIST_ASSIGN(auto header, read_header(opened, path.string()));
   const std::size_t file = files_.size();
   for (tensor_entry& entry : header.tensors) {
     std::string tensor_name = entry.name;
@@ -108,7 +86,7 @@ result<void> checkpoint::add_file(const fs::path& folder, const std::string& nam
                               files_[at->second.file].name));
     }
   }
-  files_.push_back({name, std::move(mapping), header.data_offset});
+  files_.push_back({name, opened.identity(), header.data_offset});
   return {};
 }
 
@@ -193,11 +171,13 @@ result<std::unique_ptr<tensor_reader>> checkpoint::open(const tensor_ref& tensor
             fmt::join(entry.shape, ", "),
             fmt::join(expected, ", ")));
   }
-  const std::size_t first = file.data_offset + static_cast<std::size_t>(entry.begin);
-  const auto bytes = static_cast<std::size_t>(entry.end - entry.begin);
-  file.mapping.will_read(first, bytes);
   return std::unique_ptr<tensor_reader>(
-      std::make_unique<mapped_reader>(file.mapping, first, bytes, *entry.type));
+      std::make_unique<file_tensor_reader>(tensor_place{.path = folder_ / file.name,
+                                                        .identity = file.identity,
+                                                        .name = entry.name,
+                                                        .first = file.data_offset + entry.begin,
+                                                        .bytes = entry.end - entry.begin,
+                                                        .type = *entry.type}));
 }
 
 } // namespace vdist::weights

@@ -1,12 +1,12 @@
-// model/weights/checkpoint.hpp — the safetensors file(s) of a model folder, memory-mapped
-// read-only. Opening maps every file and validates every header; data pages are read only when a
-// slice needs them, and dropped from this process when its reader is destroyed. The files must not
-// shrink while they are mapped. Layouts: model.safetensors alone, or model.safetensors.index.json
+// model/weights/checkpoint.hpp — the safetensors file(s) of a model folder. Opening reads and
+// validates every header and keeps no file open; the reader of a tensor opens the file again and
+// refuses one that is not the same any more (file_tensor_reader.hpp), so that a checkpoint of
+// hundreds of files costs each loading thread one descriptor. Layouts: model.safetensors alone, or model.safetensors.index.json
 // with the shard files that its weight_map names.
 #pragma once
 
-#include "model/weights/mapped_file.hpp"
 #include "model/weights/safetensors_header.hpp"
+#include "model/weights/weight_file.hpp"
 #include "model/weights/weight_source.hpp"
 
 #include "runtime/base/result.hpp"
@@ -51,7 +51,7 @@ public:
 private:
   struct shard_file {
     std::string name; // inside the folder
-    mapped_file mapping;
+    file_identity identity;
     std::size_t data_offset = 0;
   };
 

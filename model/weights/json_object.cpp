@@ -1,5 +1,6 @@
 #include "model/weights/json_object.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
 #include <fmt/format.h>
@@ -138,6 +139,10 @@ bool json_object::has(std::string_view key) const {
   return find(key) != nullptr;
 }
 
+bool json_object::mentions(std::string_view key) const {
+  return object_->contains(key);
+}
+
 error json_object::failure(errc code,
                            std::string_view cause,
                            std::string_view key,
@@ -190,6 +195,28 @@ result<std::optional<double>> json_object::number(std::string_view key,
                    fmt::format("number from {} to {}", bounds.min, bounds.max));
   }
   return std::optional(parsed);
+}
+
+result<std::vector<double>> json_object::numbers(std::string_view key,
+                                                 number_bounds<double> bounds) const {
+  std::vector<double> parsed;
+  const json* list = find(key);
+  if (list == nullptr) {
+    return parsed;
+  }
+  const auto is_legal = [bounds](const json& one) {
+    return one.is_number() && one.get<double>() >= bounds.min && one.get<double>() <= bounds.max;
+  };
+  if (!list->is_array() || !std::all_of(list->begin(), list->end(), is_legal)) {
+    return failure(errc::corrupt,
+                   "illegal value",
+                   key,
+                   fmt::format("list of numbers from {} to {}", bounds.min, bounds.max));
+  }
+  for (const json& one : *list) {
+    parsed.push_back(one.get<double>());
+  }
+  return parsed;
 }
 
 result<std::optional<bool>> json_object::boolean(std::string_view key) const {

@@ -48,6 +48,8 @@ public:
               std::string_view key_path = {});
 
   [[nodiscard]] bool has(std::string_view key) const;
+  /// The key is written, be it as null: for keys where null says something else than silence.
+  [[nodiscard]] bool mentions(std::string_view key) const;
 
   [[nodiscard]] result<std::optional<std::int64_t>>
   integer(std::string_view key, number_bounds<std::int64_t> bounds) const;
@@ -56,6 +58,9 @@ public:
                                                       number_bounds<std::int64_t> bounds) const;
   [[nodiscard]] result<std::optional<double>> number(std::string_view key,
                                                      number_bounds<double> bounds) const;
+  /// A list of them; empty if unset.
+  [[nodiscard]] result<std::vector<double>> numbers(std::string_view key,
+                                                    number_bounds<double> bounds) const;
   [[nodiscard]] result<std::optional<bool>> boolean(std::string_view key) const;
   [[nodiscard]] result<std::optional<std::string>> string(std::string_view key) const;
   [[nodiscard]] result<std::vector<std::string>> strings(std::string_view key) const;

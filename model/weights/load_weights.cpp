@@ -1,13 +1,12 @@
 #include "model/weights/load_weights.hpp"
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cstring>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -15,133 +14,153 @@ namespace vdist::weights {
 
 namespace {
 
-/// Side of the square tiles in which matrices are transposed: 64 lines of 64 elements stay in the
-/// first cache level.
-constexpr std::int64_t tile = 64;
+/// Stored lines that are transposed at a time: their elements fill whole cache lines of the region.
+constexpr std::int64_t lines_together = 64;
+/// Elements between two lines of the transposition buffer, beyond a line: a whole number of pages
+/// would put all lines into the same set of the first cache level.
+constexpr std::int64_t line_gap = 32;
 
-/// Told how many bytes of a weight have just been written.
-using piece_callback = std::function<void(std::size_t bytes)>;
+/// Some stored lines of one slice: rows of our weight, or its columns where it is stored transposed.
+struct piece {
+  const weight* target = nullptr;
+  const weight_slice* slice = nullptr;
+  index_range lines; // in the stored tensor
 
-/// One slice on its way into its weight. The reads happen in rising order of the stored tensor
-/// where that is possible.
-struct slice_copy {
-  const weight& target;
-  const weight_slice& slice;
-  const tensor_reader& reader;
-  std::byte* destination; // of the whole weight
-  const piece_callback& on_piece;
-  bool fits = true;
+  [[nodiscard]] bool is_transposed() const { return slice->tensor.stored == storage::transposed; }
 
-  [[nodiscard]] std::byte* at(std::int64_t row, std::int64_t column) const {
-    return destination
-           + static_cast<std::size_t>(row * target.shape.width() + column) * element_bytes();
+  /// The other coordinate.
+  [[nodiscard]] const index_range& across() const {
+    return is_transposed() ? slice->rows : slice->columns;
   }
 
-  [[nodiscard]] std::size_t element_bytes() const { return kernels::size_of(target.type); }
-
-  void run() {
-    if (slice.tensor.stored == storage::transposed) {
-      copy_transposed();
-    } else if (slice.columns.count == slice.tensor.shape.width()
-               && slice.columns.count == target.shape.width()) {
-      copy_run();
-    } else {
-      copy_rows();
-    }
-  }
-
-  /// Full rows on both sides: one contiguous run, in pieces.
-  void copy_run() {
-    const std::int64_t width = target.shape.width();
-    const std::int64_t count = slice.rows.count * width;
-    const auto piece = static_cast<std::int64_t>(load_piece_bytes / element_bytes());
-    std::byte* out = at(slice.destination_row, 0);
-    for (std::int64_t done = 0; done < count; done += piece) {
-      const std::int64_t here = std::min(piece, count - done);
-      fits = reader.read(slice.rows.first * width + done, here, target.type, out) && fits;
-      out += static_cast<std::size_t>(here) * element_bytes();
-      on_piece(static_cast<std::size_t>(here) * element_bytes());
-    }
-  }
-
-  /// Part of each row.
-  void copy_rows() {
-    const std::size_t row_bytes = static_cast<std::size_t>(slice.columns.count) * element_bytes();
-    std::size_t unreported = 0;
-    for (std::int64_t row = 0; row < slice.rows.count; ++row) {
-      const std::int64_t first =
-          (slice.rows.first + row) * slice.tensor.shape.width() + slice.columns.first;
-      std::byte* out = at(slice.destination_row + row, slice.destination_column);
-      fits = reader.read(first, slice.columns.count, target.type, out) && fits;
-      unreported += row_bytes;
-      if (unreported >= load_piece_bytes / 2 || row + 1 == slice.rows.count) {
-        on_piece(std::exchange(unreported, 0));
-      }
-    }
-  }
-
-  /// The stored tensor has our columns as its rows: tile by tile through a buffer.
-  void copy_transposed() {
-    for (std::int64_t column = 0; column < slice.columns.count; column += tile) {
-      const std::int64_t columns = std::min(tile, slice.columns.count - column);
-      std::size_t unreported = 0;
-      for (std::int64_t row = 0; row < slice.rows.count; row += tile) {
-        const std::int64_t rows = std::min(tile, slice.rows.count - row);
-        if (element_bytes() == sizeof(std::uint16_t)) {
-          copy_tile<std::uint16_t>(row, rows, column, columns);
-        } else {
-          copy_tile<std::uint32_t>(row, rows, column, columns);
-        }
-        unreported += static_cast<std::size_t>(rows * columns) * element_bytes();
-        if (unreported >= load_piece_bytes / 2 || row + tile >= slice.rows.count) {
-          on_piece(std::exchange(unreported, 0));
-        }
-      }
-    }
-  }
-
-  template <class Element>
-  void copy_tile(std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
-    std::array<Element, static_cast<std::size_t>(tile * tile)> buffer; // [column][row]
-    for (std::int64_t c = 0; c < columns; ++c) {
-      const std::int64_t first =
-          (slice.columns.first + column + c) * slice.tensor.shape.rows + slice.rows.first + row;
-      auto* line = reinterpret_cast<std::byte*>(buffer.data() + c * tile);
-      fits = reader.read(first, rows, target.type, line) && fits;
-    }
-    for (std::int64_t r = 0; r < rows; ++r) {
-      auto* out = reinterpret_cast<Element*>(
-          at(slice.destination_row + row + r, slice.destination_column + column));
-      for (std::int64_t c = 0; c < columns; ++c) {
-        out[c] = buffer[static_cast<std::size_t>(c * tile + r)];
-      }
-    }
+  [[nodiscard]] std::size_t bytes() const {
+    return static_cast<std::size_t>(lines.count * across().count) * kernels::size_of(target->type);
   }
 };
 
-result<void> fill(const weight& weight,
-                  const weight_source& source,
-                  std::byte* destination,
-                  const piece_callback& on_piece) {
-  for (const weight_slice& slice : weight.slices) {
-    VDIST_ASSIGN(const auto reader, source.open(slice.tensor, weight.role));
-    slice_copy copy{weight, slice, *reader, destination, on_piece};
-    copy.run();
-    if (!copy.fits) {
-      return fail(
-          errc::unsupported,
-          fmt::format("load {}: a value does not fit the type (tensor={}, dtype={}, legal={})",
-                      weight.name,
-                      fmt::join(slice.tensor.names, " or "),
-                      kernels::to_string(weight.type),
-                      "bfloat16 float32"));
+/// Appends the pieces of one slice (L-1).
+void cut(const weight& target, const weight_slice& slice, std::vector<piece>& pieces) {
+  piece all{.target = &target, .slice = &slice};
+  all.lines = all.is_transposed() ? slice.columns : slice.rows;
+  const auto line_bytes =
+      all.across().count * static_cast<std::int64_t>(kernels::size_of(target.type));
+  if (line_bytes == 0) {
+    return;
+  }
+  const std::int64_t lines_max =
+      std::max<std::int64_t>(1, static_cast<std::int64_t>(load_piece_bytes) / line_bytes);
+  for (std::int64_t done = 0; done < all.lines.count; done += lines_max) {
+    piece next = all;
+    next.lines = {all.lines.first + done, std::min(lines_max, all.lines.count - done)};
+    pieces.push_back(next);
+  }
+}
+
+/// Copies one piece to its place in the weight at `destination`.
+class piece_copy {
+public:
+  piece_copy(const piece& part, tensor_reader& reader, std::byte* destination)
+      : part_(part),
+        slice_(*part.slice),
+        type_(part.target->type),
+        width_(part.target->shape.width()),
+        reader_(reader),
+        destination_(destination) {}
+
+  result<void> run() { return part_.is_transposed() ? copy_transposed() : copy_rows(); }
+
+private:
+  /// In the weight.
+  [[nodiscard]] std::byte* at(std::int64_t row, std::int64_t column) const {
+    return destination_ + bytes_of(row * width_ + column);
+  }
+
+  [[nodiscard]] std::size_t bytes_of(std::int64_t elements) const {
+    return static_cast<std::size_t>(elements) * kernels::size_of(type_);
+  }
+
+  result<void> copy_rows() {
+    const std::int64_t stored_width = slice_.tensor.shape.width();
+    tensor_block block{.first = part_.lines.first * stored_width + slice_.columns.first,
+                       .count = slice_.columns.count,
+                       .lines = part_.lines.count,
+                       .stride = stored_width};
+    if (block.count == stored_width && block.count == width_) { // whole rows on both sides: one run
+      block.count *= std::exchange(block.lines, 1);
+    }
+    const std::int64_t row = slice_.destination_row + part_.lines.first - slice_.rows.first;
+    return reader_.read(
+        block,
+        {.data = at(row, slice_.destination_column), .stride = bytes_of(width_), .type = type_});
+  }
+
+  /// The stored tensor has our columns as its rows: a few of them at a time through a buffer.
+  result<void> copy_transposed() {
+    const auto element = static_cast<std::int64_t>(kernels::size_of(type_));
+    const std::int64_t rows_max =
+        static_cast<std::int64_t>(transpose_bytes) / (lines_together * element) - line_gap;
+    const std::int64_t stride = std::min(rows_max, slice_.rows.count) + line_gap;
+    std::vector<std::byte> buffer(bytes_of(lines_together * stride));
+    for (std::int64_t line = 0; line < part_.lines.count; line += lines_together) {
+      const std::int64_t lines = std::min(lines_together, part_.lines.count - line);
+      for (std::int64_t row = 0; row < slice_.rows.count; row += rows_max) {
+        const std::int64_t rows = std::min(rows_max, slice_.rows.count - row);
+        const tensor_block block{.first = (part_.lines.first + line) * slice_.tensor.shape.rows
+                                          + slice_.rows.first + row,
+                                 .count = rows,
+                                 .lines = lines,
+                                 .stride = slice_.tensor.shape.rows};
+        VDIST_TRY(reader_.read(block,
+                               {.data = buffer.data(), .stride = bytes_of(stride), .type = type_}));
+        const std::int64_t column =
+            slice_.destination_column + part_.lines.first + line - slice_.columns.first;
+        std::byte* out = at(slice_.destination_row + row, column);
+        if (element == sizeof(std::uint16_t)) {
+          turn<std::uint16_t>(buffer.data(), stride, {lines, rows}, out);
+        } else {
+          turn<std::uint32_t>(buffer.data(), stride, {lines, rows}, out);
+        }
+      }
+    }
+    return {};
+  }
+
+  struct extent {
+    std::int64_t lines;
+    std::int64_t rows;
+  };
+
+  /// lines × rows at `from` become rows × lines at `to`.
+  template <class Element>
+  void turn(const std::byte* from, std::int64_t stride, extent size, std::byte* to) const {
+    const auto* in = reinterpret_cast<const Element*>(from);
+    auto* out = reinterpret_cast<Element*>(to);
+    for (std::int64_t row = 0; row < size.rows; ++row, out += width_) {
+      for (std::int64_t line = 0; line < size.lines; ++line) {
+        out[line] = in[line * stride + row];
+      }
     }
   }
-  const std::size_t padding = static_cast<std::size_t>(weight.padding_rows * weight.shape.width())
-                              * kernels::size_of(weight.type);
-  std::memset(destination + weight.bytes() - padding, 0, padding);
-  on_piece(padding);
-  return {};
+
+  const piece& part_;
+  const weight_slice& slice_;
+  kernels::dtype type_;
+  std::int64_t width_; // of the weight
+  tensor_reader& reader_;
+  std::byte* destination_;
+};
+
+result<void> copy(const piece& part, const weight_source& source, std::byte* destination) {
+  VDIST_ASSIGN(const auto reader, source.open(part.slice->tensor, part.target->role));
+  return piece_copy(part, *reader, destination).run();
+}
+
+/// Zeroes what no slice covers: the padding rows and what follows up to byte `end`.
+void clear_rest(const weight& target, std::byte* destination, std::size_t end) {
+  const std::size_t covered =
+      static_cast<std::size_t>((target.shape.rows - target.padding_rows) * target.shape.width())
+      * kernels::size_of(target.type);
+  std::memset(destination + covered, 0, end - covered);
 }
 
 /// What the loading threads share.
@@ -151,22 +170,33 @@ public:
           const weight_source& source,
           std::span<std::byte> region,
           const load_options& options)
-      : plan_(plan), source_(source), region_(region), options_(options) {}
+      : plan_(plan), source_(source), region_(region), options_(options) {
+    for (std::size_t i = 0; i < plan.weights.size(); ++i) {
+      const weight& target = plan.weights[i];
+      for (const weight_slice& slice : target.slices) {
+        cut(target, slice, pieces_);
+      }
+      // The gap up to the next weight too: the region is a function of plan and source.
+      const std::size_t next =
+          i + 1 < plan.weights.size() ? plan.weights[i + 1].offset : plan.bytes;
+      clear_rest(target, region.data() + target.offset, next - target.offset);
+    }
+  }
 
-  /// Takes weights until none is left or one has failed. Called by every thread.
+  [[nodiscard]] std::size_t piece_count() const { return pieces_.size(); }
+
+  /// Takes pieces until none is left or one has failed. Called by every thread.
   void work() {
-    const piece_callback on_piece = [this](std::size_t bytes) {
-      advance(bytes);
-    };
-    for (std::size_t i = next_.fetch_add(1); i < plan_.weights.size() && !has_failed_.load();
+    for (std::size_t i = next_.fetch_add(1); i < pieces_.size() && !has_failed_.load();
          i = next_.fetch_add(1)) {
-      const weight& weight = plan_.weights[i];
-      if (auto filled = fill(weight, source_, region_.data() + weight.offset, on_piece); !filled) {
+      const piece& part = pieces_[i];
+      if (auto copied = copy(part, source_, region_.data() + part.target->offset); copied) {
+        advance(part.bytes());
+      } else {
         has_failed_.store(true);
         const std::lock_guard lock(mutex_);
-        error_ = filled.error();
+        error_ = copied.error();
       }
-      clear_gap(i);
     }
   }
 
@@ -182,7 +212,7 @@ public:
 
 private:
   void advance(std::size_t bytes) {
-    if (!options_.progress || bytes == 0) {
+    if (!options_.progress) {
       return;
     }
     const std::lock_guard lock(mutex_);
@@ -190,23 +220,15 @@ private:
     options_.progress(bytes_done_, plan_.bytes);
   }
 
-  /// Zeroes the alignment gap behind a weight, so that the region is a function of plan and source.
-  void clear_gap(std::size_t index) {
-    const weight& weight = plan_.weights[index];
-    const std::size_t end =
-        index + 1 < plan_.weights.size() ? plan_.weights[index + 1].offset : plan_.bytes;
-    const std::size_t begin = weight.offset + weight.bytes();
-    std::memset(region_.data() + begin, 0, end - begin);
-  }
-
   const weight_plan& plan_;
   const weight_source& source_;
   std::span<std::byte> region_;
   const load_options& options_;
+  std::vector<piece> pieces_; // in the order of the region
   std::atomic<std::size_t> next_{0};
   std::atomic<bool> has_failed_{false};
   std::mutex mutex_;           // guards the rest, and the progress callback
-  std::size_t bytes_done_ = 0; // of weights; gaps are added by finish()
+  std::size_t bytes_done_ = 0; // of slices; padding and gaps are added by finish()
   std::optional<error> error_;
 };
 
@@ -235,9 +257,13 @@ result<void> load_weights(const weight_plan& plan,
   }
   loading shared(plan, source, region, options);
   {
+    const auto threads = std::min(static_cast<std::size_t>(options.threads), shared.piece_count());
     std::vector<std::jthread> helpers;
-    for (std::int32_t i = 1; i < options.threads; ++i) {
-      helpers.emplace_back([&shared] { shared.work(); });
+    try {
+      for (std::size_t i = 1; i < threads; ++i) {
+        helpers.emplace_back([&shared] { shared.work(); });
+      }
+    } catch (const std::system_error&) { // no more threads to be had: those that run do the work
     }
     shared.work();
   }
@@ -254,7 +280,15 @@ load_weight(const weight& weight, const weight_source& source, std::span<std::by
                     destination.size(),
                     weight.bytes()));
   }
-  return fill(weight, source, destination.data(), [](std::size_t) {});
+  std::vector<piece> pieces;
+  for (const weight_slice& slice : weight.slices) {
+    cut(weight, slice, pieces);
+  }
+  clear_rest(weight, destination.data(), weight.bytes());
+  for (const piece& part : pieces) {
+    VDIST_TRY(copy(part, source, destination.data()));
+  }
+  return {};
 }
 
 } // namespace vdist::weights

@@ -13,7 +13,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t length_bytes = 8;
 constexpr std::string_view metadata_key = "__metadata__";
 
 /// A type that the format defines, and what we can do with it.
@@ -67,10 +66,10 @@ struct header_context {
   }
 };
 
-std::uint64_t read_length(std::span<const std::byte> file) {
+std::uint64_t read_length(std::span<const std::byte> start) {
   std::uint64_t length = 0;
-  for (std::size_t i = 0; i < length_bytes; ++i) {
-    length |= std::to_integer<std::uint64_t>(file[i]) << (8 * i);
+  for (std::size_t i = 0; i < header_length_bytes; ++i) {
+    length |= std::to_integer<std::uint64_t>(start[i]) << (8 * i);
   }
   return length;
 }
@@ -177,29 +176,38 @@ result<void> check_tiling(const std::vector<tensor_entry>& tensors,
 
 } // namespace
 
-result<safetensors_header> parse_safetensors_header(std::span<const std::byte> file,
-                                                    std::string_view name) {
+result<std::size_t> safetensors_head_bytes(std::span<const std::byte> start,
+                                           std::uint64_t file_bytes,
+                                           std::string_view name) {
   const header_context context{name};
-  if (file.size() < length_bytes) {
-    return context.corrupt(fmt::format("file is shorter than {} bytes", length_bytes));
+  if (start.size() < header_length_bytes || file_bytes < header_length_bytes) {
+    return context.corrupt(fmt::format("file is shorter than {} bytes", header_length_bytes));
   }
-  const std::uint64_t header_bytes = read_length(file);
-  if (header_bytes > max_header_bytes || header_bytes > file.size() - length_bytes) {
+  const std::uint64_t header_bytes = read_length(start);
+  if (header_bytes > max_header_bytes || header_bytes > file_bytes - header_length_bytes) {
     return context.corrupt(
         fmt::format("header of {} bytes does not fit (file_bytes={}, bytes_max={})",
                     header_bytes,
-                    file.size(),
+                    file_bytes,
                     max_header_bytes));
   }
-  const std::string_view text(reinterpret_cast<const char*>(file.data()) + length_bytes,
-                              static_cast<std::size_t>(header_bytes));
+  return header_length_bytes + static_cast<std::size_t>(header_bytes);
+}
+
+result<safetensors_header> parse_safetensors_header(std::span<const std::byte> head,
+                                                    std::uint64_t file_bytes,
+                                                    std::string_view name) {
+  const header_context context{name};
+  safetensors_header header;
+  VDIST_ASSIGN(header.data_offset, safetensors_head_bytes(head, file_bytes, name));
+  VDIST_CHECK(head.size() >= header.data_offset, "S-1: the caller read the whole header");
+  const std::string_view text(reinterpret_cast<const char*>(head.data()) + header_length_bytes,
+                              header.data_offset - header_length_bytes);
   if (!text.starts_with('{')) {
     return context.corrupt("header does not start with {");
   }
   VDIST_ASSIGN(const auto parsed, parse_json_object(text, name));
 
-  safetensors_header header;
-  header.data_offset = length_bytes + static_cast<std::size_t>(header_bytes);
   for (const auto& [tensor_name, description] : parsed.items()) {
     if (tensor_name == metadata_key) {
       continue;
@@ -212,7 +220,7 @@ result<safetensors_header> parse_safetensors_header(std::span<const std::byte> f
             [](const tensor_entry& a, const tensor_entry& b) {
               return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
             });
-  VDIST_TRY(check_tiling(header.tensors, file.size() - header.data_offset, context));
+  VDIST_TRY(check_tiling(header.tensors, file_bytes - header.data_offset, context));
   return header;
 }
 

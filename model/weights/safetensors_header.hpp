@@ -39,9 +39,19 @@ struct safetensors_header {
   std::size_t data_offset = 0;       // bytes from the start of the file
 };
 
-/// `file` is the whole file, `name` is for the error text. Allocates in proportion to the header
+/// Bytes of the length itself, at the start of the file.
+inline constexpr std::size_t header_length_bytes = 8;
+
+/// Bytes of length and header together. `start`: the file's first header_length_bytes, or all of a
+/// shorter file; `name` is for the error text, here and below.
+[[nodiscard]] result<std::size_t> safetensors_head_bytes(std::span<const std::byte> start,
+                                                         std::uint64_t file_bytes,
+                                                         std::string_view name);
+
+/// `head`: at least the file's first safetensors_head_bytes(). Allocates in proportion to the header
 /// only.
-[[nodiscard]] result<safetensors_header> parse_safetensors_header(std::span<const std::byte> file,
+[[nodiscard]] result<safetensors_header> parse_safetensors_header(std::span<const std::byte> head,
+                                                                  std::uint64_t file_bytes,
                                                                   std::string_view name);
 
 } // namespace vdist::weights

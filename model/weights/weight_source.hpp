@@ -1,6 +1,6 @@
-// model/weights/weight_source.hpp — where the elements of a checkpoint tensor come from: mapped
-// files (checkpoint.hpp) or a generator (random_source.hpp). The loader does all cutting, so that
-// both sources see the same plan.
+// model/weights/weight_source.hpp — where the elements of a checkpoint tensor come from: files
+// (checkpoint.hpp) or a generator (random_source.hpp). The loader does all cutting, so that both
+// sources see the same plan.
 #pragma once
 
 #include "model/weights/weight_plan.hpp"
@@ -15,18 +15,32 @@
 
 namespace vdist::weights {
 
-/// An open tensor. Its destructor gives back what reading it has touched (mapped pages).
+/// A rectangle of a stored tensor, in elements of the tensor's own row-major order: `lines` runs of
+/// `count` elements, the first at `first`, each `stride` behind the one before it.
+struct tensor_block {
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+  std::int64_t lines = 1;
+  std::int64_t stride = 0; // at least count; without meaning for one line
+};
+
+/// Where a block goes: line i to `data + i * stride` bytes. Lines do not overlap.
+struct block_target {
+  std::byte* data = nullptr;                     // aligned for `type`
+  std::size_t stride = 0;                        // bytes
+  kernels::dtype type = kernels::dtype::float32; // that the elements are converted to
+};
+
+/// An open tensor, for one thread. Holds at most one file and one bounded buffer.
 class tensor_reader {
 public:
   virtual ~tensor_reader() = default;
 
-  /// Writes elements [first, first + count) of the stored tensor (its own row-major order) to
-  /// `destination` as `type`, which must be aligned for it. Returns false if a finite element does
-  /// not fit the type's range (float16).
-  [[nodiscard]] virtual bool read(std::int64_t first,
-                                  std::int64_t count,
-                                  kernels::dtype type,
-                                  std::byte* destination) const noexcept = 0;
+  /// Reads every line of the block into the target. errc::unsupported: a finite element does not
+  /// fit the type's range (float16); corrupt, io_failed: the file is not what it was, or cannot be
+  /// read. Errors name file and tensor; the target's content is then undefined.
+  [[nodiscard]] virtual result<void> read(const tensor_block& block,
+                                          const block_target& target) = 0;
 };
 
 /// Borrowed by its readers: must outlive them. Thread-safe.
@@ -34,8 +48,8 @@ class weight_source {
 public:
   virtual ~weight_source() = default;
 
-  /// Finds the tensor under one of its names and checks shape and type. errc::not_found names all
-  /// candidates.
+  /// Finds the tensor under one of its names and checks shape and type; reads nothing yet.
+  /// errc::not_found names all candidates.
   [[nodiscard]] virtual result<std::unique_ptr<tensor_reader>> open(const tensor_ref& tensor,
                                                                     weight_role role) const = 0;
 };

@@ -1,5 +1,7 @@
 #include "runtime/config/environment.hpp"
 
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 
 namespace vdist::config {
@@ -16,6 +18,14 @@ std::optional<std::filesystem::path> path_of(const variable_lookup& lookup, cons
   return text.empty() ? std::nullopt : std::optional<std::filesystem::path>(std::move(text));
 }
 
+/// The words that Hugging Face's own tools take for true, in any case.
+bool is_true(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char letter) {
+    return static_cast<char>(std::tolower(letter));
+  });
+  return text == "1" || text == "true" || text == "yes" || text == "on";
+}
+
 } // namespace
 
 environment read_environment() {
@@ -29,6 +39,11 @@ environment read_environment(const variable_lookup& lookup) {
   env.hf_home = path_of(lookup, "HF_HOME");
   env.hf_hub_cache = path_of(lookup, "HF_HUB_CACHE");
   env.hf_token = secret(text_of(lookup, "HF_TOKEN"));
+  if (auto endpoint = text_of(lookup, "HF_ENDPOINT"); !endpoint.empty()) {
+    env.hf_endpoint = std::move(endpoint);
+  }
+  env.is_hf_offline = is_true(text_of(lookup, "HF_HUB_OFFLINE"));
+  env.programs = text_of(lookup, "VDIST_PROGRAMS");
   env.nccl_so_path = text_of(lookup, "VDIST_NCCL_SO_PATH");
   return env;
 }

@@ -17,6 +17,9 @@ struct environment {
   std::optional<std::filesystem::path> hf_home;        // HF_HOME
   std::optional<std::filesystem::path> hf_hub_cache;   // HF_HUB_CACHE
   secret hf_token;                                     // HF_TOKEN
+  std::string hf_endpoint = "https://huggingface.co";  // HF_ENDPOINT
+  bool is_hf_offline = false;                          // HF_HUB_OFFLINE: 1, true, yes or on
+  std::filesystem::path programs; // VDIST_PROGRAMS: folder of vdist-run and its programs
   std::string nccl_so_path; // VDIST_NCCL_SO_PATH; empty: the usual names are tried
 };
 

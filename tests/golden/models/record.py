@@ -7,7 +7,8 @@ Every model gets weights that are large enough for clear margins between the bes
 until the margin of every greedy step is above MARGIN_MIN. The weights are stored once per model, in the type named in
 MODELS; the expectations of the other types are those of the stored weights converted by torch.
 
-NAME/config.json, NAME/model.safetensors   the checkpoint
+NAME/config.json, NAME/model.safetensors   the checkpoint, as save_pretrained writes it: its tensor names are the
+                                           published ones
 NAME/expected.json                         prompts, greedy tokens, margins, versions, date; own_errors is what
                                            the reference's logits lose by computing activations in the type
 NAME/expected.safetensors                  logits_<dtype>_<prompt>: [last positions of the prompt, vocabulary] float32
@@ -43,9 +44,25 @@ PROMPT_LENGTHS = [1, 7, 24]
 
 LLAMA = dict(vocab_size=256, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=8,
              max_position_embeddings=128, rms_norm_eps=1e-5, tie_word_embeddings=False)
+# The relatives of Llama, small: what sets them apart shows at any size.
+RELATIVE = dict(vocab_size=128, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+                num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, tie_word_embeddings=False,
+                rope_parameters=dict(rope_type="default", rope_theta=10000.0))
+OPT = dict(vocab_size=125, hidden_size=32, ffn_dim=64, num_hidden_layers=2, num_attention_heads=4,
+           max_position_embeddings=128, dropout=0.0)
+
+CLASSES = {
+    "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+    "gpt2": (transformers.GPT2Config, transformers.GPT2LMHeadModel),
+    "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM),
+    "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
+    "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
+    "phi3": (transformers.Phi3Config, transformers.Phi3ForCausalLM),
+    "opt": (transformers.OPTConfig, transformers.OPTForCausalLM),
+}
 
 MODELS = {
-    # name: (stored type, "llama" or "gpt2", configuration)
+    # name: (stored type, class, configuration)
     "llama2_mha": ("bfloat16", "llama", LLAMA | dict(num_hidden_layers=4, num_key_value_heads=8)),
     "llama3_gqa": ("float32", "llama", LLAMA | dict(
         num_key_value_heads=2, rope_parameters=dict(
@@ -57,12 +74,31 @@ MODELS = {
     "llama_bias": ("bfloat16", "llama", LLAMA | dict(
         num_key_value_heads=4, num_hidden_layers=2, attention_bias=True, mlp_bias=True, vocab_size=251,
         rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=2.0))),
-    "gpt2": ("float32", "gpt2", dict(vocab_size=257, n_embd=64, n_head=8, n_layer=2, n_positions=128)),
+    "gpt2": ("float32", "gpt2", dict(vocab_size=257, n_embd=64, n_head=8, n_layer=2, n_positions=128,
+                                     resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)),
+    "mistral_window": ("bfloat16", "mistral", RELATIVE | dict(head_dim=16, sliding_window=8)),
+    "qwen2_tied": ("bfloat16", "qwen2", RELATIVE | dict(vocab_size=125, tie_word_embeddings=True)),
+    "qwen2_window": ("bfloat16", "qwen2", RELATIVE | dict(
+        num_hidden_layers=3, use_sliding_window=True, sliding_window=8, max_window_layers=1)),
+    "qwen3": ("bfloat16", "qwen3", RELATIVE | dict(head_dim=16)),
+    "opt": ("bfloat16", "opt", OPT),
+    "opt_post_norm": ("bfloat16", "opt", OPT | dict(word_embed_proj_dim=16, do_layer_norm_before=False)),
+    "phi3_short": ("bfloat16", "phi3", RELATIVE | dict(
+        sliding_window=10, max_position_embeddings=512, original_max_position_embeddings=128,
+        rope_parameters=dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.2, 1.7, 2.5],
+                             long_factor=[1.5, 4.0, 16.0, 40.0]))),
+    "phi3_long": ("bfloat16", "phi3", RELATIVE | dict(
+        original_max_position_embeddings=16,
+        rope_parameters=dict(rope_type="longrope", rope_theta=10000.0, partial_rotary_factor=0.75,
+                             short_factor=[1.0, 1.2, 1.7], long_factor=[1.5, 4.0, 16.0]))),
 }
+
+# Longer than original_max_position_embeddings: the reference takes the long factors for these only.
+PROMPT_LENGTHS_OF = {"phi3_long": [17, 20, 24]}
 
 
 # With tied embeddings a strong token embedding predicts itself for ever.
-EMBEDDING_STD = {"llama32_tied": 0.08, "gpt2": 0.12}
+EMBEDDING_STD = {"llama32_tied": 0.08, "gpt2": 0.12, "qwen2_tied": 0.12, "opt": 0.12, "opt_post_norm": 0.2}
 EMBEDDING_STD_DEFAULT = 0.4
 
 
@@ -70,13 +106,11 @@ def make_model(name, seed):
     _, kind, configuration = MODELS[name]
     embedding_std = EMBEDDING_STD.get(name, EMBEDDING_STD_DEFAULT)
     torch.manual_seed(seed)
-    if kind == "llama":
-        config = transformers.LlamaConfig(**configuration, bos_token_id=0, eos_token_id=0, attn_implementation="eager")
-        model = transformers.LlamaForCausalLM(config)
-    else:
-        config = transformers.GPT2Config(**configuration, bos_token_id=0, eos_token_id=0, attn_implementation="eager",
-                                         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
-        model = transformers.GPT2LMHeadModel(config)
+    config_class, model_class = CLASSES[kind]
+    model = model_class(config_class(**configuration, bos_token_id=0, eos_token_id=0, pad_token_id=None,
+                                     attn_implementation="eager"))
+    # Unit gain: sharper attention makes the reference itself lose several percent to bfloat16 activations.
+    linear_std = 0.96 / model.config.hidden_size**0.5
     with torch.no_grad():
         for key, weight in model.named_parameters():
             is_norm = "norm" in key or ".ln_" in key
@@ -87,8 +121,7 @@ def make_model(name, seed):
             elif "embed" in key or "wte" in key or "wpe" in key or "lm_head" in key:
                 weight.normal_(0.0, embedding_std)
             else:
-                # Unit gain: sharper attention makes the reference itself lose several percent to bfloat16 activations.
-                weight.normal_(0.0, 0.12)
+                weight.normal_(0.0, linear_std)
     return model.eval()
 
 
@@ -132,19 +165,15 @@ def load(folder, dtype):
 
 
 def store(model, folder, stored):
-    """Writes the checkpoint in the type `stored`, tied weights once."""
-    folder.mkdir(exist_ok=True)
-    state = {key: value.to(getattr(torch, stored)).contiguous() for key, value in model.state_dict().items()}
-    if model.config.tie_word_embeddings:
-        state.pop("lm_head.weight", None)
-    save(state, folder / "model.safetensors", {"format": "pt"})
-    model.config.architectures = [type(model).__name__]
-    model.config.dtype = getattr(torch, stored)
-    model.config.to_json_file(folder / "config.json")
+    """Writes the checkpoint in the type `stored`."""
+    model.to(getattr(torch, stored)).save_pretrained(folder)
+    (folder / "generation_config.json").unlink()
+    for file in folder.iterdir():
+        file.chmod(0o644)
 
 
-def save(tensors, path, metadata=None):
-    safetensors.torch.save_file(tensors, path, metadata=metadata)
+def save(tensors, path):
+    safetensors.torch.save_file(tensors, path)
     path.chmod(0o644)
 
 
@@ -152,11 +181,12 @@ def save(tensors, path, metadata=None):
 def record(name):
     stored, _, configuration = MODELS[name]
     folder = HERE / name
+    lengths = PROMPT_LENGTHS_OF.get(name, PROMPT_LENGTHS)
     for seed in range(1, SEEDS):
         store(make_model(name, seed), folder, stored)
         generator = torch.Generator().manual_seed(seed)
         vocabulary = configuration["vocab_size"]
-        prompts = [torch.randint(0, vocabulary, [n], generator=generator).tolist() for n in PROMPT_LENGTHS]
+        prompts = [torch.randint(0, vocabulary, [n], generator=generator).tolist() for n in lengths]
         tensors = {}
         own_errors = {dtype: record_logits(folder, dtype, prompts, tensors) for dtype in DTYPES}
         if own_errors["bfloat16"] > OWN_ERROR_MAX:

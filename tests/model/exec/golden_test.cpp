@@ -77,23 +77,30 @@ std::vector<std::vector<float>> read_logits(const std::filesystem::path& file,
   return rows;
 }
 
-constexpr golden_case all_cases[] = {
-    {"llama2_mha", "float32"},
-    {"llama2_mha", "bfloat16"},
-    {"llama2_mha", "float16"},
-    {"llama3_gqa", "float32"},
-    {"llama3_gqa", "bfloat16"},
-    {"llama3_gqa", "float16"},
-    {"llama32_tied", "float32"},
-    {"llama32_tied", "bfloat16"},
-    {"llama32_tied", "float16"},
-    {"llama_bias", "float32"},
-    {"llama_bias", "bfloat16"},
-    {"llama_bias", "float16"},
-    {"gpt2", "float32"},
-    {"gpt2", "bfloat16"},
-    {"gpt2", "float16"},
-};
+/// Every recorded model in every element type.
+std::vector<golden_case> make_cases() {
+  std::vector<golden_case> cases;
+  for (const auto* model : {"llama2_mha",
+                            "llama3_gqa",
+                            "llama32_tied",
+                            "llama_bias",
+                            "gpt2",
+                            "mistral_window",
+                            "qwen2_tied",
+                            "qwen2_window",
+                            "qwen3",
+                            "opt",
+                            "opt_post_norm",
+                            "phi3_short",
+                            "phi3_long"}) {
+    for (const auto* type : {"float32", "bfloat16", "float16"}) {
+      cases.push_back({model, type});
+    }
+  }
+  return cases;
+}
+
+const std::vector<golden_case> all_cases = make_cases();
 
 struct recorded {
   std::vector<std::vector<token_id>> prompts;

@@ -25,11 +25,12 @@ std::filesystem::path model_folder(const std::string& model) {
   return std::filesystem::path(VDIST_SOURCE_DIR) / "tests" / "golden" / "models" / model;
 }
 
-std::vector<std::vector<token_id>> prompts() {
+std::vector<std::vector<token_id>> prompts(const model_driver& driver) {
+  const auto vocabulary = static_cast<std::size_t>(driver.model().vocabulary);
   std::vector<std::vector<token_id>> made(3);
   for (std::size_t i = 0; i < made.size(); ++i) {
     for (std::size_t t = 0; t < 5 + 12 * i; ++t) {
-      made[i].push_back(static_cast<token_id>((t * 37 + i * 101 + 3) % 250));
+      made[i].push_back(static_cast<token_id>((t * 37 + i * 101 + 3) % vocabulary));
     }
   }
   return made;
@@ -43,7 +44,7 @@ struct generated {
 /// Every prompt by itself, on a fresh sequence of one driver.
 std::vector<generated> generate_alone(model_driver& driver, std::int32_t chunk_tokens = 0) {
   std::vector<generated> made;
-  for (const auto& prompt : prompts()) {
+  for (const auto& prompt : prompts(driver)) {
     auto sequence = driver.add(prompt);
     driven_sequence* const one[] = {&sequence};
     driver.generate(one, steps, chunk_tokens);
@@ -55,7 +56,7 @@ std::vector<generated> generate_alone(model_driver& driver, std::int32_t chunk_t
 std::vector<generated> generate_together(model_driver& driver, std::int32_t chunk_tokens) {
   std::vector<driven_sequence> sequences;
   std::vector<driven_sequence*> batch;
-  for (const auto& prompt : prompts()) {
+  for (const auto& prompt : prompts(driver)) {
     sequences.push_back(driver.add(prompt));
   }
   for (auto& sequence : sequences) {
@@ -126,6 +127,24 @@ const std::vector<split> splits = {
     {"gpt2", 2, {1, 1}},
     {"gpt2", 4, {2}},
     {"gpt2", 8, {1, 1}},
+    {"mistral_window", 2, {1, 1}},
+    {"mistral_window", 4, {2}},
+    {"qwen2_tied", 1, {1, 1}},
+    {"qwen2_tied", 2, {2}},
+    {"qwen2_tied", 4, {1, 1}},
+    {"qwen2_window", 2, {2, 1}},
+    {"qwen2_window", 4, {1, 1, 1}},
+    {"qwen3", 2, {2}},
+    {"qwen3", 4, {1, 1}},
+    {"opt", 2, {1, 1}},
+    {"opt", 4, {2}},
+    {"opt_post_norm", 1, {1, 1}},
+    {"opt_post_norm", 2, {2}},
+    {"opt_post_norm", 4, {1, 1}},
+    {"phi3_short", 2, {2}},
+    {"phi3_short", 4, {1, 1}},
+    {"phi3_long", 2, {1, 1}},
+    {"phi3_long", 4, {2}},
 };
 
 } // namespace
@@ -144,7 +163,7 @@ BOOST_DATA_TEST_CASE(every_split_gives_the_bits_of_one_rank,
 BOOST_DATA_TEST_CASE(chunks_of_a_prompt_change_no_bit,
                      boost::unit_test::data::make({1, 3, 7}),
                      chunk_tokens) {
-  for (const auto* model : {"llama3_gqa", "gpt2"}) {
+  for (const auto* model : {"llama3_gqa", "gpt2", "mistral_window", "qwen3", "opt_post_norm"}) {
     model_driver whole({.folder = model_folder(model)});
     model_driver chunked({.folder = model_folder(model)});
     check_same(generate_alone(chunked, chunk_tokens), generate_alone(whole));
@@ -152,7 +171,8 @@ BOOST_DATA_TEST_CASE(chunks_of_a_prompt_change_no_bit,
 }
 
 BOOST_AUTO_TEST_CASE(company_in_a_batch_changes_no_bit) {
-  for (const auto* model : {"llama3_gqa", "llama2_mha", "gpt2"}) {
+  for (const auto* model :
+       {"llama3_gqa", "llama2_mha", "gpt2", "mistral_window", "qwen3", "opt_post_norm"}) {
     model_driver alone({.folder = model_folder(model)});
     model_driver together({.folder = model_folder(model)});
     check_same(generate_together(together, 0), generate_alone(alone));
@@ -181,7 +201,7 @@ BOOST_AUTO_TEST_CASE(a_new_epoch_continues_with_the_same_tokens) {
     model_driver undisturbed(config);
     const auto expected = generate_alone(undisturbed);
     model_driver disturbed(config);
-    auto sequence = disturbed.add(prompts()[1]);
+    auto sequence = disturbed.add(prompts(disturbed)[1]);
     driven_sequence* const one[] = {&sequence};
     disturbed.generate(one, 3, 4);
     disturbed.start_epoch();
@@ -196,7 +216,7 @@ BOOST_AUTO_TEST_CASE(a_new_incarnation_takes_over_weights_and_kv) {
   model_driver undisturbed(config);
   const auto expected = generate_alone(undisturbed);
   auto first = std::make_unique<model_driver>(config);
-  auto sequence = first->add(prompts()[1]);
+  auto sequence = first->add(prompts(*first)[1]);
   driven_sequence* const one[] = {&sequence};
   first->generate(one, 3);
   const auto memory = first->memory();

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/cpu_backend.hpp"
 
+#include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 
 #include <algorithm>
@@ -214,24 +215,29 @@ BOOST_AUTO_TEST_CASE(weights_are_read_once_and_again_only_for_another_source) {
 }
 
 // E-3
-BOOST_AUTO_TEST_CASE(a_steady_state_allocates_nothing) {
+BOOST_DATA_TEST_CASE(a_steady_state_allocates_nothing,
+                     boost::unit_test::data::make({false, true}),
+                     is_fed) {
   vault::memory_vault memory;
   exec::model_runner runner(runner_config("llama3_gqa"), {}, memory, make_backend);
   BOOST_REQUIRE(runner.load({}));
   BOOST_REQUIRE(runner.start_epoch(epoch(1)));
+  const auto flags =
+      static_cast<std::uint8_t>(protocol::flag_samples | (is_fed ? protocol::flag_feeds : 0));
   auto plan = plan_of_one_prompt();
+  plan.flags[0] |= flags;
   protocol::step_result out;
   BOOST_REQUIRE(runner.execute(plan, out));
   std::size_t made = 0;
   for (std::int32_t step = 0; step < 40; ++step) {
     plan.step += 1;
-    plan.flags = {protocol::flag_samples};
+    plan.flags = {flags};
     plan.first_position[0] += plan.token_counts[0];
     plan.token_counts = {1};
     const bool needs_block = plan.first_position[0] % 16 == 0;
     plan.new_blocks.assign(needs_block ? 1 : 0, 6 + step / 16);
     plan.block_counts[0] = needs_block ? 1 : 0;
-    plan.tokens.assign(1, out.tokens[0]);
+    plan.tokens.assign(1, is_fed ? protocol::fed_token : out.tokens[0]);
     plan.sampling.clear();
     const auto at_start = testing::allocations();
     BOOST_REQUIRE(runner.execute(plan, out));

@@ -161,6 +161,36 @@ BOOST_AUTO_TEST_CASE(blocks_must_cover_the_positions_and_no_more_than_a_sequence
       other, {{1, 0, {5}, {0, 1, 2, 3, 4, 5, 6, 7, 8}, is_new}}, "more blocks than positions"));
 }
 
+// X-4, P-8
+BOOST_AUTO_TEST_CASE(a_fed_token_serves_the_next_plan_of_its_slot_and_no_later_one) {
+  const part next{1, 3, {protocol::fed_token}, {}, samples};
+  auto table = make_table();
+  BOOST_REQUIRE(table.apply(plan_of({{1, 0, {5, 6, 7}, {1, 2}, is_new | samples}})));
+  BOOST_TEST(is_refused(table, {next}, "is fed"));
+  table.clear();
+  BOOST_REQUIRE(table.apply(plan_of({{1, 0, {5, 6, 7}, {1, 2}, is_new | samples}})));
+  table.feed(1, 8);
+  BOOST_REQUIRE(table.apply(plan_of({{2, 0, {1}, {3}, is_new}}))); // without the slot
+  BOOST_REQUIRE(table.apply(plan_of({next})));
+  BOOST_TEST(table.token_ids()[0] == 8);
+  BOOST_TEST(table.view(1).tokens.back() == 8);
+  BOOST_TEST(is_refused(table, {{1, 4, {protocol::fed_token}, {}, samples}}, "is fed"));
+  // Neither does it survive the sequence: another one in the same slot knows nothing of it.
+  table.feed(1, 8);
+  table.clear();
+  BOOST_REQUIRE(table.apply(plan_of({{1, 0, {5, 6, 7}, {1, 2}, is_new | samples}})));
+  BOOST_TEST(is_refused(table, {next}, "is fed"));
+}
+
+BOOST_AUTO_TEST_CASE(a_plan_may_name_the_token_that_was_fed) {
+  auto table = make_table();
+  BOOST_REQUIRE(table.apply(plan_of({{1, 0, {5, 6, 7}, {1, 2}, is_new | samples}})));
+  table.feed(1, 8);
+  BOOST_REQUIRE(table.apply(plan_of({{1, 3, {8}, {}, samples}})));
+  BOOST_TEST(table.token_ids()[0] == 8);
+  BOOST_TEST(is_refused(table, {{1, 4, {protocol::fed_token}, {}, samples}}, "is fed"));
+}
+
 BOOST_AUTO_TEST_CASE(a_slot_named_twice_is_refused) {
   auto table = make_table();
   BOOST_TEST(

@@ -24,6 +24,7 @@ weights::model_config small_model() {
   model.head_dim = 8;
   model.intermediate = 96;
   model.vocabulary = 251;
+  model.embedding_width = 64;
   model.max_positions = 128;
   return model;
 }
@@ -64,7 +65,8 @@ BOOST_AUTO_TEST_CASE(llama_3_1_frequencies_agree_with_transformers) {
                                                      .factor = 8.0,
                                                      .low_freq_factor = 1.0,
                                                      .high_freq_factor = 4.0,
-                                                     .original_max_positions = 8192});
+                                                     .original_max_positions = 8192},
+                                                    131072);
   BOOST_TEST(frequencies.size() == 64U);
   for (const auto& [index, value] : expected) {
     BOOST_TEST(frequencies[index] == value, boost::test_tools::tolerance(2e-6));
@@ -73,10 +75,10 @@ BOOST_AUTO_TEST_CASE(llama_3_1_frequencies_agree_with_transformers) {
 
 BOOST_AUTO_TEST_CASE(linear_scaling_divides_every_frequency) {
   weights::rope_config config{.theta = 10000.0, .rotary_dim = 16};
-  const auto plain = layers::rope_frequencies(config);
+  const auto plain = layers::rope_frequencies(config, 64);
   config.scaling = weights::rope_scaling_kind::linear;
   config.factor = 4;
-  const auto scaled = layers::rope_frequencies(config);
+  const auto scaled = layers::rope_frequencies(config, 64);
   for (std::size_t i = 0; i < plain.size(); ++i) {
     BOOST_TEST(scaled[i] == plain[i] / 4);
   }
@@ -95,6 +97,57 @@ BOOST_AUTO_TEST_CASE(a_rope_table_holds_the_angles_of_every_position) {
       BOOST_TEST(table.sin[position * 4 + i] == static_cast<float>(std::sin(angle)),
                  boost::test_tools::tolerance(1e-5F));
     }
+  }
+}
+
+// the longest sequence that the engine admits chooses the factors, for every sequence.
+BOOST_AUTO_TEST_CASE(longrope_divides_each_frequency_by_the_factor_of_the_longest_sequence) {
+  weights::rope_config config{.theta = 10000.0,
+                              .rotary_dim = 8,
+                              .scaling = weights::rope_scaling_kind::longrope,
+                              .original_max_positions = 32,
+                              .short_factors = {1, 1.25, 2, 2.5},
+                              .long_factors = {2, 4, 8, 64},
+                              .amplitude = 1.25};
+  const auto plain = layers::rope_frequencies({.theta = 10000.0, .rotary_dim = 8}, 33);
+  const auto short_ones = layers::rope_frequencies(config, 32);
+  const auto long_ones = layers::rope_frequencies(config, 33);
+  for (std::size_t i = 0; i < plain.size(); ++i) {
+    BOOST_TEST(short_ones[i] == plain[i] / config.short_factors[i]);
+    BOOST_TEST(long_ones[i] == plain[i] / config.long_factors[i]);
+  }
+  const auto table = layers::make_rope_table(config, 33);
+  BOOST_TEST(table.cos[0] == 1.25F);
+  BOOST_TEST(table.sin[32 * 4 + 1] == static_cast<float>(1.25 * std::sin(32 * long_ones[1])));
+}
+
+BOOST_AUTO_TEST_CASE(phi_3_frequencies_agree_with_transformers) {
+  // inv_freq of transformers 5.24.0 (float32) for three frequencies of Phi 3 mini 128k: number,
+  // short and long factor, short and long frequency.
+  struct frequency {
+    std::size_t index;
+    double short_factor, long_factor, short_value, long_value;
+  };
+
+  const frequency expected[] = {
+      {0, 1.1, 1.0700000524520874, 0.9090908765792847, 0.9345793724060059},
+      {24, 2.0, 53.66000747680664, 0.004999999888241291, 0.00018635852029547095},
+      {47, 3.049999999999997, 64.76000213623047, 3.9722213841741905e-05, 1.870796040748246e-06}};
+  weights::rope_config config{.theta = 10000.0,
+                              .rotary_dim = 96,
+                              .scaling = weights::rope_scaling_kind::longrope,
+                              .original_max_positions = 4096,
+                              .short_factors = std::vector<double>(48, 1),
+                              .long_factors = std::vector<double>(48, 1)};
+  for (const auto& one : expected) {
+    config.short_factors[one.index] = one.short_factor;
+    config.long_factors[one.index] = one.long_factor;
+  }
+  const auto short_ones = layers::rope_frequencies(config, 4096);
+  const auto long_ones = layers::rope_frequencies(config, 131072);
+  for (const auto& one : expected) {
+    BOOST_TEST(short_ones[one.index] == one.short_value, boost::test_tools::tolerance(2e-6));
+    BOOST_TEST(long_ones[one.index] == one.long_value, boost::test_tools::tolerance(2e-6));
   }
 }
 
@@ -217,6 +270,18 @@ BOOST_AUTO_TEST_CASE(parts_of_a_fused_checkpoint_tensor_keep_their_offsets) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(every_rank_holds_a_whole_linear) {
+  for (const std::int32_t rank : {0, 1}) {
+    weights::weight_plan_builder builder(kernels::dtype::float32);
+    auto to = declaration_for(builder, rank, 2);
+    const auto made = layers::declare_whole(to, "widen", source("project_in", 64, 16));
+    const auto plan = std::move(builder).build();
+    BOOST_TEST(made.out_features == 64);
+    BOOST_TEST(made.in_features == 16);
+    BOOST_TEST((plan.find("widen")->shape == weights::tensor_shape{64, 16}));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(vocabulary_parts_are_equal_and_cover_all_real_rows) {
   for (const std::int32_t vocabulary : {1, 9, 251, 257, 50257}) {
     auto model = small_model();
@@ -228,7 +293,7 @@ BOOST_AUTO_TEST_CASE(vocabulary_parts_are_equal_and_cover_all_real_rows) {
         weights::weight_plan_builder builder(kernels::dtype::float32);
         auto to = declaration_for(builder, rank, size);
         const auto table = layers::declare_embedding(to, "embedding", {"wte"}, model);
-        const auto head = layers::declare_lm_head(to, "head", {"wte"}, {}, table.table, model);
+        const auto head = layers::declare_lm_head(to, "head", {"wte"}, table.table, model);
         const auto plan = std::move(builder).build();
         BOOST_TEST((rank == 0 || table.rows == width));
         width = table.rows;

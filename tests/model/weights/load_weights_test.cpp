@@ -12,9 +12,13 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <mutex>
 
 namespace {
 
@@ -295,7 +299,8 @@ BOOST_AUTO_TEST_CASE(a_generated_model_is_the_same_full_model_for_every_split) {
       const auto reader = source.open({.names = {name}, .shape = tensor.shape}, role);
       std::vector<float> stored(tensor.values.size());
       BOOST_REQUIRE((*reader)->read(
-          0, tensor.shape.elements(), dtype::float32, reinterpret_cast<std::byte*>(stored.data())));
+          {.count = tensor.shape.elements()},
+          {.data = reinterpret_cast<std::byte*>(stored.data()), .type = dtype::float32}));
       for (std::int64_t i = 0; i < tensor.shape.elements(); ++i) {
         const bool is_transposed = tensor.stored == storage::transposed;
         const std::int64_t row = is_transposed ? i % tensor.shape.rows : i / tensor.shape.width();
@@ -432,4 +437,119 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_that_does_not_fit_the_plan_is_an_error_that_na
   BOOST_TEST(says(load_one("v", "BF16", {4}, large, {.names = {"v"}, .shape = {4}}, dtype::float16),
                   errc::unsupported,
                   {"tensor=v", "dtype=float16"}));
+}
+
+BOOST_AUTO_TEST_CASE(the_pieces_of_a_large_transposed_matrix_meet_exactly) {
+  // More rows than the transposition buffer holds, more columns than a piece.
+  const tensor_ref stored{.names = {"t"}, .shape = {2'100, 1'300}, .stored = storage::transposed};
+  const index_range columns{37, 1'231};
+  const random_source source(5);
+  std::vector<float> all(2'100 * 1'300);
+  BOOST_REQUIRE(
+      (*source.open(stored, weight_role::matrix))
+          ->read({.count = 2'100 * 1'300},
+                 {.data = reinterpret_cast<std::byte*>(all.data()), .type = dtype::float32}));
+  for (const dtype held : {dtype::float32, dtype::bfloat16}) {
+    weight_plan_builder builder(held);
+    builder.add("t", weight_role::matrix, {columns_of(stored, columns)});
+    const weight_plan plan = std::move(builder).build();
+    region memory(plan.bytes);
+    require_loaded(load_weights(plan, source, memory.span(), {.threads = 3}));
+    const std::vector<float> values = memory.values(plan.weights[0]);
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const auto row = static_cast<std::int64_t>(i) / columns.count;
+      const auto column = columns.first + static_cast<std::int64_t>(i) % columns.count;
+      const float expected = all[static_cast<std::size_t>(column * 2'100 + row)];
+      wrong += values[i] == rounded(expected, dtype::float32, held) ? 0 : 1;
+    }
+    BOOST_TEST(wrong == 0U);
+    BOOST_TEST(memory.is_canary_alive());
+  }
+}
+
+namespace {
+
+/// Every read waits until `wanted` threads are reading.
+class meeting_source final : public weight_source {
+public:
+  explicit meeting_source(int wanted) : wanted_(wanted) {}
+
+  result<std::unique_ptr<tensor_reader>> open(const tensor_ref& /*tensor*/,
+                                              weight_role /*role*/) const override {
+    return std::unique_ptr<tensor_reader>(std::make_unique<reader>(*this));
+  }
+
+private:
+  struct reader final : tensor_reader {
+    explicit reader(const meeting_source& meeting) : source(meeting) {}
+
+    result<void> read(const tensor_block& /*block*/, const block_target& /*target*/) override {
+      std::unique_lock lock(source.mutex_);
+      ++source.reading_;
+      source.changed_.notify_all();
+      const bool met = source.changed_.wait_for(
+          lock, std::chrono::seconds(20), [this] { return source.reading_ >= source.wanted_; });
+      return met ? result<void>() : fail(errc::timed_out, "alone");
+    }
+
+    const meeting_source& source;
+  };
+
+  int wanted_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  mutable int reading_ = 0; // never falls: the first `wanted_` reads are by different threads
+};
+
+/// Fails from its `good` + 1st read on.
+class failing_source final : public weight_source {
+public:
+  explicit failing_source(int good) : good_(good) {}
+
+  result<std::unique_ptr<tensor_reader>> open(const tensor_ref& /*tensor*/,
+                                              weight_role /*role*/) const override {
+    ++opened;
+    return std::unique_ptr<tensor_reader>(std::make_unique<reader>(opened <= good_));
+  }
+
+  mutable std::atomic<int> opened = 0;
+
+private:
+  struct reader final : tensor_reader {
+    explicit reader(bool is_good) : good(is_good) {}
+
+    result<void> read(const tensor_block& /*block*/, const block_target& /*target*/) override {
+      return good ? result<void>() : fail(errc::io_failed, "read x: broken (tensor=t)");
+    }
+
+    bool good;
+  };
+
+  int good_;
+};
+
+/// One matrix of 7 pieces.
+weight_plan one_large_matrix() {
+  weight_plan_builder builder(dtype::float32);
+  builder.add("t", weight_role::matrix, {whole({.names = {"t"}, .shape = {7 * 1'024, 1'024}})});
+  return std::move(builder).build();
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(L_1_one_large_tensor_keeps_all_threads_busy) {
+  const weight_plan plan = one_large_matrix();
+  region memory(plan.bytes);
+  require_loaded(load_weights(plan, meeting_source(5), memory.span(), {.threads = 5}));
+}
+
+BOOST_AUTO_TEST_CASE(the_first_failed_read_ends_the_load_with_its_error) {
+  const weight_plan plan = one_large_matrix();
+  region memory(plan.bytes);
+  const failing_source source(2);
+  BOOST_TEST(says(error_of(load_weights(plan, source, memory.span())),
+                  errc::io_failed,
+                  {"read x: broken (tensor=t)"}));
+  BOOST_TEST(source.opened == 3);
 }

@@ -72,6 +72,32 @@ BOOST_AUTO_TEST_CASE(a_repository_is_found_at_its_main_branch_a_branch_or_a_comm
   BOOST_TEST(files.resolve("gpt2")->revision == "0123");
 }
 
+BOOST_AUTO_TEST_CASE(a_revision_counts_for_a_path_that_names_none) {
+  const cache files;
+  const auto resolve = [&files](std::string_view path) {
+    return resolve_model_folder(path, files.roots, "def456")->revision;
+  };
+  BOOST_TEST(resolve("org/name") == "def456");
+  BOOST_TEST(resolve("org/name@main") == "abc123");
+}
+
+BOOST_AUTO_TEST_CASE(a_path_means_a_repository_if_it_is_not_on_this_disk) {
+  const auto shown = [](std::string_view path) {
+    const auto found = repository_of(path, "v1");
+    return found ? found->wanted.id + " " + found->wanted.revision
+                       + (found->weights == weight_origin::random ? " random" : "")
+                 : std::string("none");
+  };
+  BOOST_TEST(shown("org/name") == "org/name v1");
+  BOOST_TEST(shown("org/name@main") == "org/name main");
+  BOOST_TEST(shown("random:org/name") == "org/name v1 random");
+  const cache files; // an existing folder without config.json is a mistake, and no name
+  BOOST_TEST(shown(files.folder.path().string()) == "none");
+  BOOST_TEST(shown("random:" + (files.folder.path() / "outside").string()) == "none");
+  BOOST_TEST(shown("not/a/folder") == "none");
+  BOOST_TEST(shown("") == "none");
+}
+
 BOOST_AUTO_TEST_CASE(random_takes_a_folder_or_a_repository) {
   const cache files;
   const auto folder = files.resolve("random:" + (files.folder.path() / "outside").string());

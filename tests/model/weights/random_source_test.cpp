@@ -21,8 +21,9 @@ std::vector<float> generated(std::uint64_t seed,
   const random_source source(seed);
   const auto reader = source.open({.names = {name}, .shape = {first + count, 0}}, role);
   std::vector<float> values(static_cast<std::size_t>(count));
-  BOOST_REQUIRE(
-      (*reader)->read(first, count, dtype::float32, reinterpret_cast<std::byte*>(values.data())));
+  BOOST_REQUIRE((*reader)->read(
+      {.first = first, .count = count},
+      {.data = reinterpret_cast<std::byte*>(values.data()), .type = dtype::float32}));
   return values;
 }
 

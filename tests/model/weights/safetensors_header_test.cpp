@@ -17,7 +17,7 @@ using vdist::testing::safetensors_file;
 using vdist::testing::safetensors_writer;
 
 result<safetensors_header> parsed(std::string_view file) {
-  return parse_safetensors_header(std::as_bytes(std::span(file)), "x.safetensors");
+  return parse_safetensors_header(std::as_bytes(std::span(file)), file.size(), "x.safetensors");
 }
 
 std::string one_tensor(std::string_view description, std::size_t data_bytes) {

@@ -45,6 +45,19 @@ BOOST_AUTO_TEST_CASE(the_token_is_kept_and_never_printed) {
   BOOST_TEST(of({}).hf_token.is_empty());
 }
 
+BOOST_AUTO_TEST_CASE(the_model_host_has_a_default_and_is_left_alone_when_told_so) {
+  BOOST_TEST(of({}).hf_endpoint == "https://huggingface.co");
+  BOOST_TEST(of({{"HF_ENDPOINT", ""}}).hf_endpoint == "https://huggingface.co");
+  BOOST_TEST(of({{"HF_ENDPOINT", "http://mirror:8080"}}).hf_endpoint == "http://mirror:8080");
+  for (const char* word : {"1", "true", "YES", "On"}) {
+    BOOST_TEST(of({{"HF_HUB_OFFLINE", word}}).is_hf_offline);
+  }
+  for (const char* word : {"", "0", "false", "no", "2"}) {
+    BOOST_TEST(!of({{"HF_HUB_OFFLINE", word}}).is_hf_offline);
+  }
+  BOOST_TEST(!of({}).is_hf_offline);
+}
+
 BOOST_AUTO_TEST_CASE(the_process_environment_can_be_read) {
   BOOST_CHECK_NO_THROW(static_cast<void>(read_environment()));
 }
