@@ -4,17 +4,29 @@
 
 namespace vdist::tensor {
 
-result<void> agree_on_shape(region_head& head, std::uint64_t shape) {
+result<void> join_region(std::string_view what,
+                         std::span<std::byte> region,
+                         std::size_t needed,
+                         std::uint64_t shape) {
+  if (region.size() < needed || reinterpret_cast<std::uintptr_t>(region.data()) % line_bytes != 0) {
+    return fail(errc::invalid_argument,
+                fmt::format("{}: the region is too small or not aligned to {} (bytes={} needed={})",
+                            what,
+                            line_bytes,
+                            region.size(),
+                            needed));
+  }
+  auto& head = *reinterpret_cast<region_head*>(region.data());
   std::uint64_t present = 0;
   if (head.shape.compare_exchange_strong(present, shape, std::memory_order_acq_rel)
       || present == shape) {
     return {};
   }
-  return fail(
-      errc::invalid_argument,
-      fmt::format("exchange: the region was made for other settings (shape={:#x} mine={:#x})",
-                  present,
-                  shape));
+  return fail(errc::invalid_argument,
+              fmt::format("{}: the region was made for other settings (shape={:#x} mine={:#x})",
+                          what,
+                          present,
+                          shape));
 }
 
 result<void> flag_owner::claim(epoch next) {
@@ -68,6 +80,15 @@ error late(const wait_context& context, std::int32_t peer_rank, flag_value seen)
                           context.bytes,
                           seen.epoch,
                           seen.sequence));
+}
+
+error late(const wait_context& context, std::int32_t peer_rank) {
+  return fail(errc::timed_out,
+              fmt::format("{}: rank {} is late (epoch={} bytes={})",
+                          context.operation,
+                          peer_rank,
+                          context.mine.value,
+                          context.bytes));
 }
 
 result<void> wait_for_sequence(signal& peer,

@@ -1,7 +1,9 @@
 // transport/tensor/exchange.hpp — flags and layout of exchange regions; internal to
 // transport/tensor. A flag is one 64-bit word {epoch, sequence} per participant, written by that
-// participant only. X-1 A flag moves forward: within an epoch by sequence, else to a higher epoch.
-// It is changed by
+// participant only; data lies in banks, one per epoch modulo exchange_banks. Regions hold offsets,
+// atomics and futex words only, so every process may map them at an address of its own, and a
+// process that dies at any instruction leaves nothing locked.
+// X-1 A flag moves forward: within an epoch by sequence, else to a higher epoch. It is changed by
 //     compare-and-swap from the value its owner last wrote, so an owner whose place was claimed for
 //     a newer epoch notices at its next publication and changes nothing.
 #pragma once
@@ -20,6 +22,8 @@
 namespace vdist::tensor {
 
 inline constexpr std::size_t line_bytes = 64;
+/// Epochs that may pass before a late writer could meet its own bank again.
+inline constexpr std::uint32_t exchange_banks = 8;
 
 [[nodiscard]] constexpr std::size_t round_up(std::size_t bytes, std::size_t unit) {
   return (bytes + unit - 1) / unit * unit;
@@ -58,8 +62,12 @@ struct alignas(line_bytes) region_head {
   std::atomic<std::uint64_t> shape{0};
 };
 
-/// Sets or compares the shape of a region. `shape` is not 0. Error: invalid_argument.
-[[nodiscard]] result<void> agree_on_shape(region_head& head, std::uint64_t shape);
+/// Checks size and alignment of a region that begins with a region_head, and sets or compares its
+/// shape. `shape` is not 0; `what` is joined, for the message. Error: invalid_argument.
+[[nodiscard]] result<void> join_region(std::string_view what,
+                                       std::span<std::byte> region,
+                                       std::size_t needed,
+                                       std::uint64_t shape);
 
 /// This participant's side of its signal.
 class flag_owner {
@@ -88,6 +96,8 @@ struct wait_context {
   epoch mine;
   std::string_view operation;
   std::size_t bytes = 0;
+
+  [[nodiscard]] bool is_fenced() const { return stop != nullptr && stop->is_raised_above(mine); }
 };
 
 /// Waits until `peer` has reached `wanted` in this epoch. Errors: timed_out, aborted.
@@ -101,5 +111,8 @@ struct wait_context {
 
 /// `operation: rank N is late (…)`.
 [[nodiscard]] error late(const wait_context& context, std::int32_t peer_rank, flag_value seen);
+
+/// The same where no flag says how far the peer has come.
+[[nodiscard]] error late(const wait_context& context, std::int32_t peer_rank);
 
 } // namespace vdist::tensor

@@ -1,32 +1,22 @@
 #include "transport/tensor/shared_communicator.hpp"
 
-#include "transport/tensor/exchange.hpp"
+#include "transport/tensor/shared_all_to_all.hpp"
 #include "transport/tensor/tree_sum.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <fmt/format.h>
-#include <limits>
+#include <vector>
 
 namespace vdist::tensor {
 
 namespace {
 
-constexpr std::size_t halves = 2;
 constexpr std::uint64_t shape_magic = 0xa5;
 constexpr std::size_t slot_floats_max = std::size_t{1} << 40U;
 
-std::size_t slot_bytes(std::size_t slot_floats) {
-  return round_up(slot_floats * sizeof(float), line_bytes);
-}
-
-std::size_t data_offset(std::int32_t size) {
-  return sizeof(region_head) + static_cast<std::size_t>(size) * sizeof(signal);
-}
-
-/// 64-byte units of a share of the two-shot reduction, so that ranks do not write one cache line
-/// together.
+/// Floats of a cache line: shares begin on lines, so that ranks do not write one together.
 constexpr std::size_t share_unit = line_bytes / sizeof(float);
 
 class shared_communicator final : public communicator {
@@ -35,25 +25,36 @@ public:
                       const shared_communicator_settings& settings,
                       const frame::wait_policy& waits)
       : settings_(settings),
-        waits_(waits),
         ranks_(static_cast<std::size_t>(settings.size)),
         me_(static_cast<std::size_t>(settings.rank)),
-        signals_(reinterpret_cast<signal*>(region.data() + sizeof(region_head))),
-        data_(region.data() + data_offset(settings.size)),
-        flag_(signals_[me_]) {}
+        member_(waits, settings.timeout, settings.stop),
+        slots_(region.data(), {ranks_, settings.slot_floats}, settings.rank) {
+    const region_layout layout{ranks_, settings.slot_floats};
+    for (std::size_t r = 0; r < ranks_; ++r) {
+      const auto lane = [&, peer = static_cast<std::int32_t>(r)](std::size_t at, lane_end end) {
+        return chunk_lane(region.data() + at, layout.mail(), end, peer);
+      };
+      to_.push_back(lane(layout.lane_at(me_, r), lane_end::sender));
+      from_.push_back(lane(layout.lane_at(r, me_), lane_end::receiver));
+    }
+  }
 
   std::int32_t rank() const noexcept override { return settings_.rank; }
 
   std::int32_t size() const noexcept override { return settings_.size; }
 
   result<void> start_epoch(epoch next) override {
-    VDIST_TRY(flag_.claim(next));
-    is_in_step_ = true;
+    VDIST_TRY(slots_.claim(next));
+    for (std::size_t r = 0; r < ranks_; ++r) {
+      VDIST_TRY(member_.keep(to_[r].claim(next)));
+      VDIST_TRY(member_.keep(from_[r].claim(next)));
+    }
+    member_.enter(next);
     return {};
   }
 
   result<void> all_reduce_sum(std::span<float> data) override {
-    VDIST_TRY(begin("all_reduce_sum", data.size_bytes()));
+    VDIST_TRY(member_.begin("all_reduce_sum", data.size_bytes()));
     if (ranks_ == 1) {
       return {};
     }
@@ -65,115 +66,115 @@ public:
     return {};
   }
 
-  result<void> all_gather(std::span<const float> in, std::span<float> out) override {
-    VDIST_TRY(begin("all_gather", out.size_bytes()));
-    if (out.size() != in.size() * ranks_) {
-      return fail(errc::invalid_argument,
-                  fmt::format("all_gather: out must hold size * in (in={} out={} size={})",
-                              in.size(),
-                              out.size(),
-                              ranks_));
+  result<void> reduce_scatter_sum(std::span<const float> in, std::span<float> out) override {
+    VDIST_TRY(check_parts_fit("reduce_scatter_sum", out.size(), in.size(), ranks_));
+    VDIST_TRY(member_.begin("reduce_scatter_sum", in.size_bytes()));
+    std::size_t width = settings_.slot_floats / ranks_; // of every part, in one exchange
+    width = width < share_unit ? width : width / share_unit * share_unit;
+    for (std::size_t done = 0; done < out.size(); done += width) {
+      const std::size_t count = std::min(width, out.size() - done);
+      const std::size_t half = slots_.next_half();
+      for (std::size_t r = 0; r < ranks_; ++r) {
+        if (r != me_) {
+          std::memcpy(slots_.data(half, me_) + r * width,
+                      &in[r * out.size() + done],
+                      count * sizeof(float));
+        }
+      }
+      VDIST_TRY(slots_.exchange(member_));
+      slot_list parts;
+      for (std::size_t r = 0; r < ranks_; ++r) {
+        parts[r] = r == me_ ? &in[r * out.size() + done] : slots_.data(half, r) + me_ * width;
+      }
+      tree_sum(std::span(parts).first(ranks_), 0, count, &out[done]);
     }
+    return {};
+  }
+
+  result<void> all_gather(std::span<const float> in, std::span<float> out) override {
+    VDIST_TRY(check_parts_fit("all_gather", in.size(), out.size(), ranks_));
+    VDIST_TRY(member_.begin("all_gather", out.size_bytes()));
     for (std::size_t done = 0; done < in.size(); done += settings_.slot_floats) {
       const auto chunk = in.subspan(done, std::min(settings_.slot_floats, in.size() - done));
-      const std::size_t half = next_half();
-      std::memcpy(slot(half, me_), chunk.data(), chunk.size_bytes());
-      VDIST_TRY(exchange());
+      const std::size_t half = slots_.next_half();
+      std::memcpy(slots_.data(half, me_), chunk.data(), chunk.size_bytes());
+      VDIST_TRY(slots_.exchange(member_));
       for (std::size_t r = 0; r < ranks_; ++r) {
-        std::memcpy(out.data() + r * in.size() + done, slot(half, r), chunk.size_bytes());
+        std::memcpy(&out[r * in.size() + done], slots_.data(half, r), chunk.size_bytes());
       }
     }
     return {};
   }
 
+  result<void> all_to_all(std::span<const std::byte> in, std::span<std::byte> out) override {
+    VDIST_TRY(check_parts_fit("all_to_all", in.size() / ranks_, in.size(), ranks_));
+    VDIST_TRY(check_parts_fit("all_to_all", in.size() / ranks_, out.size(), ranks_));
+    VDIST_TRY(member_.begin("all_to_all", in.size()));
+    const equal_parts parts(in.size() / ranks_, settings_.size);
+    return exchange_parts(slots_, member_, {in, parts.view(), out, parts.view()});
+  }
+
+  result<void> all_to_all_v(std::span<const std::byte> in,
+                            const rank_parts& in_parts,
+                            std::span<std::byte> out,
+                            const rank_parts& out_parts) override {
+    const all_to_all_arguments given{in, in_parts, out, out_parts};
+    VDIST_TRY(check_all_to_all(given, settings_.rank, settings_.size));
+    VDIST_TRY(member_.begin("all_to_all_v", in.size()));
+    return exchange_parts(slots_, member_, given);
+  }
+
   result<void> broadcast(std::span<std::byte> data, std::int32_t root) override {
-    VDIST_TRY(begin("broadcast", data.size()));
-    if (root < 0 || root >= settings_.size) {
-      return fail(errc::invalid_argument,
-                  fmt::format("broadcast: no such root (root={} size={})", root, settings_.size));
-    }
+    VDIST_TRY(check_root("broadcast", root, settings_.size));
+    VDIST_TRY(member_.begin("broadcast", data.size()));
     const auto from = static_cast<std::size_t>(root);
     const std::size_t room = settings_.slot_floats * sizeof(float);
     for (std::size_t done = 0; done < data.size(); done += room) {
       const auto chunk = data.subspan(done, std::min(room, data.size() - done));
-      const std::size_t half = next_half();
+      const std::size_t half = slots_.next_half();
       if (from == me_) {
-        std::memcpy(slot(half, me_), chunk.data(), chunk.size());
+        std::memcpy(slots_.data(half, me_), chunk.data(), chunk.size());
       }
-      VDIST_TRY(exchange());
+      VDIST_TRY(slots_.exchange(member_));
       if (from != me_) {
-        std::memcpy(chunk.data(), slot(half, from), chunk.size());
+        std::memcpy(chunk.data(), slots_.data(half, from), chunk.size());
       }
     }
     return {};
   }
 
   result<void> barrier() override {
-    VDIST_TRY(begin("barrier", 0));
-    return exchange();
+    VDIST_TRY(member_.begin("barrier", 0));
+    return slots_.exchange(member_);
+  }
+
+  result<void> send(std::span<const std::byte> data, std::int32_t to) override {
+    VDIST_TRY(check_peer("send", to, settings_.rank, settings_.size));
+    VDIST_TRY(member_.begin("send", data.size()));
+    return to_[static_cast<std::size_t>(to)].send(data, member_);
+  }
+
+  result<void> recv(std::span<std::byte> data, std::int32_t from) override {
+    VDIST_TRY(check_peer("recv", from, settings_.rank, settings_.size));
+    VDIST_TRY(member_.begin("recv", data.size()));
+    return from_[static_cast<std::size_t>(from)].recv(data, member_);
   }
 
 private:
-  /// Notes what the following exchanges belong to. After a failure nothing works before the next
-  /// epoch: this rank may have missed an exchange that the others have made.
-  result<void> begin(std::string_view operation, std::size_t bytes) {
-    if (!is_in_step_) {
-      return fail(errc::aborted,
-                  fmt::format("{}: no epoch was started, or the present one has failed (epoch={})",
-                              operation,
-                              flag_.last().epoch));
-    }
-    context_ = wait_context{&waits_,
-                            settings_.stop,
-                            waits_.now() + settings_.timeout,
-                            epoch(flag_.last().epoch),
-                            operation,
-                            bytes};
-    return {};
-  }
-
-  /// The half that the coming exchange writes and reads.
-  [[nodiscard]] std::size_t next_half() const { return (flag_.last().sequence + 1) % halves; }
-
-  [[nodiscard]] float* slot(std::size_t half, std::size_t r) const {
-    const std::size_t bank = flag_.last().epoch % exchange_banks;
-    const std::size_t index = (bank * halves + half) * ranks_ + r;
-    return reinterpret_cast<float*>(data_ + index * slot_bytes(settings_.slot_floats));
-  }
-
-  /// Publishes what was written to this rank's slot and waits for everybody's. The proof that one
-  /// wait is enough (header) needs the wait for all, always.
-  result<void> exchange() {
-    if (!flag_.publish()) {
-      is_in_step_ = false;
-      return fenced(context_, settings_.rank);
-    }
-    for (std::size_t i = 1; i < ranks_; ++i) {
-      const std::size_t r = (me_ + i) % ranks_;
-      if (auto done = wait_for_sequence(
-              signals_[r], static_cast<std::int32_t>(r), flag_.last().sequence, context_);
-          !done) [[unlikely]] {
-        is_in_step_ = false;
-        return done;
-      }
-    }
-    return {};
-  }
-
-  /// Everybody's slots of one half, in rank order.
-  using slot_list = std::array<const float*, exchange_ranks_max>;
+  /// One address per rank, in rank order.
+  using slot_list = std::array<const float*, group_ranks_max>;
 
   std::span<const float* const> list_slots(std::size_t half, slot_list& list) const {
     for (std::size_t r = 0; r < ranks_; ++r) {
-      list[r] = slot(half, r);
+      list[r] = slots_.data(half, r);
     }
     return std::span(list).first(ranks_);
   }
 
   result<void> reduce_in_one(std::span<float> data) {
-    const std::size_t half = next_half();
-    std::memcpy(slot(half, me_), data.data(), data.size_bytes());
-    VDIST_TRY(exchange());
+    const std::size_t half = slots_.next_half();
+    std::memcpy(slots_.data(half, me_), data.data(), data.size_bytes());
+    VDIST_TRY(slots_.exchange(member_));
     slot_list list;
     tree_sum(list_slots(half, list), 0, data.size(), data.data());
     return {};
@@ -186,74 +187,57 @@ private:
   }
 
   result<void> reduce_in_two(std::span<float> data) {
-    const std::size_t parts_half = next_half();
-    std::memcpy(slot(parts_half, me_), data.data(), data.size_bytes());
-    VDIST_TRY(exchange());
-    const std::size_t sums_half = next_half();
+    const std::size_t parts_half = slots_.next_half();
+    std::memcpy(slots_.data(parts_half, me_), data.data(), data.size_bytes());
+    VDIST_TRY(slots_.exchange(member_));
+    const std::size_t sums_half = slots_.next_half();
     const std::size_t begin = share_begin(data.size(), me_);
     const std::size_t end = share_begin(data.size(), me_ + 1);
     slot_list list;
-    tree_sum(list_slots(parts_half, list), begin, end - begin, slot(sums_half, me_) + begin);
-    VDIST_TRY(exchange());
+    tree_sum(list_slots(parts_half, list), begin, end - begin, slots_.data(sums_half, me_) + begin);
+    VDIST_TRY(slots_.exchange(member_));
     for (std::size_t r = 0; r < ranks_; ++r) {
       const std::size_t from = share_begin(data.size(), r);
       const std::size_t count = share_begin(data.size(), r + 1) - from;
       if (count > 0) {
-        std::memcpy(data.data() + from, slot(sums_half, r) + from, count * sizeof(float));
+        std::memcpy(&data[from], slots_.data(sums_half, r) + from, count * sizeof(float));
       }
     }
     return {};
   }
 
   const shared_communicator_settings settings_;
-  const frame::wait_policy waits_;
   const std::size_t ranks_;
   const std::size_t me_;
-  signal* const signals_; // one per rank, in the region
-  std::byte* const data_; // banks × halves × ranks slots, in the region
-  flag_owner flag_;
-  wait_context context_;    // of the operation under way
-  bool is_in_step_ = false; // an epoch runs and has not failed
+  epoch_member member_;
+  shared_slots slots_;
+  std::vector<chunk_lane> to_;   // one per rank; the one to itself is never used
+  std::vector<chunk_lane> from_; // likewise
 };
 
 } // namespace
 
 std::size_t exchange_bytes(std::int32_t size, std::size_t max_floats) {
-  return data_offset(size)
-         + exchange_banks * halves * static_cast<std::size_t>(size) * slot_bytes(max_floats);
+  return region_layout{static_cast<std::size_t>(size), max_floats}.bytes();
 }
 
 result<std::unique_ptr<communicator>>
 make_shared_communicator(std::span<std::byte> region,
                          const shared_communicator_settings& settings,
                          const frame::wait_policy& waits) {
-  if (settings.size < 1 || settings.size > exchange_ranks_max || settings.rank < 0
-      || settings.rank >= settings.size) {
+  VDIST_TRY(check_place("shared communicator", settings.rank, settings.size));
+  const auto slot_floats_min = static_cast<std::size_t>(settings.size);
+  if (settings.slot_floats < slot_floats_min || settings.slot_floats > slot_floats_max) {
     return fail(errc::invalid_argument,
-                fmt::format("shared communicator: rank or size out of range (rank={} size={} "
-                            "size_max={})",
-                            settings.rank,
-                            settings.size,
-                            exchange_ranks_max));
-  }
-  if (settings.slot_floats == 0 || settings.slot_floats > slot_floats_max) {
-    return fail(errc::invalid_argument,
-                fmt::format("shared communicator: slot_floats must be 1 to {} (slot_floats={})",
+                fmt::format("shared communicator: slot_floats must be {} to {} (slot_floats={})",
+                            slot_floats_min,
                             slot_floats_max,
                             settings.slot_floats));
   }
-  const std::size_t needed = exchange_bytes(settings.size, settings.slot_floats);
-  if (region.size() < needed || reinterpret_cast<std::uintptr_t>(region.data()) % line_bytes != 0) {
-    return fail(errc::invalid_argument,
-                fmt::format("shared communicator: the region is too small or not aligned to {} "
-                            "(bytes={} needed={})",
-                            line_bytes,
-                            region.size(),
-                            needed));
-  }
   const std::uint64_t shape =
       shape_magic << 56U | static_cast<std::uint64_t>(settings.size) << 48U | settings.slot_floats;
-  VDIST_TRY(agree_on_shape(*reinterpret_cast<region_head*>(region.data()), shape));
+  VDIST_TRY(join_region(
+      "shared communicator", region, exchange_bytes(settings.size, settings.slot_floats), shape));
   return std::unique_ptr<communicator>(
       std::make_unique<shared_communicator>(region, settings, waits));
 }

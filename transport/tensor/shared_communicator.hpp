@@ -15,8 +15,14 @@
 // refused.
 //
 // all_reduce_sum: up to one_shot_floats_max one exchange, everybody sums everything; above it two:
-// each rank sums its 1/size share and publishes it, everybody collects the shares. More than
-// slot_floats goes in chunks. The bits are the same in all cases (T-2).
+// each rank sums its 1/size share and publishes it, everybody collects the shares.
+// reduce_scatter_sum is the first half of that. More than slot_floats goes in chunks. The bits are
+// the same in all cases (T-2).
+// all_to_all(_v): a rank lays its parts end to end and shows that stream slot by slot, with a table
+// of where each part begins in front of the first; everybody makes as many exchanges as the longest
+// stream needs. Counts that do not fit together are found (corrupt).
+// send, recv: a lane (chunk_lane.hpp) for every ordered pair of ranks; a sender is at most
+// mail_slots chunks ahead.
 // Cost, size n: one exchange is 1 copy, n reads and at most n-1 waits; nothing is allocated.
 #pragma once
 
@@ -28,10 +34,9 @@
 
 namespace vdist::tensor {
 
-/// Largest group of one exchange region.
-inline constexpr std::int32_t exchange_ranks_max = 64;
-/// Epochs that may pass before a late writer could meet its own bank again.
-inline constexpr std::uint32_t exchange_banks = 8;
+/// Chunks of one send under way between two ranks; each holds slot_floats / size floats, so that all
+/// lanes together need as much memory as the slots.
+inline constexpr std::uint32_t mail_slots = 2;
 
 /// Bytes of the region for `size` ranks whose slots hold `max_floats` floats. Untouched banks cost
 /// nothing when the memory is mapped lazily.
@@ -40,7 +45,7 @@ inline constexpr std::uint32_t exchange_banks = 8;
 struct shared_communicator_settings {
   std::int32_t rank = 0;
   std::int32_t size = 1;
-  std::size_t slot_floats = 0; // the max_floats of exchange_bytes(); the same on all ranks
+  std::size_t slot_floats = 0; // max_floats of exchange_bytes(), >= size; the same on all ranks
   std::size_t one_shot_floats_max = 2048; // all_reduce_sum switches above it; the same on all ranks
   std::chrono::milliseconds timeout{10000}; // of each operation
   const frame::fence* stop = nullptr;       // borrowed, outlives the communicator; nullptr: none

@@ -1,7 +1,6 @@
 // transport/tensor/shared_pipe.hpp — a pipe over memory that both ends map (see communicator.hpp).
-// Slots with the same epoch banks and {epoch, sequence} flags as shared_communicator.hpp: the
-// sender publishes how many chunks it has written, the receiver how many it has read; neither
-// writes the other's flag. Messages larger than a slot travel as several chunks.
+// One lane of chunk_lane.hpp with a head in front. Messages larger than a slot travel as several
+// chunks.
 #pragma once
 
 #include "transport/frame/wait_policy.hpp"

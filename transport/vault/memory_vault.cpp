@@ -2,15 +2,15 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fmt/format.h>
-#include <limits>
 #include <sys/mman.h>
 
 namespace vdist::vault {
 
 namespace {
 
-constexpr std::size_t page_bytes = 4096;
+region_limits limits_of(std::size_t limit_bytes) {
+  return limit_bytes == 0 ? region_limits{} : region_limits{.bytes = limit_bytes};
+}
 
 /// Reserves `bytes` (whole pages) of zero-filled memory at a multiple of region_alignment, or
 /// nullptr with errno set. Maps one alignment more and gives back what sticks out.
@@ -43,90 +43,63 @@ std::byte* reserve(std::size_t bytes) {
 
 } // namespace
 
-memory_vault::memory_vault(std::size_t limit_bytes)
-    : limit_bytes_(limit_bytes == 0 ? std::numeric_limits<std::size_t>::max() : limit_bytes) {}
+/// One region's bytes, unmapped with the last owner.
+class memory_vault::anonymous_memory {
+public:
+  anonymous_memory(std::byte* address, std::size_t bytes) : address_(address), bytes_(bytes) {}
 
-memory_vault::~memory_vault() {
-  for (const auto& [key, held] : entries_) {
-    munmap(held.address, held.mapped_bytes);
-  }
-}
+  ~anonymous_memory() { munmap(address_, bytes_); }
+
+  anonymous_memory(const anonymous_memory&) = delete;
+  anonymous_memory& operator=(const anonymous_memory&) = delete;
+
+  [[nodiscard]] std::byte* address() const { return address_; }
+
+private:
+  std::byte* const address_;
+  const std::size_t bytes_;
+};
+
+memory_vault::memory_vault(std::size_t limit_bytes) : table_(limits_of(limit_bytes)) {}
+
+memory_vault::~memory_vault() = default;
 
 result<region> memory_vault::map(const region_key& key, std::size_t bytes) {
-  const std::lock_guard lock(mutex_);
-  if (const auto found = entries_.find(key); found != entries_.end()) {
-    const entry& held = found->second;
-    if (held.bytes != bytes) {
-      return fail(errc::invalid_argument,
-                  fmt::format("vault: the region exists with another size ({} bytes={} held={})",
-                              to_string(key),
-                              bytes,
-                              held.bytes));
+  using owner = std::shared_ptr<const anonymous_memory>;
+  const auto make = [](std::size_t mapped_bytes) -> result<owner> {
+    std::byte* address = reserve(mapped_bytes);
+    if (address == nullptr) {
+      return fail(errc::resource_exhausted, std::strerror(errno));
     }
-    return region{std::span(held.address, held.bytes), false, held.ready_hash};
-  }
-  if (bytes == 0 || bytes > std::numeric_limits<std::size_t>::max() / 2) {
-    return fail(errc::invalid_argument,
-                fmt::format("vault: illegal size ({} bytes={})", to_string(key), bytes));
-  }
-  const std::size_t mapped = (bytes + page_bytes - 1) / page_bytes * page_bytes;
-  if (const std::size_t room = limit_bytes_ - total_bytes_; mapped > room) {
-    return fail(errc::resource_exhausted,
-                fmt::format("vault: the limit is reached ({} bytes={} missing={} held={} limit={})",
-                            to_string(key),
-                            mapped,
-                            mapped - room,
-                            total_bytes_,
-                            limit_bytes_));
-  }
-  std::byte* address = reserve(mapped);
-  if (address == nullptr) {
-    const int cause = errno;
-    return fail(errc::resource_exhausted,
-                fmt::format("vault: the system refused the memory ({} bytes={} missing={}): {}",
-                            to_string(key),
-                            mapped,
-                            mapped,
-                            std::strerror(cause)));
-  }
-  entries_.emplace(key, entry{address, bytes, mapped, std::nullopt});
-  total_bytes_ += mapped;
-  return region{std::span(address, bytes), true, std::nullopt};
+    return owner(std::make_shared<anonymous_memory>(address, mapped_bytes));
+  };
+  const std::lock_guard lock(mutex_);
+  VDIST_ASSIGN(const auto found, table_.map(key, bytes, make));
+  const auto& held = *found.held;
+  return region{
+      std::span(held.memory->address(), bytes), found.is_new, held.ready_hash, held.memory};
 }
 
 result<void> memory_vault::mark_ready(const region_key& key, std::uint64_t content_hash) {
   const std::lock_guard lock(mutex_);
-  const auto found = entries_.find(key);
-  if (found == entries_.end()) {
-    return fail(errc::not_found,
-                fmt::format("vault: no such region to mark ready ({})", to_string(key)));
-  }
-  found->second.ready_hash = content_hash;
-  return {};
+  return table_.mark_ready(key, content_hash);
 }
 
 std::optional<std::uint64_t> memory_vault::ready_hash(const region_key& key) const {
   const std::lock_guard lock(mutex_);
-  const auto found = entries_.find(key);
-  return found == entries_.end() ? std::nullopt : found->second.ready_hash;
+  return table_.ready_hash(key);
 }
 
 result<void> memory_vault::release(const region_key& key) {
-  const std::lock_guard lock(mutex_);
-  const auto found = entries_.find(key);
-  if (found == entries_.end()) {
-    return fail(errc::not_found,
-                fmt::format("vault: no such region to release ({})", to_string(key)));
-  }
-  munmap(found->second.address, found->second.mapped_bytes);
-  total_bytes_ -= found->second.mapped_bytes;
-  entries_.erase(found);
+  std::unique_lock lock(mutex_);
+  VDIST_ASSIGN(const auto released, table_.release(key));
+  lock.unlock(); // unmapping a large region takes a while
   return {};
 }
 
 std::size_t memory_vault::total_bytes() const {
   const std::lock_guard lock(mutex_);
-  return total_bytes_;
+  return table_.usage().bytes;
 }
 
 } // namespace vdist::vault

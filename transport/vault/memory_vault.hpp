@@ -1,11 +1,10 @@
 // transport/vault/memory_vault.hpp — a vault of this process's own anonymous memory, for workers
 // that are threads. Pages are reserved lazily: a region costs what has been touched. Owned by the
-// system object, which outlives every worker; destruction gives all regions back.
+// system object, which outlives every worker; destruction gives all regions back that nobody holds.
 #pragma once
 
-#include "transport/vault/vault.hpp"
+#include "transport/vault/region_table.hpp"
 
-#include <map>
 #include <mutex>
 
 namespace vdist::vault {
@@ -24,20 +23,14 @@ public:
   [[nodiscard]] result<void> release(const region_key& key) override;
   [[nodiscard]] std::size_t total_bytes() const override;
 
-  [[nodiscard]] std::size_t limit_bytes() const override { return limit_bytes_; }
+  [[nodiscard]] std::size_t limit_bytes() const override { return table_.limits().bytes; }
 
 private:
-  struct entry {
-    std::byte* address = nullptr;
-    std::size_t bytes = 0;        // as asked for
-    std::size_t mapped_bytes = 0; // whole pages
-    std::optional<std::uint64_t> ready_hash;
-  };
+  class anonymous_memory;
 
-  const std::size_t limit_bytes_;
   mutable std::mutex mutex_;
-  std::map<region_key, entry> entries_; // guarded by mutex_
-  std::size_t total_bytes_ = 0;         // guarded by mutex_
+  // Shared with the holds of mapped regions (V-1). Guarded by mutex_, but for its limits.
+  region_table<std::shared_ptr<const anonymous_memory>> table_;
 };
 
 } // namespace vdist::vault

@@ -14,6 +14,10 @@ const char* to_string(region_kind kind) noexcept {
     return "exchange";
   case region_kind::custom:
     return "custom";
+  case region_kind::control:
+    return "control";
+  case region_kind::channels:
+    return "channels";
   }
   return "unknown";
 }

@@ -1,8 +1,9 @@
 // transport/vault/vault.hpp — memory that outlives the worker that uses it.
 // Why: weights, KV cache and exchange buffers survive a worker's death, so recovery neither reloads
 // nor prefills again. V-1 a region keeps its address and its contents until release(), whoever maps
-// it and how often. V-2 a new region is zero-filled. V-3 a ready hash is set only by mark_ready(),
-// after the region's contents are complete, and falls with release().
+// it and how often; a hold keeps its bytes mapped in this process beyond that. V-2 a new region is
+// zero-filled, and is_new is told to exactly one map(). V-3 a ready hash is set only by
+// mark_ready(), after the region's contents are complete, and falls with release().
 // Thread-safe. Who may touch the bytes of a region at a time is settled by the epoch, not here.
 #pragma once
 
@@ -12,13 +13,23 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 
 namespace vdist::vault {
 
-enum class region_kind : std::uint8_t { weights, kv_cache, exchange, custom };
+/// Numbers are stable: they travel between processes.
+enum class region_kind : std::uint8_t {
+  weights,
+  kv_cache,
+  exchange,
+  custom,
+  control,  // control words of a replica
+  channels, // rings between the processes of a replica
+};
+inline constexpr auto region_kind_last = region_kind::channels;
 
 [[nodiscard]] const char* to_string(region_kind kind) noexcept;
 
@@ -39,6 +50,10 @@ struct region {
   std::span<std::byte> memory;             // region_alignment-aligned
   bool is_new = false;                     // first map() of this key: zero-filled
   std::optional<std::uint64_t> ready_hash; // V-3
+  /// Keeps `memory` mapped in this process, also after release() and after the vault's end. Owners:
+  /// the vault until release(), and whoever copies it; the memory is freed when the last hold of
+  /// every process is gone.
+  std::shared_ptr<const void> hold;
 };
 
 /// Alignment of every region: one huge page.
@@ -59,10 +74,11 @@ public:
   /// The hash of mark_ready(), if any.
   [[nodiscard]] virtual std::optional<std::uint64_t> ready_hash(const region_key& key) const = 0;
 
-  /// Gives the memory back; nobody may use it any more. Error: not_found.
+  /// Drops the vault's own reference: the key is free for a new region, and only holds keep the
+  /// bytes. Whoever has none may not use them any more. Error: not_found.
   [[nodiscard]] virtual result<void> release(const region_key& key) = 0;
 
-  /// Sum of all regions, each rounded up to whole pages.
+  /// Sum of all regions not released, each rounded up to whole pages.
   [[nodiscard]] virtual std::size_t total_bytes() const = 0;
 
   /// Bytes that may be mapped in all.

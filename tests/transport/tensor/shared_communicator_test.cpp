@@ -1,17 +1,17 @@
 #include "transport/tensor/shared_communicator.hpp"
 
-#include "tests/transport/tensor/group_fixture.hpp"
+#include "tests/transport/tensor/shared_family.hpp"
 
 #include <atomic>
 
 using namespace vdist;
 using namespace vdist::testing;
 
+VDIST_COMMUNICATOR_CONFORMANCE(shared_thread_conformance, shared_family(rank_host::thread))
+
 BOOST_AUTO_TEST_SUITE(shared_communicator_suite)
 
 namespace {
-
-constexpr std::int32_t sizes[] = {1, 2, 3, 4, 5, 8};
 
 errc error_of(const result<void>& outcome) {
   return outcome ? errc::ok : outcome.error().code;
@@ -24,49 +24,6 @@ bool reduces(tensor::communicator& member, std::uint64_t n, std::size_t floats) 
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_CASE(sums_with_the_same_bits_at_every_size) { // T-2: one-shot, two-shot, chunks
-  for (const auto size : sizes) {
-    test_group group({.size = size});
-    group.start_all(epoch(1));
-    std::atomic<int> wrong{0};
-    group.run([&wrong](tensor::communicator& member) {
-      std::uint64_t n = 0;
-      for (const std::size_t floats : {0, 1, 3, 16, 99, 100, 101, 255, 256, 257, 1000, 5000}) {
-        wrong += reduces(member, n++, floats) ? 0 : 1;
-      }
-    });
-    BOOST_TEST(wrong == 0, "size " << size);
-  }
-}
-
-BOOST_AUTO_TEST_CASE(every_operation_mixes_with_every_other) {
-  for (const auto size : sizes) {
-    test_group group({.size = size});
-    group.start_all(epoch(1));
-    std::atomic<int> wrong{0};
-    group.run([&wrong, size](tensor::communicator& member) {
-      for (std::uint64_t n = 0; n < 60; ++n) {
-        const std::size_t floats = n * 37 % 600;
-        wrong += reduces(member, n, floats) ? 0 : 1;
-        const auto part = contribution(member.rank(), n, floats);
-        std::vector<float> all(floats * static_cast<std::size_t>(size));
-        wrong += member.all_gather(part, all) ? 0 : 1;
-        for (std::int32_t r = 0; r < size; ++r) {
-          const auto from = std::span(all).subspan(static_cast<std::size_t>(r) * floats, floats);
-          wrong += has_same_bits(from, contribution(r, n, floats)) ? 0 : 1;
-        }
-        const auto root = static_cast<std::int32_t>(n) % size;
-        const auto wanted = contribution(root, n, floats);
-        auto data = member.rank() == root ? wanted : std::vector<float>(floats);
-        wrong += member.broadcast(std::as_writable_bytes(std::span(data)), root) ? 0 : 1;
-        wrong += has_same_bits(data, wanted) ? 0 : 1;
-        wrong += member.barrier() ? 0 : 1;
-      }
-    });
-    BOOST_TEST(wrong == 0, "size " << size);
-  }
-}
 
 BOOST_AUTO_TEST_CASE(survives_ten_thousand_small_operations_back_to_back) {
   for (const std::int32_t size : {2, 3}) {
@@ -103,49 +60,6 @@ BOOST_AUTO_TEST_CASE(eight_ranks_that_only_sleep_lose_no_wake_up) {
     }
   });
   BOOST_TEST(wrong == 0);
-}
-
-BOOST_AUTO_TEST_CASE(a_raised_fence_frees_the_waiting_ranks_at_once) {
-  test_group group({.size = 4});
-  group.start_all(epoch(1));
-  std::atomic<int> waiting{0};
-  std::atomic<int> aborted{0};
-  const auto start = group_clock.now();
-  std::thread recovery([&] {
-    while (waiting < 3) {
-      std::this_thread::yield();
-    }
-    group.stop.raise(epoch(2));
-  });
-  group.run(
-      [&](tensor::communicator& member) {
-        std::vector<float> data(50, 1.0F);
-        ++waiting;
-        aborted += error_of(member.all_reduce_sum(data)) == errc::aborted ? 1 : 0;
-        // Out of step until the next epoch.
-        aborted += error_of(member.barrier()) == errc::aborted ? 1 : 0;
-      },
-      2);
-  recovery.join();
-  BOOST_TEST(aborted == 6);
-  BOOST_CHECK(group_clock.now() - start < 5s);
-}
-
-BOOST_AUTO_TEST_CASE(names_the_rank_that_is_late) {
-  test_group group({.size = 3, .timeout = 5ms});
-  group.start_all(epoch(7));
-  std::string text;
-  group.run(
-      [&text](tensor::communicator& member) {
-        std::vector<float> data(10, 1.0F);
-        const auto outcome = member.all_reduce_sum(data);
-        if (member.rank() == 0) {
-          text = outcome ? "" : outcome.error().context;
-        }
-      },
-      1);
-  BOOST_TEST(text
-             == "all_reduce_sum: rank 1 is late (epoch=7 bytes=40 its_epoch=7 its_sequence=0)");
 }
 
 BOOST_AUTO_TEST_CASE(never_uses_what_a_dead_rank_left_behind) { // T-3
@@ -264,13 +178,47 @@ BOOST_AUTO_TEST_CASE(refuses_shapes_that_do_not_fit) {
   BOOST_CHECK(make(0, 3, 64) == errc::invalid_argument);
   BOOST_CHECK(make(2, 2, 64) == errc::invalid_argument);
   BOOST_CHECK(make(0, 2, 0) == errc::invalid_argument);
+  BOOST_CHECK(make(0, 2, 1) == errc::invalid_argument); // less than a float for each rank
+}
+
+BOOST_AUTO_TEST_CASE(finds_counts_that_do_not_fit_together) {
   test_group group({.size = 2});
-  std::vector<float> data(3);
-  BOOST_CHECK(error_of(group[0].barrier()) == errc::aborted); // no epoch yet
-  BOOST_CHECK(error_of(group[0].start_epoch(epoch(0))) == errc::invalid_argument);
   group.start_all(epoch(1));
-  BOOST_CHECK(error_of(group[0].all_gather(data, data)) == errc::invalid_argument);
-  BOOST_CHECK(error_of(group[0].broadcast({}, 2)) == errc::invalid_argument);
+  std::array<errc, 2> outcomes{};
+  group.run([&outcomes](tensor::communicator& member) {
+    const auto me = static_cast<std::size_t>(member.rank());
+    // Rank 0 sends 3 bytes, rank 1 waits for 4.
+    std::vector<std::byte> data(8);
+    const std::vector<std::size_t> offsets{0, 4};
+    const std::vector<std::size_t> sent{0, me == 0 ? 3U : 0U};
+    const std::vector<std::size_t> received{me == 1 ? 4U : 0U, 0};
+    std::vector<std::byte> out(8);
+    outcomes[me] = error_of(member.all_to_all_v(data, {sent, offsets}, out, {received, offsets}));
+  });
+  BOOST_CHECK(outcomes[0] == errc::ok);
+  BOOST_CHECK(outcomes[1] == errc::corrupt);
+}
+
+BOOST_AUTO_TEST_CASE(a_message_of_another_size_is_found) {
+  test_group group({.size = 2});
+  group.start_all(epoch(1));
+  std::vector<std::byte> data(8);
+  BOOST_REQUIRE(group[0].send(data, 1));
+  BOOST_CHECK(error_of(group[1].recv(std::span(data).first(7), 0)) == errc::corrupt);
+  BOOST_CHECK(error_of(group[1].barrier()) == errc::aborted); // out of step
+}
+
+BOOST_AUTO_TEST_CASE(a_sender_is_so_far_ahead_and_no_further) {
+  test_group group({.size = 2, .slot_floats = 16, .timeout = 5ms});
+  group.start_all(epoch(1));
+  std::vector<std::byte> data(8);
+  for (std::uint32_t i = 0; i < tensor::mail_slots; ++i) {
+    BOOST_REQUIRE(group[0].send(data, 1));
+  }
+  const auto outcome = group[0].send(data, 1);
+  BOOST_CHECK(error_of(outcome) == errc::timed_out);
+  BOOST_TEST(outcome.error().context
+             == "send: rank 1 is late (epoch=1 bytes=8 its_epoch=1 its_sequence=0)");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,96 @@
+// programs/vdist_vault.cpp — the program vdist-vault: serves regions of memory to the processes of this host until its
+// parent closes the control socket or ends. Exit codes: 0 done, 2 arguments, 3 a resource is missing.
+
+#include "transport/vault/vault_server.hpp"
+
+#include "runtime/base/log.hpp"
+
+#include <charconv>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <string_view>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+namespace vdist {
+
+namespace {
+
+constexpr int exit_done = 0;
+constexpr int exit_arguments = 2;
+constexpr int exit_resource = 3;
+
+constexpr std::string_view usage = "usage: vdist-vault --control-fd N [--limit-bytes N]\n";
+
+struct options {
+  int control_fd = -1;
+  vault::vault_server_settings server;
+};
+
+template <class T>
+bool read_number(std::string_view text, T& number) {
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return problem == std::errc{} && end == text.data() + text.size();
+}
+
+result<options> parse(std::span<char* const> arguments) {
+  options parsed;
+  for (std::size_t i = 0; i < arguments.size(); i += 2) {
+    const std::string_view name = arguments[i];
+    const std::string_view value = i + 1 < arguments.size() ? arguments[i + 1] : "";
+    const bool is_read = name == "--control-fd"    ? read_number(value, parsed.control_fd)
+                         : name == "--limit-bytes" ? read_number(value, parsed.server.limit_bytes)
+                                                   : false;
+    if (!is_read) {
+      return fail(errc::invalid_argument,
+                  "arguments: unknown or without a number: " + std::string(name));
+    }
+  }
+  if (parsed.control_fd < 0) {
+    return fail(errc::invalid_argument, "arguments: --control-fd is missing");
+  }
+  return parsed;
+}
+
+/// As many descriptors as the system allows: every region and every client costs one.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
+int run(std::span<char* const> arguments) {
+  log::initialise("error");
+  const auto parsed = parse(arguments);
+  if (!parsed) {
+    log::error("{}", parsed.error().context);
+    std::fwrite(usage.data(), 1, usage.size(), stderr);
+    return exit_arguments;
+  }
+  std::signal(SIGINT, SIG_IGN); // Ctrl-C reaches the whole group; the parent decides
+  prctl(PR_SET_NAME, "vdist-vault");
+  raise_descriptor_limit();
+  const system_clock time;
+  vault::vault_server server(socket::unique_fd(parsed->control_fd), time, parsed->server);
+  if (const auto served = server.run(); !served) {
+    log::error("{}", served.error().context);
+    return exit_resource;
+  }
+  return exit_done;
+}
+
+} // namespace
+
+} // namespace vdist
+
+int main(int argc, char** argv) {
+  try {
+    return vdist::run(std::span<char* const>(argv, static_cast<std::size_t>(argc)).subspan(1));
+  } catch (const std::exception& problem) { // no memory for a message, for example
+    std::fprintf(stderr, "vdist-vault: %s\n", problem.what());
+    return vdist::exit_resource;
+  }
+}

@@ -1,0 +1,102 @@
+// transport/vault/vault_protocol.hpp — what a client and the vault's process say to each other, one
+// message of a message_socket each. Both run on one host and come from one build: fixed-width
+// structs in the host's byte order, no padding.
+// Client → server: request; server → client: exactly one reply with the request's sequence, followed
+// by the error's text if there is one. A reply to map carries the region's file as its one
+// descriptor. Parent → server: a request add_client whose one descriptor is the server's end of a
+// new pair; it has no reply.
+// B-1 every byte is checked before it is believed: magic, version, sizes, ranges, reserved zeros.
+// B-2 a client that breaks B-1, or sends a descriptor, is disconnected. B-3 a reply of an older
+// sequence belongs to a request that ran into its deadline and is dropped.
+#pragma once
+
+#include "transport/vault/vault.hpp"
+
+#include <array>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace vdist::vault {
+
+inline constexpr std::uint32_t request_magic = 0x76'61'75'71; // "vauq"
+inline constexpr std::uint32_t reply_magic = 0x76'61'75'72;   // "vaur"
+inline constexpr std::uint16_t protocol_version = 1;
+/// Longest error text of a reply; the rest is cut.
+inline constexpr std::size_t error_text_bytes_max = 1024;
+
+enum class operation : std::uint16_t {
+  map = 1,
+  mark_ready = 2,
+  ready_hash = 3,
+  release = 4,
+  usage = 5,
+  add_client = 6, // on the control socket only
+};
+
+struct request_message {
+  std::uint32_t magic = request_magic;
+  std::uint16_t version = protocol_version;
+  operation wanted = operation::usage;
+  std::uint64_t sequence = 0;
+  std::int32_t rank = 0; // rank, index, kind: the key
+  std::uint32_t index = 0;
+  region_kind kind = region_kind::custom;
+  std::array<std::uint8_t, 7> reserved{};
+  std::uint64_t bytes = 0;        // map
+  std::uint64_t content_hash = 0; // mark_ready
+};
+
+static_assert(sizeof(request_message) == 48
+              && std::has_unique_object_representations_v<request_message>);
+
+inline constexpr std::uint32_t reply_is_new = 1;         // map
+inline constexpr std::uint32_t reply_has_ready_hash = 2; // map, ready_hash
+inline constexpr std::uint32_t reply_flags_all = reply_is_new | reply_has_ready_hash;
+
+struct reply_message {
+  std::uint32_t magic = reply_magic;
+  std::uint16_t version = protocol_version;
+  errc code = errc::ok;
+  std::uint64_t sequence = 0;
+  std::uint64_t region_id = 0; // map: never reused, so a region made anew is told from the old one
+  std::uint64_t address = 0;   // map: in the region window
+  std::uint64_t ready_hash = 0;
+  std::uint64_t total_bytes = 0; // of the whole vault, in every reply
+  std::uint64_t limit_bytes = 0;
+  std::uint32_t flags = 0;
+  std::uint32_t text_bytes = 0;
+};
+
+static_assert(sizeof(reply_message) == 64
+              && std::has_unique_object_representations_v<reply_message>);
+
+// Where regions lie, in every process. Far from where Linux puts programs, heaps, libraries and
+// stacks (below 0x1000'0000'0000 or above 0x5500'0000'0000), and in the application's part of the
+// address space under AddressSanitizer too. ThreadSanitizer keeps nearly everything for its shadow;
+// what it leaves to the application and nobody uses is the part below position-independent programs.
+#if defined(__SANITIZE_THREAD__)
+inline constexpr std::uint64_t region_window_base = 0x5500'0000'0000;
+inline constexpr std::uint64_t region_window_bytes = 0x0055'0000'0000; // 340 GiB
+#else
+inline constexpr std::uint64_t region_window_base = 0x2000'0000'0000;
+inline constexpr std::uint64_t region_window_bytes = 0x2000'0000'0000; // 32 TiB
+#endif
+
+[[nodiscard]] region_key key_of(const request_message& request);
+
+/// Error: corrupt (B-1).
+[[nodiscard]] result<request_message> parse_request(std::span<const std::byte> bytes);
+
+[[nodiscard]] std::vector<std::byte> encode_reply(reply_message reply, std::string_view text);
+
+struct parsed_reply {
+  reply_message head;
+  std::string text; // of the error, else empty
+};
+
+/// Error: corrupt (B-1).
+[[nodiscard]] result<parsed_reply> parse_reply(std::span<const std::byte> bytes);
+
+} // namespace vdist::vault
