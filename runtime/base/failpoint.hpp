@@ -1,16 +1,23 @@
 // runtime/base/failpoint.hpp — named places where a fault script may strike.
 // VDIST_FAILPOINT(points, "worker.step_begin", {.rank = 1, .step = 40}) costs one relaxed load while
-// nothing is armed. F-1 a failpoint acts only when armed by a script or a control message. F-2
-// every hit of an armed rule is counted, so a rule that was never hit can fail its script. Rules
-// match on the point's name and on every field that the rule sets; a rule acts `count` times (0:
-// always).
+// nothing is armed. The armed rules are a table of fixed size that may lie in shared memory: then a
+// rule that is armed in one process strikes in all of them, and its count holds over all of them and
+// over every incarnation of a worker.
+//
+// F-1 a failpoint acts only when armed by a script or a control message. F-2 every hit of an armed
+// rule is counted, so a rule that was never hit can fail its script. F-3 an entry is read under its
+// version word: a reader sees a whole rule or none.
+// Rules match on the point's name and on every field that the rule sets; a rule acts `count` times
+// (0: always).
 #pragma once
 
 #include "runtime/base/result.hpp"
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -33,6 +40,7 @@ enum class failpoint_action : std::uint8_t {
   kill_actor,  // the owner's kill hook runs: the actor dies as if an operator had killed it
   delay,       // sleeps `argument_ms`
   exit,        // _exit(argument)
+  kill9,       // SIGKILL to the own process: nothing is cleaned up
 };
 
 /// One armed rule. Unset fields match anything.
@@ -58,12 +66,39 @@ private:
   std::string text_;
 };
 
-/// The rules of one system. Owned by the system object, handed down by reference. Thread-safe.
+/// Rules that may be armed at the same time, and characters of a point's name.
+inline constexpr std::size_t failpoint_rules_max = 64;
+inline constexpr std::size_t failpoint_name_max = 47;
+
+/// The armed rules as words that processes may share. Zero-filled memory is an empty table.
+struct failpoint_table {
+  static constexpr std::size_t rule_words = 12;
+
+  struct entry {
+    std::atomic<std::uint32_t> version{0}; // 0: never used; odd: being written (F-3)
+    std::atomic<std::uint32_t> hits{0};
+    std::array<std::atomic<std::uint64_t>, rule_words> rule{};
+  };
+
+  std::atomic<std::uint32_t> armed{0}; // entries [0, armed) are looked at
+  std::array<entry, failpoint_rules_max> entries;
+};
+
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+
+/// The rules of one system. Owned by the system object, handed down by reference. Thread-safe; one
+/// process at a time arms and clears.
 class failpoints {
 public:
   using kill_hook = std::function<void()>;
 
-  void arm(failpoint_rule rule);
+  failpoints() : own_(std::make_unique<failpoint_table>()), table_(own_.get()) {}
+
+  /// Over a table in memory of others, which outlives this.
+  explicit failpoints(failpoint_table& shared) : table_(&shared) {}
+
+  /// Errors: invalid_argument (the name is too long), resource_exhausted (the table is full).
+  [[nodiscard]] result<void> arm(const failpoint_rule& rule);
   void clear();
 
   /// How often each armed rule acted, in the order of arming.
@@ -72,17 +107,14 @@ public:
   /// Called by VDIST_FAILPOINT. `kill` is what kill_actor means for the caller.
   void reach(std::string_view point, const failpoint_context& context, const kill_hook& kill = {});
 
-  [[nodiscard]] bool is_armed() const noexcept { return is_armed_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool is_armed() const noexcept {
+    return table_->armed.load(std::memory_order_relaxed) != 0;
+  }
 
 private:
-  struct armed_rule {
-    failpoint_rule rule;
-    std::uint32_t hits = 0;
-  };
-
-  std::atomic<bool> is_armed_{false};
-  mutable std::mutex mutex_;
-  std::vector<armed_rule> rules_; // guarded by mutex_
+  std::unique_ptr<failpoint_table> own_; // null over shared memory
+  failpoint_table* table_;
+  std::mutex mutex_; // of arm() and clear()
 };
 
 } // namespace vdist

@@ -13,8 +13,9 @@
 
 namespace vdist::config {
 
-/// Where workers live: threads of this process, or processes of their own.
-enum class isolation_kind : std::uint8_t { thread, process };
+/// Where workers live: threads of this process, or processes of their own. `automatic`: processes
+/// when vdist-run launches the cluster, threads when a program embeds it.
+enum class isolation_kind : std::uint8_t { automatic, thread, process };
 /// Type that weights are converted to when loaded; `automatic` keeps what the model's config says.
 enum class weight_dtype : std::uint8_t { automatic, float32, bfloat16, float16 };
 /// Where sampling defaults come from: the model's generation_config.json, or neutral values.
@@ -35,12 +36,14 @@ enum class log_level : std::uint8_t { trace, debug, info, warn, error, off };
 
 struct cluster_section {
   std::string name = "vdist";
-  isolation_kind isolation = isolation_kind::thread;
+  isolation_kind isolation = isolation_kind::automatic;
 };
 
 struct model_section {
   std::string path; // folder, "random:<config folder>" or a repo id "org/name"; may be empty only
                     // on the sim device
+  std::string revision = "main"; // branch, tag or commit of a repo id
+  bool download = true;          // fetch a repo id that the local cache lacks
   weight_dtype dtype = weight_dtype::automatic;
   std::int32_t max_model_len = 0; // tokens; 0: from the model's config
   std::int64_t seed = 0;          // of the weights of a "random:" model
@@ -92,6 +95,7 @@ struct scheduler_section {
   std::int32_t prefill_chunk =
       0; // tokens of one prompt in one step at most; 0: only max_batch_tokens bounds it
   bool prefix_cache = true;
+  bool async = true; // the next step is planned and sent while one runs
   scheduling_policy policy = scheduling_policy::fcfs;
 };
 

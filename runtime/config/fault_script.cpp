@@ -80,6 +80,8 @@ std::optional<parsed_action> parse_action(std::string_view text) {
     parsed.action = failpoint_action::delay;
   } else if (word == "exit" && has_argument && parsed.argument <= 255) {
     parsed.action = failpoint_action::exit;
+  } else if (word == "kill9" && !has_argument) {
+    parsed.action = failpoint_action::kill9;
   } else {
     return std::nullopt;
   }
@@ -109,8 +111,9 @@ result<failpoint_rule> read_fault(std::string_view name, const toml::table& faul
   const auto text = fault["action"].value_exact<std::string>();
   const auto parsed = text ? parse_action(*text) : std::nullopt;
   if (!parsed) {
-    return bad(
-        name, fault, "fault: action must be one of throw, kill_actor, delay(ms), exit(code)");
+    return bad(name,
+               fault,
+               "fault: action must be one of throw, kill_actor, delay(ms), exit(code), kill9");
   }
   rule.action = parsed->action;
   rule.argument = parsed->argument;

@@ -1,7 +1,7 @@
 // runtime/config/fault_script.hpp — a fault script (TOML) → rules for the failpoints.
 //   [[fault]]
 //   at = { point = "worker.step_begin", replica = 0, stage = 0, rank = 1, step = 40 }
-//   action = "kill_actor"            # throw | kill_actor | delay(ms) | exit(code)
+//   action = "kill_actor"            # throw | kill_actor | delay(ms) | exit(code) | kill9
 //   count = 1                        # how often it strikes; 0: always
 //   [expect]
 //   lost = 0

@@ -141,12 +141,23 @@ void add_model_keys(std::vector<config_key>& keys) {
   keys.push_back(key::string<&cc::cluster, &cs::name>(
       "cluster.name", name_max, "Name of the cluster; letters, digits, '-', '_' and '.'."));
   keys.push_back(key::word<&cc::cluster, &cs::isolation>(
-      "cluster.isolation", "Workers are threads of one process, or processes of their own."));
+      "cluster.isolation",
+      "Workers are threads of one process, or processes of their own; auto: processes under "
+      "vdist-run, threads in a program that embeds the engine."));
   keys.push_back(key::string<&cc::model, &ms::path>(
       "model.path",
       text_max,
-      "Folder in Hugging Face layout, a repo id \"org/name\" found in the local cache, or "
-      "\"random:<config folder>\" for random weights."));
+      "Folder in Hugging Face layout, a repo id \"org/name\", or \"random:<config folder>\" for "
+      "random weights."));
+  keys.push_back(key::string<&cc::model, &ms::revision>(
+      "model.revision",
+      name_max * 4,
+      "Branch, tag or commit of a repo id; what the local cache has of it is used without asking "
+      "whether there is something newer."));
+  keys.push_back(key::boolean<&cc::model, &ms::download>(
+      "model.download",
+      "Download a repo id that the local Hugging Face cache lacks; HF_ENDPOINT, HF_TOKEN and "
+      "HF_HUB_OFFLINE are respected."));
   keys.push_back(key::word<&cc::model, &ms::dtype>(
       "model.dtype", "Type that weights are held in; auto keeps what the model's config says."));
   keys.push_back(key::integer<&cc::model, &ms::max_model_len>(
@@ -272,6 +283,8 @@ void add_scheduler_keys(std::vector<config_key>& keys) {
   keys.push_back(key::boolean<&cc::scheduler, &ss::prefix_cache>(
       "scheduler.prefix_cache",
       "Keep the KV blocks of finished requests for prompts that begin alike."));
+  keys.push_back(key::boolean<&cc::scheduler, &ss::async>(
+      "scheduler.async", "Plan and send the next step while one runs; never changes a token."));
   keys.push_back(key::word<&cc::scheduler, &ss::policy>(
       "scheduler.policy",
       "Order of waiting requests: by arrival, or by priority and then arrival."));

@@ -1,6 +1,14 @@
 #include "runtime/ledger/ledger.hpp"
 
+#include <algorithm>
+
 namespace vdist::ledger {
+
+std::uint64_t room_of(const protocol::request& request) {
+  return request.prompt.size() + request.eos_ids.size() + request.stop_token_ids.size()
+         + 2 * request.logit_bias.size()
+         + static_cast<std::uint64_t>(std::max(request.max_tokens, 0));
+}
 
 void commit_batch::clear() {
   tokens.clear();

@@ -1,13 +1,15 @@
 // runtime/ledger/ledger.hpp — the journal of accepted requests and committed tokens.
 // Scheduler and router are crash-only: what they know is a function of this. The router accepts
 // (its thread), step threads commit (theirs): every form of the ledger is thread-safe, and
-// everything that crosses the interface is a plain value, so that a form in shared memory fits
-// behind it. I1 a request is accepted only after accept() succeeded. I2 a token is sent to a client
-// only after commit() of it succeeded. I3 the tokens of a request are committed in order, without a
-// gap, each exactly once. L-1 an accepted request can always be committed to its end: accept() sets
-// the room aside. L-2 a batch is committed whole or not at all.
+// everything that crosses the interface is a plain value, so that the form in shared memory
+// (shared_ledger.hpp) fits behind it as well as the one in plain memory (memory_ledger.hpp).
+// I1 a request is accepted only after accept() succeeded. I2 a token is sent to a client only after
+// commit() of it succeeded. I3 the tokens of a request are committed in order, without a gap, each
+// exactly once. L-1 an accepted request can always be committed to its end: accept() sets the room
+// aside. L-2 a batch is committed whole or not at all.
 #pragma once
 
+#include "runtime/base/clock.hpp"
 #include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
 #include "runtime/protocol/request.hpp"
@@ -43,9 +45,13 @@ struct commit_batch {
 /// Bounds of one ledger; accept() refuses with resource_exhausted beyond them.
 struct ledger_limits {
   std::uint32_t requests_max = 65536;                // unfinished requests
-  std::uint64_t tokens_max = std::uint64_t{1} << 30; // prompts plus max_tokens, over all requests
+  std::uint64_t tokens_max = std::uint64_t{1} << 27; // room_of, over all requests; 4 bytes each
   std::uint32_t finished_max = 4096;                 // finished requests kept for replay to clients
 };
+
+/// What a request is counted with against tokens_max until it ends: prompt, max_tokens, its lists of
+/// ids, and two for each bias. Afterwards its committed tokens count.
+[[nodiscard]] std::uint64_t room_of(const protocol::request& request);
 
 struct ledger_stats {
   std::uint32_t unfinished = 0;
@@ -60,12 +66,25 @@ struct request_state {
   protocol::finish_reason reason = protocol::finish_reason::none;
 };
 
+/// One line of what the ledger holds: for people and tools.
+struct ledger_entry {
+  request_id id;
+  std::uint64_t arrival = 0;
+  std::int32_t prompt_tokens = 0;
+  std::int32_t max_tokens = 0;
+  std::int32_t committed = 0;                                     // generated tokens
+  protocol::finish_reason reason = protocol::finish_reason::none; // none: unfinished
+  time_point accepted; // of the clock that the ledger was given; time_point{} without one
+  time_point finished; // time_point{} also while unfinished
+};
+
 class ledger {
 public:
   virtual ~ledger() = default;
 
-  /// I1. `generated` of the request must be empty. Errors: invalid_argument (the id is known),
-  /// resource_exhausted.
+  /// I1. `generated` of the request must be empty. Finished requests give way when their room is
+  /// needed, the oldest first; an accept that is refused forgets none. Errors: invalid_argument (the
+  /// id is known), resource_exhausted.
   [[nodiscard]] virtual result<void> accept(const protocol::request& request) = 0;
 
   /// I2, I3: tokens first, then ends; one call and one lock per step. Errors, nothing written:
@@ -95,6 +114,9 @@ public:
   [[nodiscard]] virtual result<request_state> state(request_id id) const = 0;
 
   [[nodiscard]] virtual ledger_stats stats() const = 0;
+
+  /// What is held, finished requests included: in order of arrival, the first `max`.
+  [[nodiscard]] virtual std::vector<ledger_entry> list(std::size_t max) const = 0;
 };
 
 } // namespace vdist::ledger

@@ -14,7 +14,9 @@ namespace vdist::ledger {
 
 class memory_ledger final : public ledger {
 public:
-  explicit memory_ledger(const ledger_limits& limits = {}) : limits_(limits) {}
+  /// `time` dates the entries of list(); it outlives the ledger. Without one they have no dates.
+  explicit memory_ledger(const ledger_limits& limits = {}, const clock* time = nullptr)
+      : limits_(limits), time_(time) {}
 
   using ledger::commit;
 
@@ -27,26 +29,37 @@ public:
                                                      std::int32_t from = 0) const override;
   [[nodiscard]] result<request_state> state(request_id id) const override;
   [[nodiscard]] ledger_stats stats() const override;
+  [[nodiscard]] std::vector<ledger_entry> list(std::size_t max) const override;
 
 private:
   struct entry {
     protocol::request request; // generated: the committed tokens; the rest is dropped at the end
     protocol::finish_reason reason = protocol::finish_reason::none;
-    std::uint64_t tokens_reserved = 0;
+    std::int32_t prompt_tokens = 0;
+    time_point accepted;
+    time_point finished;
+
+    [[nodiscard]] request_state state() const {
+      return {static_cast<std::int32_t>(request.generated.size()), reason};
+    }
   };
 
+  [[nodiscard]] time_point now() const { return time_ != nullptr ? time_->now() : time_point{}; }
+
   [[nodiscard]] result<void> append(const committed_token& token);
-  [[nodiscard]] result<void> check_end(const finished_request& end) const;
+  [[nodiscard]] result<void> check_ends(std::span<const finished_request> finished) const;
   void end(const finished_request& end);
-  bool forget_oldest();
+  void forget_oldest();
 
   const ledger_limits limits_;
+  const clock* const time_;
   mutable std::mutex mutex_;
   // All of the following are guarded by mutex_.
   std::unordered_map<request_id, entry> entries_;
   std::deque<request_id> finished_; // oldest end first
   std::uint32_t unfinished_ = 0;
-  std::uint64_t tokens_reserved_ = 0;
+  std::uint64_t tokens_unfinished_ = 0; // room_of the unfinished requests
+  std::uint64_t tokens_finished_ = 0;   // committed tokens of the finished ones
   std::uint64_t tokens_committed_ = 0;
 };
 

@@ -1,5 +1,6 @@
 #include "runtime/protocol/step.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <numeric>
 
@@ -52,6 +53,7 @@ struct plan_cursor {
   std::size_t records = 0;
   std::size_t biases = 0;
   std::size_t suppressed = 0;
+  std::ptrdiff_t fed = 0; // tokens that are fed_token, as they may be
 };
 
 error corrupt_plan(const step_plan& plan, std::string_view cause, std::size_t sequence) {
@@ -90,6 +92,13 @@ result<void> validate_sequence(const step_plan& plan,
   if (is_new ? blocks < needed : blocks > needed) {
     return corrupt_plan(plan, "blocks do not fit the positions", i);
   }
+  if ((plan.flags[i] & flag_feeds) != 0 && (plan.flags[i] & flag_samples) == 0) {
+    return corrupt_plan(plan, "a sequence feeds and does not sample", i);
+  }
+  if (!is_new && count == 1 && at.tokens < plan.tokens.size()
+      && plan.tokens[at.tokens] == fed_token) {
+    ++at.fed;
+  }
   at.blocks += static_cast<std::size_t>(blocks);
   at.tokens += static_cast<std::size_t>(is_new ? first + count : count);
   if (is_new) {
@@ -106,6 +115,12 @@ bool all_in_range(const Column& column, Limit limit) {
     }
   }
   return true;
+}
+
+std::ptrdiff_t count_outside(const std::vector<token_id>& tokens, std::int32_t vocabulary) {
+  return std::count_if(tokens.begin(), tokens.end(), [vocabulary](token_id token) {
+    return token < 0 || token >= vocabulary;
+  });
 }
 
 } // namespace
@@ -134,9 +149,12 @@ result<void> validate(const step_plan& plan, const plan_limits& limits) {
       return corrupt_plan(plan, "retired slot out of range", n);
     }
   }
-  if (!all_in_range(plan.new_blocks, limits.blocks) || !all_in_range(plan.tokens, limits.vocabulary)
+  if (!all_in_range(plan.new_blocks, limits.blocks)
       || !all_in_range(plan.bias_ids, limits.vocabulary)) {
     return corrupt_plan(plan, "block or token id out of range", n);
+  }
+  if (count_outside(plan.tokens, limits.vocabulary) != at.fed) {
+    return corrupt_plan(plan, "token id out of range, or fed where it must be known", n);
   }
   return {};
 }

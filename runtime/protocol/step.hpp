@@ -4,18 +4,26 @@
 // microsecond (codec: step_codec.hpp).
 //
 // P-1 A plan or result of an older epoch is dropped and counted; of a newer one it is refused until
-// the epoch message
-//     has been seen. Epoch, incarnation and sequence number are in the envelope of every message
-//     (transport/frame).
+//     the epoch message has been seen. Epoch, incarnation and sequence number are in the envelope
+//     of every message (transport/frame).
 // P-2 Steps of an epoch arrive in order, each exactly once; a step number is never used twice, not
-// across epochs either. P-3 A plan holds differences. The first plan that names a slot in an epoch
-// carries the whole sequence (is_new): its
-//     tokens, blocks and sampling record; later plans carry only this step's tokens and the blocks
-//     that were added.
+//     across epochs either.
+// P-3 A plan holds differences. The first plan that names a slot in an epoch carries the whole
+//     sequence (is_new): its tokens, blocks and sampling record; later plans carry only this step's
+//     tokens and the blocks that were added.
 // P-4 A slot named in retired_slots is forgotten before the step runs; it may be used again by a
-// later plan. P-5 Every worker of the replica answers every plan. Ranks that do not sample answer
-// without tokens. P-6 Ranks of one stage must report the same digest; the executor commits nothing
-// otherwise.
+//     later plan.
+// P-5 Every worker of the replica answers every plan. Ranks that do not sample answer without
+//     tokens.
+// P-6 Ranks of one stage must report the same digest; the executor commits nothing otherwise.
+// (P-7, one terminal event per request, is a rule of the router.)
+// P-8 `fed_token` among the tokens is the token that the last step which named the slot sampled:
+//     the plan was made before anybody could know it. Legal only as the one token of a sequence
+//     that is not new, after a step of this epoch that had flag_feeds for the slot.
+// P-9 Tokens sampled under flag_feeds are shared with the whole tensor group right after sampling,
+//     before the next step; whether that happens depends on the plan alone, so ranks never
+//     disagree. A replica with several stages gets no flag_feeds: its first stage would have to be
+//     told by its last, and meanwhile has other sequences to work on.
 #pragma once
 
 #include "runtime/base/ids.hpp"
@@ -29,8 +37,13 @@ namespace vdist::protocol {
 
 /// Sequence flags in step_plan::flags.
 inline constexpr std::uint8_t flag_new = 1; // the whole sequence is in this plan (P-3)
-inline constexpr std::uint8_t flag_samples =
-    2; // the chunk reaches the end of the known tokens: sample one token
+/// The chunk reaches the end of the known tokens: sample one token.
+inline constexpr std::uint8_t flag_samples = 2;
+/// A later plan may feed the sampled token (P-8, P-9). Only with flag_samples.
+inline constexpr std::uint8_t flag_feeds = 4;
+
+/// Stands in step_plan::tokens for a token that the device knows and the plan does not (P-8).
+inline constexpr token_id fed_token = -1;
 
 /// How one sequence is sampled; a plain record, sent once per sequence and epoch. All-default means
 /// greedy. The token is a function of these values, the logits and the tokens before it, nothing
@@ -63,7 +76,7 @@ struct step_plan {
 
   std::vector<std::uint32_t> slots;       // table slot of each sequence, unique within a plan
   std::vector<std::uint64_t> request_ids; // for logs, failpoints and the sim device
-  std::vector<std::uint8_t> flags;        // flag_new | flag_samples
+  std::vector<std::uint8_t> flags;        // flag_new | flag_samples | flag_feeds
   std::vector<std::int32_t>
       first_position;                     // tokens of the sequence whose KV exists before this step
   std::vector<std::int32_t> token_counts; // tokens that this step computes, >= 1
@@ -71,7 +84,7 @@ struct step_plan {
   std::vector<std::int32_t>
       new_blocks; // flattened; a new sequence lists all its blocks, others the added ones
   std::vector<std::int32_t>
-      tokens; // flattened; new: first_position + token_counts ids, else token_counts ids
+      tokens; // flattened; new: first_position + token_counts ids, else token_counts (P-8)
   std::vector<std::uint32_t> retired_slots; // P-4
 
   std::vector<sampling_record> sampling;    // one per new sequence, in order
@@ -94,7 +107,7 @@ struct step_plan {
 struct plan_limits {
   std::uint32_t slots = 0;        // slots are below this
   std::int32_t blocks = 0;        // block ids are below this
-  std::int32_t vocabulary = 0;    // token ids are in [0, vocabulary)
+  std::int32_t vocabulary = 0;    // token ids are in [0, vocabulary), or fed_token
   std::int32_t max_positions = 0; // first_position + token_counts is at most this
   std::int32_t block_size = 0;
 };

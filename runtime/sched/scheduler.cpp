@@ -63,6 +63,13 @@ scheduler_config with_defaults(scheduler_config config) {
 
 } // namespace
 
+overlap overlap_of(std::int32_t stages, bool is_async) {
+  if (stages > 1) {
+    return {.steps_in_flight = stages, .feeds_tokens = false};
+  }
+  return {.steps_in_flight = is_async ? 2 : 1, .feeds_tokens = is_async};
+}
+
 result<void> validate(const scheduler_config& config) {
   VDIST_TRY(check_setting("max_batch_tokens", config.max_batch_tokens, 1));
   VDIST_TRY(check_setting("max_sequences", config.max_sequences, 1));
@@ -174,16 +181,10 @@ bool scheduler::fail_request(request_id id, std::string message) {
 
 bool scheduler::end_early(request_id id, protocol::finish_reason reason, std::string message) {
   const auto found = sequences_.find(id);
-  if (found == sequences_.end() || found->second->end_reason != protocol::finish_reason::none) {
+  if (found == sequences_.end() || found->second->state == sequence_state::over) {
     return false;
   }
-  auto& ended = *found->second;
-  if (ended.state == sequence_state::in_flight) {
-    ended.end_reason = reason;
-    ended.end_message = std::move(message);
-  } else {
-    finish(ended, reason, std::move(message));
-  }
+  finish(*found->second, reason, std::move(message));
   return true;
 }
 
@@ -196,16 +197,26 @@ void scheduler::finish(sequence& ended, protocol::finish_reason reason, std::str
     event.stop_token = ended.tokens.back();
   }
   event.message = std::move(message);
+  end(ended);
+}
+
+/// Its terminal event is made. What steps in flight compute keeps slot and blocks until then (K-3).
+void scheduler::end(sequence& ended) {
   ++counters_.finished;
-  remove(ended);
+  if (ended.state == sequence_state::waiting) {
+    waiting_.erase(ended);
+    sequences_.erase(ended.id);
+    return;
+  }
+  leave_running(ended);
+  ended.state = sequence_state::over;
+  if (!ended.is_in_flight()) {
+    remove(ended);
+  }
 }
 
 void scheduler::remove(sequence& ended) {
-  if (ended.state == sequence_state::waiting) {
-    waiting_.erase(ended);
-  } else {
-    leave_running(ended);
-  }
+  give_up_memory(ended);
   sequences_.erase(ended.id);
 }
 
@@ -223,8 +234,12 @@ void scheduler::enter_running(sequence& entrant) {
 }
 
 void scheduler::leave_running(sequence& leaver) {
-  VDIST_CHECK(leaver.state == sequence_state::running, "S-1: a step computes this sequence");
+  VDIST_CHECK(leaver.state == sequence_state::running, "S-3: only a running sequence leaves");
   running_.erase(std::find(running_.begin(), running_.end(), &leaver));
+}
+
+void scheduler::give_up_memory(sequence& leaver) {
+  VDIST_CHECK(!leaver.is_in_flight(), "S-1: a step computes this sequence");
   if (leaver.is_announced) {
     retired_slots_.push_back(leaver.slot);
   }
@@ -236,10 +251,12 @@ void scheduler::leave_running(sequence& leaver) {
   leaver.blocks_published = 0;
   leaver.node = {};
   leaver.computed = 0;
+  leaver.planned = 0;
 }
 
 void scheduler::requeue(sequence& victim) {
   leave_running(victim);
+  give_up_memory(victim);
   victim.state = sequence_state::waiting;
   victim.hits_seen = -1;
   waiting_.insert(victim);
@@ -275,17 +292,18 @@ void scheduler::start_epoch(epoch next) {
   VDIST_CHECK(!has_epoch_ || next > epoch_, "P-1: an epoch must rise");
   epoch_ = next;
   has_epoch_ = true;
-  for (auto* survivor : running_) {
-    survivor->state = sequence_state::running;
-    survivor->is_announced = false;
-  }
   for (; window_.size() > 0; window_.close_oldest()) {
     for (const auto& entry : window_.oldest().entries) {
       auto& fenced = *entry.owner;
-      if (fenced.end_reason != protocol::finish_reason::none) {
-        finish(fenced, fenced.end_reason, std::move(fenced.end_message));
+      --fenced.steps_in_flight;
+      if (fenced.state == sequence_state::over && !fenced.is_in_flight()) {
+        remove(fenced);
       }
     }
+  }
+  for (auto* survivor : running_) {
+    survivor->rewind();
+    survivor->is_announced = false;
   }
   retired_slots_.clear();
 }

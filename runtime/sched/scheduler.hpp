@@ -1,21 +1,32 @@
 // runtime/sched/scheduler.hpp — decides what a replica computes in each step.
 // Why a plain class: one step thread calls plan() and commit() without a lock, a mailbox or a
 // clock; actors only translate. Not thread-safe. Nothing here knows about devices: a request goes
-// in, plans come out, results go in, token events come out. S-1 a request is in at most one step in
-// flight; until that step is committed or fenced its slot and
-//     blocks are not given to anybody else (K-3).
-// S-2 steps commit oldest first, each once, only of the current epoch (I4).
-// S-3 every added request gets exactly one terminal event.
-// S-4 which tokens a request gets does not depend on plans: chunks, preemption, order, epochs and
-//     lost KV change when a token comes and never which.
-// S-5 decoding goes before prompts, and running before waiting. With one step in flight every
-//     decoding sequence is in every plan unless the pool is short of blocks; with several, the
-//     decoding ones are split evenly between the steps and take turns.
-// S-6 nobody overtakes the head of the waiting queue; it is let in as soon as it fits (blocks that
-// it
-//     could share with others may be noticed a few plans late). Its blocks are reserved whole, so a
-//     prompt never stops halfway for want of blocks.
-// S-7 KV beyond the committed length is never read (I6); it is only written again.
+// in, plans come out, results go in, token events come out.
+//
+// With several steps in flight a plan is made before the results of the steps ahead of it are
+// known. What it needs of them is predictable: positions and lengths follow from the plans, a token
+// that is not known yet is fed on the device (protocol/step.hpp P-8). Only a stop id cannot be
+// foreseen: it is seen when its step is committed, and whatever later steps in flight sample for
+// that sequence is surplus and dropped.
+//
+// S-1 A request may be in several steps in flight; each begins where the one before it ends. Until
+//     the last of them is committed or fenced its slot and blocks are not given to anybody else
+//     (K-3), also when the request is over.
+// S-2 Steps commit oldest first, each once, only of the current epoch (I4).
+// S-3 Every added request gets exactly one terminal event, and nothing after it.
+// S-4 Which tokens a request gets does not depend on plans: chunks, preemption, order, epochs, lost
+//     KV and steps in flight change when a token comes and never which.
+// S-5 Decoding goes before prompts, and running before waiting. With one step in flight, or with
+//     fed tokens, every decoding sequence is in every plan unless the pool is short of blocks; else
+//     the decoding ones are split evenly between the steps in flight and take turns. Chunks of a
+//     prompt follow each other in flight always.
+// S-6 Nobody overtakes the head of the waiting queue; it is let in as soon as it fits (blocks that
+//     it could share with others may be noticed a few plans late). Its blocks are reserved whole,
+//     so a prompt never stops halfway for want of blocks.
+// S-7 KV beyond the committed length is read only by the steps in flight that wrote it or follow it
+//     (I6). It is never published; after a fence it is only written again.
+// S-8 No step is planned behind the last token that a sequence may have: surplus comes from stop
+//     ids and cancels only, at most one token per later step in flight.
 // Order is (priority, arrival, id) under policy "priority" and (arrival, id) under "fcfs". Under
 // "priority" a flood cannot starve the rest: after every `promote_every` admissions the oldest
 // waiting request goes before everything, for good, and so does a running prompt that went without
@@ -49,7 +60,8 @@ struct scheduler_config {
   std::int32_t max_waiting = 65536;     // requests that wait to run for the first time
   std::int32_t max_model_len = 0;       // tokens of a sequence, prompt plus generated, >= 2
   std::int32_t max_prefill_chunk = 0;   // tokens of one prompt per step; 0: up to the budget
-  std::int32_t max_steps_in_flight = 1; // pipeline stages, >= 1; sequences are split between them
+  std::int32_t max_steps_in_flight = 1; // >= 1, see overlap_of()
+  bool feeds_tokens = false;            // a step may follow before its token is known (P-8)
   std::int32_t blocks = 0;              // of the KV pool, >= 1
   std::int32_t block_size = 16;         // tokens per block, >= 1
   std::int32_t watermark_blocks = -1;   // kept free by an admission beside others; -1: blocks / 100
@@ -59,6 +71,17 @@ struct scheduler_config {
   admission_policy policy = admission_policy::fcfs;
   std::int32_t promote_every = 16; // policy "priority" only, >= 1
 };
+
+/// How much of a replica's planning runs ahead of its results.
+struct overlap {
+  std::int32_t steps_in_flight = 1;
+  bool feeds_tokens = false;
+};
+
+/// For a replica of `stages` pipeline stages. One stage: with `is_async` the next step waits at the
+/// workers while one runs, made of tokens not known yet. Several: as many steps as stages, of
+/// different sequences, whatever `is_async` says (protocol/step.hpp P-9).
+[[nodiscard]] overlap overlap_of(std::int32_t stages, bool is_async);
 
 /// Error bad_configuration: names the first value that is out of range, and its legal values.
 [[nodiscard]] result<void> validate(const scheduler_config& config);
@@ -78,6 +101,7 @@ struct scheduler_stats {
   std::uint64_t prefix_hits = 0;    // of those, tokens whose KV was found in the prefix cache
   std::uint64_t tokens_planned = 0; // computed tokens in all plans
   std::uint64_t tokens_sampled = 0; // token events with a token
+  std::uint64_t tokens_dropped = 0; // surplus: sampled for requests that were over by then
   std::uint64_t finished = 0;       // terminal events
 };
 
@@ -93,7 +117,7 @@ public:
   [[nodiscard]] result<void> add(protocol::request request);
 
   /// Ends a request early. False: not known (any more). The terminal event comes with the next
-  /// commit or flush; while a step computes it, after that step, whose token is dropped.
+  /// commit or flush; tokens that steps in flight sample for it are dropped.
   bool cancel(request_id id);
 
   /// The same with reason `failed` and a text for the client (a poisonous request).
@@ -142,23 +166,29 @@ private:
   [[nodiscard]] result<void> check_request(const protocol::request& request) const;
   bool end_early(request_id id, protocol::finish_reason reason, std::string message);
   void finish(sequence& ended, protocol::finish_reason reason, std::string message);
+  void end(sequence& ended);
   void remove(sequence& ended);
   void enter_running(sequence& entrant);
   void leave_running(sequence& leaver);
+  void give_up_memory(sequence& leaver);
   void requeue(sequence& victim);
   void promote(sequence& passed_over);
-  [[nodiscard]] result<void> check_sequences() const;
+  [[nodiscard]] result<void> check_holders() const;
+  [[nodiscard]] result<void> check_running() const;
+  [[nodiscard]] result<void> check_steps_in_flight() const;
 
   // scheduler_plan.cpp
   void plan_decodes(protocol::step_plan& out);
   void plan_prefills(protocol::step_plan& out);
   void plan_admissions(protocol::step_plan& out);
   [[nodiscard]] bool admit(sequence& head, protocol::step_plan& out);
+  [[nodiscard]] bool can_go_on(const sequence& member) const;
   [[nodiscard]] bool grow(sequence& writer);
   [[nodiscard]] sequence* find_victim(const sequence& needy);
+  void hold_back(const sequence& needy);
   [[nodiscard]] std::int32_t chunk_of(const sequence& prefill) const;
-  void emit(sequence& planned, std::int32_t count, protocol::step_plan& out);
-  static void emit_sampling(const sequence& planned, protocol::step_plan& out);
+  void emit(sequence& member, std::int32_t count, protocol::step_plan& out);
+  static void emit_sampling(const sequence& member, protocol::step_plan& out);
 
   // scheduler_commit.cpp
   [[nodiscard]] result<void> check_result(const protocol::step_result& result) const;
@@ -184,10 +214,11 @@ private:
   scheduler_stats counters_;
 
   // State of the plan being made, and memory that plans reuse.
+  std::uint64_t plans_ = 0; // tried, also in vain
   std::int32_t budget_ = 0;
   std::int32_t admissions_in_turn_ = 0; // since the last promotion
   bool is_short_of_blocks_ = false;
-  sequence_key turn_; // with several steps in flight: decoding goes round from here
+  sequence_key turn_; // where decoding ones take turns: it goes round from here
   std::vector<sequence*> visit_;
   std::vector<block_id> hits_;
 };

@@ -94,13 +94,16 @@ void scheduler::commit_entry(const step_entry& entry,
     ++at.sample;
     at.top += result.top_counts.empty() ? 0 : static_cast<std::size_t>(result.top_counts[sample]);
   }
-  owner.state = sequence_state::running;
-  owner.computed += entry.count;
-  publish_blocks(owner);
-  if (owner.end_reason != protocol::finish_reason::none) {
-    finish(owner, owner.end_reason, std::move(owner.end_message));
+  --owner.steps_in_flight;
+  if (owner.state == sequence_state::over) {
+    counters_.tokens_dropped += entry.samples ? 1U : 0U;
+    if (!owner.is_in_flight()) {
+      remove(owner);
+    }
     return;
   }
+  owner.computed += entry.count;
+  publish_blocks(owner);
   if (!entry.samples) {
     return;
   }
@@ -114,13 +117,13 @@ void scheduler::commit_entry(const step_entry& entry,
   }
   ++counters_.tokens_sampled;
   owner.tokens.push_back(event.token);
+  --owner.samples_ahead;
   event.reason = owner.stop_reason();
   if (event.reason == protocol::finish_reason::none) {
     return;
   }
   event.stop_token = event.reason == protocol::finish_reason::stop ? event.token : -1;
-  ++counters_.finished;
-  remove(owner);
+  end(owner);
 }
 
 void scheduler::publish_blocks(sequence& written) {

@@ -21,27 +21,21 @@ bool is_in_order(const std::vector<sequence*>& running) {
 
 } // namespace
 
-result<void> scheduler::check_sequences() const {
+/// Slots and blocks belong to those that run, and to those that are over and still computed.
+result<void> scheduler::check_holders() const {
   std::vector<std::int32_t> holders(static_cast<std::size_t>(config_.blocks), 0);
   std::vector<std::uint8_t> slots(static_cast<std::size_t>(config_.max_sequences), 0);
   for (const auto slot : free_slots_) {
     ++slots[slot];
   }
-  for (const auto* member : running_) {
-    const auto id = member->id.value;
-    if (member->state == sequence_state::waiting || member->slot >= slots.size()) {
-      return broken("a running sequence has no slot", id);
+  for (const auto& [id, member] : sequences_) {
+    if (member->state == sequence_state::waiting) {
+      continue;
+    }
+    if (member->slot >= slots.size()) {
+      return broken("a running sequence has no slot", id.value);
     }
     ++slots[member->slot];
-    if (member->computed < 0 || member->remaining() < 1) {
-      return broken("computed tokens are out of range", id);
-    }
-    if (static_cast<std::int64_t>(member->blocks.size()) * config_.block_size < member->computed) {
-      return broken("computed tokens have no blocks", id);
-    }
-    if (config_.prefix_cache && member->blocks_published != member->computed / config_.block_size) {
-      return broken("full blocks are not published", id);
-    }
     for (const auto block : member->blocks) {
       ++holders[static_cast<std::size_t>(block.value)];
     }
@@ -58,30 +52,75 @@ result<void> scheduler::check_sequences() const {
   return {};
 }
 
-result<void> scheduler::check_integrity() const {
-  VDIST_TRY(pool_.check_integrity());
-  VDIST_TRY(check_sequences());
-  if (running_.size() + waiting_.size() != sequences_.size()) {
-    return broken("S-3: a sequence is lost", 0);
+result<void> scheduler::check_running() const {
+  for (const auto* member : running_) {
+    const auto id = member->id.value;
+    if (member->state != sequence_state::running) {
+      return broken("a sequence runs and waits, or is over", id);
+    }
+    if (member->computed < 0 || member->known() <= member->computed || member->remaining() < 1) {
+      return broken("computed tokens are out of range", id);
+    }
+    if (member->planned >= member->tokens_max) {
+      return broken("S-8: a step computes behind the last token", id);
+    }
+    if (static_cast<std::int64_t>(member->blocks.size()) * config_.block_size < member->planned) {
+      return broken("computed tokens have no blocks", id);
+    }
+    if (config_.prefix_cache && member->blocks_published != member->computed / config_.block_size) {
+      return broken("full blocks are not published", id);
+    }
   }
   if (!is_in_order(running_) || running_.size() > static_cast<std::size_t>(running_max_)) {
     return broken("running sequences are out of order or too many", 0);
   }
-  std::size_t in_flight = 0;
+  return {};
+}
+
+/// Takes the steps in flight away from what each sequence says of itself: nothing may be left.
+result<void> scheduler::check_steps_in_flight() const {
+  struct ahead {
+    std::int32_t steps = 0;
+    std::int32_t tokens = 0;
+    std::int32_t samples = 0;
+  };
+
+  std::unordered_map<const sequence*, ahead> found;
   for (std::size_t age = 0; age < window_.size(); ++age) {
     for (const auto& entry : window_.at(age).entries) {
-      ++in_flight;
-      if (entry.owner->state != sequence_state::in_flight) {
-        return broken("S-1: a step computes a sequence that is not in flight",
-                      entry.owner->id.value);
-      }
+      auto& sum = found[entry.owner];
+      ++sum.steps;
+      sum.tokens += entry.count;
+      sum.samples += entry.samples ? 1 : 0;
     }
   }
-  const auto marked = std::count_if(running_.begin(), running_.end(), [](const sequence* member) {
-    return member->state == sequence_state::in_flight;
+  for (const auto& [id, member] : sequences_) {
+    const auto sum = found[member.get()];
+    if (member->steps_in_flight != sum.steps) {
+      return broken("S-1: steps in flight are miscounted", id.value);
+    }
+    if (member->state == sequence_state::over) {
+      if (!member->is_in_flight()) {
+        return broken("S-1: a request is over and keeps its memory for nothing", id.value);
+      }
+    } else if (member->planned - member->computed != sum.tokens
+               || member->samples_ahead != sum.samples) {
+      return broken("S-1: steps in flight do not follow each other", id.value);
+    }
+  }
+  return {};
+}
+
+result<void> scheduler::check_integrity() const {
+  VDIST_TRY(pool_.check_integrity());
+  VDIST_TRY(check_holders());
+  VDIST_TRY(check_running());
+  VDIST_TRY(check_steps_in_flight());
+  const auto over = std::count_if(sequences_.begin(), sequences_.end(), [](const auto& entry) {
+    return entry.second->state == sequence_state::over;
   });
-  if (static_cast<std::size_t>(marked) != in_flight) {
-    return broken("S-1: a sequence is in two steps or in none", 0);
+  if (running_.size() + waiting_.size() + static_cast<std::size_t>(over) != sequences_.size()) {
+    return broken("S-3: a sequence is lost", 0);
   }
   return {};
 }

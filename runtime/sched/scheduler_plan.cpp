@@ -24,6 +24,7 @@ bool scheduler::plan(step_id step, epoch current, protocol::step_plan& out) {
     return false;
   }
   window_.open(step);
+  ++plans_;
   budget_ = config_.max_batch_tokens;
   is_short_of_blocks_ = false;
   plan_decodes(out);
@@ -47,7 +48,7 @@ void scheduler::plan_decodes(protocol::step_plan& out) {
   visit_.clear();
   auto first = running_.begin();
   auto share = static_cast<std::int32_t>(running_.size());
-  if (config_.max_steps_in_flight > 1) {
+  if (config_.max_steps_in_flight > 1 && !config_.feeds_tokens) {
     first = std::lower_bound(
         running_.begin(),
         running_.end(),
@@ -64,7 +65,8 @@ void scheduler::plan_decodes(protocol::step_plan& out) {
   const sequence* starved = nullptr; // first by policy of those that got no block
   for (auto* member : visit_) {
     // A victim of this plan is still in visit_, but waits.
-    if (member->state != sequence_state::running || member->remaining() != 1) {
+    if (member->state != sequence_state::running || member->remaining() != 1
+        || !can_go_on(*member)) {
       continue;
     }
     if (share == 0) {
@@ -83,8 +85,19 @@ void scheduler::plan_decodes(protocol::step_plan& out) {
   }
 }
 
+/// Whether another step may follow those in flight. A length is known ahead, so nothing is computed
+/// behind the last token of a sequence; a stop id is not, so there a step may turn out to be
+/// surplus.
+bool scheduler::can_go_on(const sequence& member) const {
+  if (member.held_in == plans_) {
+    return false;
+  }
+  return member.samples_ahead == 0
+         || (config_.feeds_tokens && member.expected() < member.tokens_max);
+}
+
 bool scheduler::grow(sequence& writer) {
-  const auto blocks_needed = static_cast<std::size_t>(writer.computed / config_.block_size) + 1;
+  const auto blocks_needed = static_cast<std::size_t>(writer.planned / config_.block_size) + 1;
   if (writer.blocks.size() >= blocks_needed) {
     return true;
   }
@@ -92,6 +105,7 @@ bool scheduler::grow(sequence& writer) {
     is_short_of_blocks_ = true;
     auto* victim = find_victim(writer);
     if (victim == nullptr) {
+      hold_back(writer);
       return false;
     }
     ++counters_.preemptions;
@@ -104,11 +118,22 @@ bool scheduler::grow(sequence& writer) {
 sequence* scheduler::find_victim(const sequence& needy) {
   for (auto i = running_.size(); i > 0 && running_[i - 1]->key > needy.key; --i) {
     // K-3: what a step computes keeps its blocks, also when that step is the one being planned.
-    if (running_[i - 1]->state == sequence_state::running) {
+    if (!running_[i - 1]->is_in_flight()) {
       return running_[i - 1];
     }
   }
   return nullptr;
+}
+
+/// Everybody who could give way is in flight, and might be so for ever: the last by policy goes
+/// without this step, so that it can give way once those in flight have retired.
+void scheduler::hold_back(const sequence& needy) {
+  for (auto i = running_.size(); i > 0 && running_[i - 1]->key > needy.key; --i) {
+    if (running_[i - 1]->held_in != plans_) {
+      running_[i - 1]->held_in = plans_;
+      return;
+    }
+  }
 }
 
 std::int32_t scheduler::chunk_of(const sequence& prefill) const {
@@ -119,7 +144,7 @@ std::int32_t scheduler::chunk_of(const sequence& prefill) const {
 void scheduler::plan_prefills(protocol::step_plan& out) {
   sequence* passed_over = nullptr;
   for (auto* member : running_) {
-    if (member->state != sequence_state::running || member->remaining() == 1) {
+    if (member->remaining() == 1 || !can_go_on(*member)) {
       continue;
     }
     if (budget_ > 0) {
@@ -136,7 +161,7 @@ void scheduler::plan_prefills(protocol::step_plan& out) {
 
 void scheduler::plan_admissions(protocol::step_plan& out) {
   while (budget_ > 0 && !waiting_.empty()
-         && running_.size() < static_cast<std::size_t>(running_max_)) {
+         && running_.size() < static_cast<std::size_t>(running_max_) && !free_slots_.empty()) {
     if (!admit(waiting_.head(), out)) {
       return; // S-6: whoever is behind waits with it
     }
@@ -174,6 +199,7 @@ bool scheduler::admit(sequence& head, protocol::step_plan& out) {
   head.blocks_published = hits;
   head.node = node;
   head.computed = hits * size;
+  head.planned = head.computed;
   enter_running(head);
   ++counters_.admissions;
   counters_.prefix_tokens += static_cast<std::uint64_t>(head.known());
@@ -182,45 +208,53 @@ bool scheduler::admit(sequence& head, protocol::step_plan& out) {
   return true;
 }
 
-void scheduler::emit(sequence& planned, std::int32_t count, protocol::step_plan& out) {
-  const bool samples = count == planned.remaining();
-  const bool is_new = !planned.is_announced;
-  const auto first_block = is_new ? 0 : planned.blocks_announced;
-  const auto first_token = planned.tokens.begin() + (is_new ? 0 : planned.computed);
-  out.slots.push_back(planned.slot);
-  out.request_ids.push_back(planned.id.value);
+void scheduler::emit(sequence& member, std::int32_t count, protocol::step_plan& out) {
+  const bool samples = count == member.remaining();
+  const bool feeds = samples && config_.feeds_tokens && member.expected() + 1 < member.tokens_max;
+  const bool is_new = !member.is_announced;
+  const auto first_block = is_new ? 0 : member.blocks_announced;
+  out.slots.push_back(member.slot);
+  out.request_ids.push_back(member.id.value);
   out.flags.push_back(static_cast<std::uint8_t>((is_new ? protocol::flag_new : 0)
-                                                | (samples ? protocol::flag_samples : 0)));
-  out.first_position.push_back(planned.computed);
+                                                | (samples ? protocol::flag_samples : 0)
+                                                | (feeds ? protocol::flag_feeds : 0)));
+  out.first_position.push_back(member.planned);
   out.token_counts.push_back(count);
-  out.block_counts.push_back(static_cast<std::int32_t>(planned.blocks.size() - first_block));
-  for (auto i = first_block; i < planned.blocks.size(); ++i) {
-    out.new_blocks.push_back(planned.blocks[i].value);
+  out.block_counts.push_back(static_cast<std::int32_t>(member.blocks.size() - first_block));
+  for (auto i = first_block; i < member.blocks.size(); ++i) {
+    out.new_blocks.push_back(member.blocks[i].value);
   }
-  out.tokens.insert(
-      out.tokens.end(), first_token, planned.tokens.begin() + planned.computed + count);
+  if (member.planned < member.known()) {
+    const auto tokens = member.tokens.begin();
+    out.tokens.insert(
+        out.tokens.end(), tokens + (is_new ? 0 : member.planned), tokens + member.planned + count);
+  } else {
+    out.tokens.push_back(protocol::fed_token); // P-8: a step in flight samples it
+  }
   if (is_new) {
-    emit_sampling(planned, out);
+    emit_sampling(member, out);
   }
-  planned.is_announced = true;
-  planned.blocks_announced = planned.blocks.size();
-  planned.state = sequence_state::in_flight;
+  member.is_announced = true;
+  member.blocks_announced = member.blocks.size();
+  member.planned += count;
+  member.samples_ahead += samples ? 1 : 0;
+  ++member.steps_in_flight;
   auto& record = window_.youngest();
-  record.entries.push_back({&planned, count, samples});
+  record.entries.push_back({&member, count, samples});
   record.samples += samples ? 1 : 0;
   budget_ -= count;
   counters_.tokens_planned += static_cast<std::uint64_t>(count);
 }
 
-void scheduler::emit_sampling(const sequence& planned, protocol::step_plan& out) {
-  out.sampling.push_back(planned.sampling);
-  for (const auto& [token, value] : planned.logit_bias) {
+void scheduler::emit_sampling(const sequence& member, protocol::step_plan& out) {
+  out.sampling.push_back(member.sampling);
+  for (const auto& [token, value] : member.logit_bias) {
     out.bias_ids.push_back(token);
     out.bias_values.push_back(value);
   }
-  if (planned.sampling.suppressed_count > 0) {
+  if (member.sampling.suppressed_count > 0) {
     out.suppressed_ids.insert(
-        out.suppressed_ids.end(), planned.stop_ids.begin(), planned.stop_ids.end());
+        out.suppressed_ids.end(), member.stop_ids.begin(), member.stop_ids.end());
   }
 }
 

@@ -28,6 +28,12 @@ protocol::finish_reason sequence::stop_reason() const {
   return known() >= tokens_max ? protocol::finish_reason::length : protocol::finish_reason::none;
 }
 
+void sequence::rewind() {
+  steps_in_flight = 0;
+  planned = computed;
+  samples_ahead = 0;
+}
+
 sequence make_sequence(protocol::request request,
                        admission_policy policy,
                        std::int32_t max_model_len,

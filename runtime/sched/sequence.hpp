@@ -9,7 +9,7 @@
 #include <compare>
 #include <cstdint>
 #include <limits>
-#include <string>
+#include <utility>
 #include <vector>
 
 namespace vdist::sched {
@@ -27,8 +27,9 @@ struct sequence_key {
   auto operator<=>(const sequence_key&) const = default;
 };
 
-/// waiting: no slot, no blocks. running: both. in_flight: running, and a step computes it (S-1).
-enum class sequence_state : std::uint8_t { waiting, running, in_flight };
+/// waiting: no slot, no blocks. running: both. over: has had its terminal event, and keeps both
+/// until the last step in flight that computes it has retired (S-1, K-3).
+enum class sequence_state : std::uint8_t { waiting, running, over };
 
 struct sequence {
   static constexpr std::uint32_t no_slot = std::numeric_limits<std::uint32_t>::max();
@@ -48,7 +49,12 @@ struct sequence {
   std::vector<token_id> tokens; // prompt, then what was generated and committed
   std::int32_t computed = 0;    // tokens whose KV is committed; < tokens.size()
 
-  // While running.
+  // What the steps in flight will add; all zero, and planned == computed, when there are none.
+  std::int32_t steps_in_flight = 0; // that compute this sequence
+  std::int32_t planned = 0;         // tokens whose KV is committed or in flight
+  std::int32_t samples_ahead = 0;   // tokens that will have been sampled
+
+  // While it has a slot.
   std::uint32_t slot = no_slot;
   bool is_announced = false;         // the workers know the slot in this epoch (P-3)
   std::size_t blocks_announced = 0;  // of `blocks`; meaningful while is_announced
@@ -56,10 +62,7 @@ struct sequence {
   std::int32_t blocks_published = 0; // the first so many are covered by `node`
   kv::prefix_node node;              // prefix of blocks_published blocks
   std::int32_t plans_missed = 0;     // in a row, as a prompt without budget
-
-  // An end that waits for the step in flight; none: no.
-  protocol::finish_reason end_reason = protocol::finish_reason::none;
-  std::string end_message;
+  std::uint64_t held_in = 0;         // this plan goes without it, so that it can give way
 
   // While waiting: what the last failed admission found, to spare the next ones the search.
   std::int32_t hits_seen = -1; // blocks; -1: not tried yet
@@ -69,8 +72,16 @@ struct sequence {
 
   [[nodiscard]] std::int32_t generated() const { return known() - prompt_tokens; }
 
-  /// Tokens that must be computed before the next one can be sampled, >= 1.
-  [[nodiscard]] std::int32_t remaining() const { return known() - computed; }
+  /// Tokens known once the steps in flight are committed, unless it ends before.
+  [[nodiscard]] std::int32_t expected() const { return known() + samples_ahead; }
+
+  /// Tokens to compute, behind the steps in flight, before the next one can be sampled; >= 1.
+  [[nodiscard]] std::int32_t remaining() const { return expected() - planned; }
+
+  [[nodiscard]] bool is_in_flight() const { return steps_in_flight > 0; }
+
+  /// The steps in flight never happened.
+  void rewind();
 
   /// Why the sequence is over after its last generated token; none: it goes on. A function of the
   /// request and its tokens alone. Stop ids go before lengths.

@@ -11,8 +11,8 @@
 
 namespace vdist::sched {
 
-/// What a step does for one sequence. The sequence is borrowed: it stays until the step is over
-/// (S-1).
+/// What a step does for one sequence. The sequence is borrowed: it stays until its last step
+/// is over (S-1).
 struct step_entry {
   sequence* owner = nullptr;
   std::int32_t count = 0; // tokens computed

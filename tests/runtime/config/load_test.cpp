@@ -42,7 +42,7 @@ BOOST_AUTO_TEST_CASE(a_minimal_file_gets_every_default) {
   BOOST_TEST(config->parallel.world() == 1);
   BOOST_TEST(config->scheduler.block_size == 16);
   BOOST_TEST(config->device.memory_utilization == 0.92);
-  BOOST_TEST((config->cluster.isolation == isolation_kind::thread));
+  BOOST_TEST((config->cluster.isolation == isolation_kind::automatic));
   BOOST_TEST(config->nodes.empty());
   BOOST_TEST(config->source == "c.toml");
 }
@@ -265,7 +265,7 @@ BOOST_AUTO_TEST_CASE(the_shipped_files_are_legal) {
   const auto demo = load(shipped / "demo.toml");
   BOOST_REQUIRE(demo.has_value());
   BOOST_TEST(demo->parallel.world() == 4);
-  BOOST_TEST((demo->cluster.isolation == isolation_kind::thread));
+  BOOST_TEST((demo->cluster.isolation == isolation_kind::process));
   const auto sim = load(shipped / "sim-64.toml");
   BOOST_REQUIRE(sim.has_value());
   BOOST_TEST(sim->parallel.world() == 64);

@@ -124,7 +124,7 @@ void model_worker::submit(const protocol::step_plan& plan) {
   last_step_ = plan.step;
   for (const auto slot : plan.retired_slots) {
     require(table_.contains(slot), "P-4: an unknown slot is retired");
-    require(!table_.at(slot).is_busy, "P-4: a slot is retired while a step computes it");
+    require(table_.at(slot).steps == 0, "P-4: a slot is retired while a step computes it");
     table_.erase(slot);
   }
   auto& step = steps_.emplace_back();
@@ -150,32 +150,64 @@ void model_worker::take_in(const protocol::step_plan& plan,
   out.slot = slot;
   out.first = plan.first_position[i];
   out.count = plan.token_counts[i];
-  out.samples = (plan.flags[i] & protocol::flag_samples) != 0;
   require(is_new != table_.contains(slot), "P-3: new in a used slot, or a diff for an unknown one");
   auto& row = table_[slot];
-  require(!row.is_busy, "S-1: a sequence is in two steps");
-  row.is_busy = true;
+  ++row.steps;
   if (is_new) {
     row.request = plan.request_ids[i];
     row.written = out.first; // cached or kept: check_context looks
   }
   require(row.request == plan.request_ids[i], "P-3: the slot belongs to another request");
-  require(out.first == row.written, "I6: the chunk does not start at the committed length");
+  require(out.first == row.written, "S-1: the chunk does not start where the last step ends");
   for (std::int32_t b = 0; b < plan.block_counts[i]; ++b) {
     row.blocks.push_back(plan.new_blocks.at(at.block++));
   }
-  const auto tokens = is_new ? out.first + out.count : out.count;
-  row.tokens.resize(is_new ? 0 : static_cast<std::size_t>(out.first));
-  for (std::int32_t t = 0; t < tokens; ++t) {
-    row.tokens.push_back(plan.tokens.at(at.token++));
-  }
+  take_tokens(plan, i, at, row);
+  row.written = out.first + out.count;
   if (is_new) {
     take_sampling(plan, at, row);
   }
   require(static_cast<std::int32_t>(row.blocks.size()) * limits_.block_size
               >= out.first + out.count,
           "the chunk does not fit the blocks");
+  sample_next(plan.flags[i], row, out);
   out.seen = row;
+}
+
+void model_worker::take_tokens(const protocol::step_plan& plan,
+                               std::size_t i,
+                               cursor& at,
+                               table_row& row) const {
+  const bool is_new = (plan.flags[i] & protocol::flag_new) != 0;
+  const auto count = plan.token_counts[i] + (is_new ? plan.first_position[i] : 0);
+  for (std::int32_t t = 0; t < count; ++t) {
+    auto token = plan.tokens.at(at.token++);
+    if (token == protocol::fed_token) {
+      require(row.fed.has_value(), "P-8: a token is fed that no step has sampled for it");
+      token = *row.fed;
+    } else {
+      require(!row.fed || *row.fed == token, "P-8: the plan names another token than was sampled");
+    }
+    row.fed.reset();
+    row.tokens.push_back(token);
+  }
+}
+
+/// A step may run as soon as it is submitted: its tokens are there for the next one.
+void model_worker::sample_next(std::uint8_t flags, table_row& row, planned& out) const {
+  if ((flags & protocol::flag_samples) == 0) {
+    return;
+  }
+  const auto generated = static_cast<std::int32_t>(row.tokens.size()) - row.sampling.prompt_tokens;
+  out.sampled = sample(hash_of(row.tokens),
+                       row.sampling,
+                       row.bias_ids,
+                       row.suppressed,
+                       generated,
+                       limits_.vocabulary);
+  if ((flags & protocol::flag_feeds) != 0) {
+    row.fed = out.sampled;
+  }
 }
 
 void model_worker::take_sampling(const protocol::step_plan& plan,
@@ -230,21 +262,14 @@ void model_worker::retire(protocol::step_result& out) {
   for (const auto& work : step.sequences) {
     check_context(work, work.first + work.count);
     write(work, work.count);
-    auto& row = table_.at(work.slot);
-    row.is_busy = false;
-    row.written = work.first + work.count;
-    if (!work.samples) {
+    --table_.at(work.slot).steps;
+    if (!work.sampled) {
       continue;
     }
     const auto generated =
-        static_cast<std::int32_t>(row.tokens.size()) - row.sampling.prompt_tokens;
+        static_cast<std::int32_t>(work.seen.tokens.size()) - work.seen.sampling.prompt_tokens;
     out.slots.push_back(work.slot);
-    out.tokens.push_back(sample(hash_of(row.tokens),
-                                row.sampling,
-                                row.bias_ids,
-                                row.suppressed,
-                                generated,
-                                limits_.vocabulary));
+    out.tokens.push_back(*work.sampled);
     // The log probability tells its own token and position, so that a mix-up of rows shows.
     out.logprobs.push_back(-static_cast<float>(out.tokens.back()) - 0.5F);
     out.top_counts.push_back(generated % 3);

@@ -1,9 +1,10 @@
-// tests/runtime/sched/model_worker.hpp — a worker without maths that notices every wrong plan.
-// The KV of a position is a hash of all tokens up to it, so a stale, mixed-up or unwritten block
-// shows as soon as it is read. Writes happen when a step is submitted and once more when it retires
-// (a kernel that writes late), contexts are checked at both times: a block that was handed out too
+// tests/runtime/sched/model_worker.hpp — a worker without maths that notices every wrong plan. The
+// KV of a position is a hash of all tokens up to it, so a stale, mixed-up or unwritten block shows
+// as soon as it is read. Writes happen when a step is submitted and once more when it retires (a
+// kernel that writes late), contexts are checked at both times: a block that was handed out too
 // early (K-3) is caught on either side. The token sampled is a function of the request and the
-// tokens before it (S-4), and only of what the plans told. A violation throws std::runtime_error.
+// tokens before it (S-4), and only of what the plans told. Fed tokens come from the worker's own
+// samples and only under flag_feeds (P-8). A violation throws std::runtime_error.
 #pragma once
 
 #include "runtime/protocol/request.hpp"
@@ -55,20 +56,21 @@ public:
 private:
   struct table_row {
     std::uint64_t request = 0;
-    std::vector<token_id> tokens; // known: computed ones and those of the step in flight
+    std::vector<token_id> tokens; // known: computed ones and those of the steps in flight
     std::vector<std::int32_t> blocks;
     protocol::sampling_record sampling;
     std::vector<std::int32_t> bias_ids;
     std::vector<std::int32_t> suppressed;
-    std::int32_t written = 0; // positions below have KV
-    bool is_busy = false;     // in a step in flight
+    std::int32_t written = 0;    // positions below have KV, or will have by steps in flight
+    std::int32_t steps = 0;      // in flight
+    std::optional<token_id> fed; // what its last step sampled, if that may be fed
   };
 
   struct planned {
     std::uint32_t slot = 0;
     std::int32_t first = 0;
     std::int32_t count = 0;
-    bool samples = false;
+    std::optional<token_id> sampled;
     table_row seen; // as it was when submitted
   };
 
@@ -87,6 +89,9 @@ private:
   };
 
   void take_in(const protocol::step_plan& plan, std::size_t i, cursor& at, planned& out);
+  void
+  take_tokens(const protocol::step_plan& plan, std::size_t i, cursor& at, table_row& row) const;
+  void sample_next(std::uint8_t flags, table_row& row, planned& out) const;
   void take_sampling(const protocol::step_plan& plan, cursor& at, table_row& row) const;
   void check_writes_are_private(const pending_step& step) const;
   void check_context(const planned& work, std::int32_t end) const;

@@ -43,6 +43,19 @@ make_request(std::uint64_t id, std::vector<token_id> prompt, std::int32_t max_to
   return request;
 }
 
+protocol::step_result result_of(const protocol::step_plan& plan, token_id token) {
+  protocol::step_result result;
+  result.step = plan.step;
+  result.epoch = plan.epoch;
+  for (std::size_t i = 0; i < plan.sequences(); ++i) {
+    if ((plan.flags[i] & protocol::flag_samples) != 0) {
+      result.slots.push_back(plan.slots[i]);
+      result.tokens.push_back(token);
+    }
+  }
+  return result;
+}
+
 sched_harness::sched_harness(const sched::scheduler_config& config)
     : config_(config),
       scheduler_(std::make_unique<sched::scheduler>(config)),
@@ -52,10 +65,18 @@ std::uint64_t sched_harness::preemptions() const {
   return preemptions_before_ + scheduler_->stats().preemptions;
 }
 
+std::uint64_t sched_harness::tokens_dropped() const {
+  return dropped_before_ + scheduler_->stats().tokens_dropped;
+}
+
 void sched_harness::add(const protocol::request& request) {
   require_ok(ledger_.accept(request));
   auto& stream = streams_[request.id];
   stream.expected = expected_of(request, config_.max_model_len, config_.vocabulary);
+  stream.positions_max =
+      std::min(static_cast<std::int32_t>(request.prompt.size()) + request.max_tokens,
+               config_.max_model_len)
+      - 1;
   ++open_;
   require_ok(scheduler_->add(request));
 }
@@ -87,6 +108,11 @@ bool sched_harness::submit() {
 void sched_harness::check_plan() const {
   require(plan_.step == step_ && plan_.epoch == epoch_, "the plan bears another step or epoch");
   require(plan_.computed_tokens() <= config_.max_batch_tokens, "the token budget is exceeded");
+  for (std::size_t i = 0; i < plan_.sequences(); ++i) {
+    require(plan_.first_position[i] + plan_.token_counts[i]
+                <= streams_.at(request_id(plan_.request_ids[i])).positions_max,
+            "S-8: a step computes behind the last token");
+  }
   auto slots = plan_.slots;
   std::sort(slots.begin(), slots.end());
   require(std::adjacent_find(slots.begin(), slots.end()) == slots.end(), "a slot is planned twice");
@@ -182,6 +208,7 @@ void sched_harness::restart_scheduler() {
   worker_.start_epoch(step_);
   worker_.lose_kv();
   preemptions_before_ += scheduler_->stats().preemptions;
+  dropped_before_ += scheduler_->stats().tokens_dropped;
   scheduler_ = std::make_unique<sched::scheduler>(config_);
   scheduler_->start_epoch(epoch(epoch_));
   for (auto& request : ledger_.unfinished()) {

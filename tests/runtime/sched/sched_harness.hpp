@@ -54,12 +54,17 @@ public:
 
   [[nodiscard]] std::size_t generated(request_id id) const { return streams_.at(id).tokens.size(); }
 
+  [[nodiscard]] const std::vector<token_id>& tokens_of(request_id id) const {
+    return streams_.at(id).tokens;
+  }
+
   [[nodiscard]] std::size_t open_requests() const { return open_; }
 
   [[nodiscard]] std::uint64_t steps() const { return step_; }
 
   /// Summed over all schedulers of this run.
   [[nodiscard]] std::uint64_t preemptions() const;
+  [[nodiscard]] std::uint64_t tokens_dropped() const;
 
 private:
   struct stream {
@@ -67,6 +72,7 @@ private:
     std::vector<token_id> tokens;
     protocol::finish_reason reason = protocol::finish_reason::none;
     std::int32_t terminals = 0;
+    std::int32_t positions_max = 0; // whose KV is ever needed
     bool is_cancelled = false;
   };
 
@@ -83,7 +89,8 @@ private:
   std::size_t open_ = 0;
   std::uint64_t step_ = 0;
   std::uint32_t epoch_ = 1;
-  std::uint64_t preemptions_before_ = 0;
+  std::uint64_t preemptions_before_ = 0; // of earlier schedulers of this run
+  std::uint64_t dropped_before_ = 0;
   request_id oldest_;                     // without an end; under fcfs it is never passed over
   std::int32_t plans_without_oldest_ = 0; // in a row
   protocol::step_plan plan_;
@@ -99,5 +106,8 @@ small_config(std::int32_t blocks, std::int32_t block_size, std::int32_t max_mode
 /// A request with ids and prompt; arrival equals the id.
 [[nodiscard]] protocol::request
 make_request(std::uint64_t id, std::vector<token_id> prompt, std::int32_t max_tokens);
+
+/// The result that samples `token` for every sampling sequence of `plan`.
+[[nodiscard]] protocol::step_result result_of(const protocol::step_plan& plan, token_id token);
 
 } // namespace vdist::testing

@@ -38,6 +38,7 @@ sched::scheduler_config random_config(dice& roll) {
   config.max_sequences = roll.between(1, 10);
   config.max_prefill_chunk = roll.one_in(3) ? roll.between(1, 8) : 0;
   config.max_steps_in_flight = roll.between(1, 4);
+  config.feeds_tokens = roll.one_in(2);
   config.watermark_blocks = roll.one_in(2) ? -1 : roll.between(0, 3);
   config.prefix_cache = !roll.one_in(4);
   config.policy =
@@ -76,6 +77,7 @@ struct random_outcome {
   std::uint64_t preemptions = 0;
   std::uint64_t prefix_hits = 0;
   std::uint64_t promotions = 0;
+  std::uint64_t dropped = 0;
 };
 
 random_outcome run_workload(std::uint64_t seed) {
@@ -131,7 +133,11 @@ random_outcome run_workload(std::uint64_t seed) {
   world.check_integrity();
   world.check_end();
   const auto stats = world.scheduler().stats();
-  return {world.steps(), world.preemptions(), stats.prefix_hits, stats.promotions};
+  return {.steps = world.steps(),
+          .preemptions = world.preemptions(),
+          .prefix_hits = stats.prefix_hits,
+          .promotions = stats.promotions,
+          .dropped = world.tokens_dropped()};
 }
 
 /// Reports the world that failed and goes no further.
@@ -149,27 +155,80 @@ bool holds(const std::string& name, const std::function<void()>& run) {
 
 BOOST_AUTO_TEST_CASE(streams_do_not_depend_on_the_schedule) {
   random_outcome total;
-  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 500; ++seed) {
     const bool is_good = holds(fmt::format("seed {}", seed), [&total, seed] {
       const auto one = run_workload(seed);
       total.steps += one.steps;
       total.preemptions += one.preemptions;
       total.prefix_hits += one.prefix_hits;
       total.promotions += one.promotions;
+      total.dropped += one.dropped;
     });
     if (!is_good) {
       break;
     }
   }
-  BOOST_TEST_MESSAGE(fmt::format("steps={} preemptions={} prefix_hits={} promotions={}",
+  BOOST_TEST_MESSAGE(fmt::format("steps={} preemptions={} prefix_hits={} promotions={} dropped={}",
                                  total.steps,
                                  total.preemptions,
                                  total.prefix_hits,
-                                 total.promotions));
+                                 total.promotions,
+                                 total.dropped));
   // The workloads are worth something only if they reach these paths.
   BOOST_TEST(total.preemptions > 200U);
   BOOST_TEST(total.prefix_hits > 500U);
   BOOST_TEST(total.promotions > 100U);
+  BOOST_TEST(total.dropped > 200U);
+}
+
+namespace {
+
+/// All streams of one random workload without faults, as many steps in flight as there may be.
+std::vector<std::vector<token_id>> streams_of(std::uint64_t seed, const sched::overlap& ahead) {
+  dice roll(seed);
+  auto config = random_config(roll);
+  config.max_steps_in_flight = ahead.steps_in_flight;
+  config.feeds_tokens = ahead.feeds_tokens;
+  sched_harness world(config);
+  const auto requests = static_cast<std::uint64_t>(roll.between(1, 12));
+  for (std::uint64_t id = 1; id <= requests; ++id) {
+    world.add(random_request(roll, id, config));
+  }
+  while (world.open_requests() > 0) {
+    require(world.steps() < 20000, "requests do not end");
+    while (world.submit()) {
+    }
+    world.retire();
+    world.check_integrity();
+  }
+  while (world.retire()) {
+  }
+  world.check_end();
+  std::vector<std::vector<token_id>> streams;
+  for (std::uint64_t id = 1; id <= requests; ++id) {
+    streams.push_back(world.tokens_of(request_id(id)));
+  }
+  return streams;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(streams_are_the_same_with_any_number_of_steps_in_flight) { // S-4
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    const bool is_good = holds(fmt::format("seed {}", seed), [seed] {
+      const auto expected = streams_of(seed, {.steps_in_flight = 1});
+      for (std::int32_t steps = 1; steps <= 4; ++steps) {
+        for (const bool feeds : {false, true}) {
+          require(streams_of(seed, {steps, feeds}) == expected,
+                  fmt::format("streams differ (steps={} feeds={})", steps, feeds));
+        }
+      }
+    });
+    BOOST_TEST(is_good);
+    if (!is_good) {
+      break;
+    }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(the_oldest_moves_also_when_steps_alternate_for_ever) { // S-5
@@ -179,7 +238,8 @@ BOOST_AUTO_TEST_CASE(the_oldest_moves_also_when_steps_alternate_for_ever) { // S
     const bool is_good = holds(fmt::format("seed {}", seed), [seed] {
       dice roll(seed);
       auto config = small_config(roll.between(10, 16), 4, 40);
-      config.max_steps_in_flight = roll.between(2, 3);
+      config.max_steps_in_flight = roll.between(2, 4);
+      config.feeds_tokens = roll.one_in(2);
       config.prefix_cache = false;
       sched_harness world(config);
       for (std::uint64_t id = 1; id <= 6; ++id) {
@@ -206,7 +266,7 @@ struct small_world {
   std::int32_t blocks = 0;
   std::int32_t budget = 0;
   std::int32_t sequences = 0;
-  std::int32_t in_flight = 0;
+  sched::overlap ahead;
   std::int32_t lengths = 0; // three prompts, two bits each
   bool prefix_cache = false;
   int fault_at = 0; // step; 0: none
@@ -217,7 +277,8 @@ void run_small(const small_world& small) {
   auto config = small_config(small.blocks, 2, 8);
   config.max_batch_tokens = small.budget;
   config.max_sequences = small.sequences;
-  config.max_steps_in_flight = small.in_flight;
+  config.max_steps_in_flight = small.ahead.steps_in_flight;
+  config.feeds_tokens = small.ahead.feeds_tokens;
   config.prefix_cache = small.prefix_cache;
   sched_harness world(config);
   for (std::uint64_t id = 1; id <= 3; ++id) {
@@ -258,28 +319,30 @@ void run_small(const small_world& small) {
 } // namespace
 
 BOOST_AUTO_TEST_CASE(every_small_world_survives_a_fault_at_every_step) {
+  constexpr sched::overlap overlaps[] = {{1, false}, {2, false}, {2, true}, {3, true}};
   int worlds = 0;
   for (std::int32_t lengths = 0; lengths < 64; lengths += 7) {
     for (const std::int32_t blocks : {4, 5, 8}) {
       for (const std::int32_t budget : {1, 2, 5}) {
         for (std::int32_t sequences = 1; sequences <= 3; ++sequences) {
-          for (std::int32_t in_flight = 1; in_flight <= 2; ++in_flight) {
+          for (const auto& ahead : overlaps) {
             for (int fault_at = 0; fault_at <= 8; ++fault_at) {
               const small_world small{.blocks = blocks,
                                       .budget = budget,
                                       .sequences = sequences,
-                                      .in_flight = in_flight,
+                                      .ahead = ahead,
                                       .lengths = lengths,
                                       .prefix_cache = (lengths & 1) == 0,
                                       .fault_at = fault_at,
                                       .fault = (fault_at + lengths + blocks) & 3};
               ++worlds;
               const auto name = fmt::format(
-                  "blocks={} budget={} sequences={} in_flight={} lengths={} fault={}@{}",
+                  "blocks={} budget={} sequences={} in_flight={} feeds={} lengths={} fault={}@{}",
                   blocks,
                   budget,
                   sequences,
-                  in_flight,
+                  ahead.steps_in_flight,
+                  ahead.feeds_tokens,
                   lengths,
                   small.fault,
                   fault_at);
@@ -292,5 +355,5 @@ BOOST_AUTO_TEST_CASE(every_small_world_survives_a_fault_at_every_step) {
       }
     }
   }
-  BOOST_TEST(worlds > 4000);
+  BOOST_TEST(worlds > 8000);
 }

@@ -5,7 +5,8 @@
 
 int main() {
   const vdist::system_clock time;
-  fmt::print("{:>8} {:>8} {:>6} {:>9} {:>9} {:>9} {:>9} {:>10} {:>9} {:>10}\n",
+  fmt::print("{:>6} {:>8} {:>8} {:>6} {:>9} {:>9} {:>9} {:>9} {:>10} {:>9} {:>10}\n",
+             "async",
              "running",
              "waiting",
              "cache",
@@ -16,22 +17,27 @@ int main() {
              "commit_p50",
              "add_p50",
              "sequences");
-  for (const bool prefix_cache : {true, false}) {
-    for (const std::int32_t waiting : {100, 10000}) {
-      const vdist::bench::sched_load load{.waiting = waiting, .prefix_cache = prefix_cache};
-      const auto all = vdist::bench::measure_scheduler(load, time);
-      fmt::print(
-          "{:>8} {:>8} {:>6} {:>9.2f} {:>9.2f} {:>9.2f} {:>9.2f} {:>10.2f} {:>9.2f} {:>10.1f}\n",
-          load.running,
-          load.waiting,
-          prefix_cache ? "on" : "off",
-          all.p50_us,
-          all.p99_us,
-          all.max_us,
-          all.plan_p50_us,
-          all.commit_p50_us,
-          all.add_p50_us,
-          all.sequences_mean);
+  const auto measure = [&time](const vdist::bench::sched_load& load) {
+    const auto all = vdist::bench::measure_scheduler(load, time);
+    fmt::print("{:>6} {:>8} {:>8} {:>6} {:>9.2f} {:>9.2f} {:>9.2f} {:>9.2f} {:>10.2f} {:>9.2f} "
+               "{:>10.1f}\n",
+               load.is_async ? "on" : "off",
+               load.running,
+               load.waiting,
+               load.prefix_cache ? "on" : "off",
+               all.p50_us,
+               all.p99_us,
+               all.max_us,
+               all.plan_p50_us,
+               all.commit_p50_us,
+               all.add_p50_us,
+               all.sequences_mean);
+  };
+  for (const bool is_async : {false, true}) {
+    for (const bool prefix_cache : {true, false}) {
+      for (const std::int32_t waiting : {100, 10000}) {
+        measure({.waiting = waiting, .prefix_cache = prefix_cache, .is_async = is_async});
+      }
     }
   }
   return 0;

@@ -34,24 +34,36 @@ sched::scheduler_config config_of(const sched_load& load) {
   config.blocks = load.running * (config.max_model_len / config.block_size + 2);
   config.vocabulary = vocabulary;
   config.prefix_cache = load.prefix_cache;
+  const auto ahead = sched::overlap_of(1, load.is_async);
+  config.max_steps_in_flight = ahead.steps_in_flight;
+  config.feeds_tokens = ahead.feeds_tokens;
   return config;
 }
 
 class steady_state {
 public:
   steady_state(const sched_load& load, const clock& time)
-      : load_(load), time_(time), scheduler_(config_of(load)) {
+      : load_(load),
+        time_(time),
+        scheduler_(config_of(load)),
+        plans_(static_cast<std::size_t>(scheduler_.config().max_steps_in_flight)) {
     for (std::int32_t i = 0; i < load.running + load.waiting; ++i) {
       add();
     }
+    while (step_ + 1 < plans_.size()) {
+      (void)scheduler_.plan(step_id(step_ + 1), epoch(1), plan_of(step_ + 1));
+      ++step_;
+    }
   }
 
+  /// Plans a step and commits the oldest one in flight.
   void step(bool is_measured) {
     const auto start = time_.now();
-    const bool is_planned = scheduler_.plan(step_id(++step_), epoch(1), plan_);
+    const bool is_planned = scheduler_.plan(step_id(step_ + 1), epoch(1), plan_of(step_ + 1));
     const auto planned = time_.now();
     VDIST_CHECK(is_planned, "bench: there must always be work");
-    answer();
+    ++step_;
+    answer(plan_of(step_ + 1 - plans_.size()));
     events_.clear();
     const auto answered = time_.now();
     const auto outcome = scheduler_.commit(result_, events_);
@@ -61,7 +73,7 @@ public:
       plan_us_.push_back(microseconds(planned - start));
       commit_us_.push_back(microseconds(committed - answered));
       total_us_.push_back(plan_us_.back() + commit_us_.back());
-      sequences_ += static_cast<double>(plan_.sequences());
+      sequences_ += static_cast<double>(plan_of(step_).sequences());
     }
     for (const auto& event : events_) {
       if (event.reason != protocol::finish_reason::none) {
@@ -103,13 +115,15 @@ private:
     VDIST_CHECK(outcome.has_value(), "bench: the request must fit");
   }
 
-  void answer() {
+  protocol::step_plan& plan_of(std::uint64_t step) { return plans_[step % plans_.size()]; }
+
+  void answer(const protocol::step_plan& plan) {
     result_.clear();
-    result_.step = plan_.step;
-    result_.epoch = plan_.epoch;
-    for (std::size_t i = 0; i < plan_.sequences(); ++i) {
-      if ((plan_.flags[i] & protocol::flag_samples) != 0) {
-        result_.slots.push_back(plan_.slots[i]);
+    result_.step = plan.step;
+    result_.epoch = plan.epoch;
+    for (std::size_t i = 0; i < plan.sequences(); ++i) {
+      if ((plan.flags[i] & protocol::flag_samples) != 0) {
+        result_.slots.push_back(plan.slots[i]);
         result_.tokens.push_back(
             static_cast<token_id>(random_() % static_cast<std::uint64_t>(vocabulary)));
       }
@@ -123,7 +137,7 @@ private:
   std::uint64_t last_id_ = 0;
   std::uint64_t step_ = 0;
   double sequences_ = 0;
-  protocol::step_plan plan_;
+  std::vector<protocol::step_plan> plans_; // in flight, and the one being made
   protocol::step_result result_;
   std::vector<protocol::token_event> events_;
   std::vector<double> plan_us_;

@@ -1,6 +1,7 @@
-// tests/bench/runtime/sched/sched_bench.hpp — what the scheduler alone costs per step.
-// A steady state: `running` sequences decode, those that end are replaced from `waiting` others, of
-// which there are always the same number. Timed: plan() and commit(), nothing else.
+// tests/bench/runtime/sched/sched_bench.hpp — what the scheduler alone costs per step. A steady
+// state: `running` sequences decode, those that end are replaced from `waiting` others, of which
+// there are always the same number. With `is_async` the next step is planned before the last one is
+// committed. Timed: plan() and commit(), nothing else.
 #pragma once
 
 #include "runtime/base/clock.hpp"
@@ -17,6 +18,7 @@ struct sched_load {
   std::int32_t steps = 2000;           // measured
   std::int32_t warmup = 300;           // before, not measured
   bool prefix_cache = true;
+  bool is_async = false;
 };
 
 struct sched_figures {

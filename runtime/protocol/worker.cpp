@@ -1,0 +1,113 @@
+#include "runtime/protocol/worker.hpp"
+
+#include "runtime/protocol/msgpack_fields.hpp"
+
+namespace vdist::protocol {
+
+namespace {
+
+/// The fields of each message, in the order of the wire. Append only.
+template <class Order, class Visit>
+void fields_of_order(Order& o, Visit&& visit) {
+  visit(o.cluster,
+        o.replica,
+        o.first_rank,
+        o.slot,
+        o.incarnation,
+        o.stage_of_slot,
+        o.tensor_rank,
+        o.tensor_size,
+        o.stages,
+        o.first_layer,
+        o.last_layer,
+        o.max_batch_tokens,
+        o.max_sequences,
+        o.max_positions,
+        o.blocks,
+        o.block_size,
+        o.vocabulary,
+        o.device,
+        o.threads,
+        o.collective_deadline_ms,
+        o.spin_us,
+        o.sleep_slice_ms,
+        o.log_level,
+        o.model_folder,
+        o.model_name,
+        o.has_random_weights,
+        o.random_seed,
+        o.weight_type,
+        o.step_us,
+        o.token_us);
+}
+
+template <class Event, class Visit>
+void fields_of_event(Event& e, Visit&& visit) {
+  visit(e.what, e.slot, e.worker.value, e.now.value, e.status, e.text);
+}
+
+/// The order is followed without further questions: what others rely on must hold.
+result<void> check(const worker_order& order) {
+  const auto slots = static_cast<std::int32_t>(order.stage_of_slot.size());
+  const bool is_sound = order.slot >= 0 && order.slot < slots && order.tensor_size >= 1
+                        && order.tensor_rank >= 0 && order.tensor_rank < order.tensor_size
+                        && order.stages >= 1 && order.first_layer >= 0
+                        && order.last_layer >= order.first_layer && order.threads >= 1
+                        && order.device <= worker_device::sim;
+  return is_sound ? result<void>() : fail(errc::corrupt, "worker order: fields contradict");
+}
+
+} // namespace
+
+void encode(const worker_order& order, std::vector<std::byte>& out) {
+  out.clear();
+  pack_fields(out, [&order](auto&& visit) { fields_of_order(order, visit); });
+}
+
+void encode(const worker_command& command, std::vector<std::byte>& out) {
+  out.clear();
+  pack_fields(out, [&command](auto&& visit) { visit(command.what, command.now); });
+}
+
+void encode(const worker_event& event, std::vector<std::byte>& out) {
+  out.clear();
+  pack_fields(out, [&event](auto&& visit) { fields_of_event(event, visit); });
+}
+
+void encode(const load_progress& progress, std::vector<std::byte>& out) {
+  out.clear();
+  pack_fields(out, [&progress](auto&& visit) { visit(progress.done, progress.total); });
+}
+
+result<void> decode(std::span<const std::byte> bytes, worker_order& out) {
+  out = {};
+  VDIST_TRY(
+      unpack_fields(bytes, "worker order", [&out](auto&& visit) { fields_of_order(out, visit); }));
+  return check(out);
+}
+
+result<void> decode(std::span<const std::byte> bytes, worker_command& out) {
+  out = {};
+  VDIST_TRY(
+      unpack_fields(bytes, "worker command", [&out](auto&& visit) { visit(out.what, out.now); }));
+  return out.what >= worker_command::kind::load && out.what <= worker_command::kind::begin
+             ? result<void>()
+             : fail(errc::corrupt, "worker command: unknown kind");
+}
+
+result<void> decode(std::span<const std::byte> bytes, worker_event& out) {
+  out = {};
+  VDIST_TRY(
+      unpack_fields(bytes, "worker event", [&out](auto&& visit) { fields_of_event(out, visit); }));
+  return out.what >= worker_event::kind::loaded && out.what <= worker_event::kind::kill_actor
+             ? result<void>()
+             : fail(errc::corrupt, "worker event: unknown kind");
+}
+
+result<void> decode(std::span<const std::byte> bytes, load_progress& out) {
+  out = {};
+  return unpack_fields(
+      bytes, "load progress", [&out](auto&& visit) { visit(out.done, out.total); });
+}
+
+} // namespace vdist::protocol

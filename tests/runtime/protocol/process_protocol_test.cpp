@@ -1,0 +1,173 @@
+// The messages between processes of a host: what goes in comes out, and hostile bytes are refused.
+#include "runtime/protocol/host.hpp"
+#include "runtime/protocol/worker.hpp"
+
+#include <boost/test/unit_test.hpp>
+#include <msgpack.hpp>
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <vector>
+
+using namespace vdist;
+using namespace vdist::protocol;
+
+namespace {
+
+using bytes = std::vector<std::byte>;
+
+worker_order example_order() {
+  return {.cluster = 0xfedcba9876543210,
+          .replica = 1,
+          .first_rank = 4,
+          .slot = 3,
+          .incarnation = 7,
+          .stage_of_slot = {0, 0, 1, 1},
+          .tensor_rank = 1,
+          .tensor_size = 2,
+          .stages = 2,
+          .first_layer = 4,
+          .last_layer = 8,
+          .max_batch_tokens = 8192,
+          .max_sequences = 256,
+          .max_positions = 131072,
+          .blocks = 1000,
+          .block_size = 16,
+          .vocabulary = 128256,
+          .device = worker_device::sim,
+          .threads = 2,
+          .collective_deadline_ms = 5000,
+          .spin_us = 200,
+          .sleep_slice_ms = 500,
+          .log_level = "info",
+          .model_folder = "/models/é",
+          .model_name = "é",
+          .has_random_weights = true,
+          .random_seed = 9,
+          .weight_type = 1,
+          .step_us = 1.5,
+          .token_us = 0.25};
+}
+
+std::vector<host_message> example_messages() {
+  const process_key key{.rank = 3, .incarnation = 2};
+  return {host_welcome{.supervisor_pid = 10, .vault_pid = 11, .ledger_bytes = 1ULL << 40U},
+          spawn_worker{key, bytes(300, std::byte{0xc1})},
+          kill_process{{.role = process_role::vault}},
+          process_started{key, 77},
+          process_ended{key, 77, 9, 0, "killed by signal 9 (Killed)"}};
+}
+
+bytes encoded(const host_message& message) {
+  bytes out;
+  encode(message, out);
+  return out;
+}
+
+template <class Message>
+bytes encoded(const Message& message) {
+  bytes out;
+  encode(message, out);
+  return out;
+}
+
+/// Whatever comes, the decoders return.
+void feed_all(const bytes& hostile) {
+  (void)decode_host_message(hostile);
+  worker_order order;
+  (void)decode(hostile, order);
+  worker_command command;
+  (void)decode(hostile, command);
+  worker_event event;
+  (void)decode(hostile, event);
+  load_progress progress;
+  (void)decode(hostile, progress);
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(process_protocols)
+
+BOOST_AUTO_TEST_CASE(every_message_comes_out_as_it_went_in) {
+  for (const auto& message : example_messages()) {
+    const auto decoded = decode_host_message(encoded(message));
+    BOOST_REQUIRE(decoded.has_value());
+    BOOST_TEST((*decoded == message));
+  }
+  worker_order order;
+  BOOST_REQUIRE(decode(encoded(example_order()), order).has_value());
+  BOOST_TEST((order == example_order()));
+  worker_event event;
+  const worker_event failed{.what = worker_event::kind::failed,
+                            .slot = 1,
+                            .worker = incarnation(3),
+                            .now = epoch(4),
+                            .status = errc::corrupt,
+                            .text = "why"};
+  BOOST_REQUIRE(decode(encoded(failed), event).has_value());
+  BOOST_TEST((event == failed));
+  worker_command command;
+  const worker_command begin{worker_command::kind::begin, 12};
+  BOOST_REQUIRE(decode(encoded(begin), command).has_value());
+  BOOST_TEST((command == begin));
+}
+
+BOOST_AUTO_TEST_CASE(a_missing_tail_keeps_defaults_and_an_unknown_tail_is_skipped) {
+  const auto pack = [](auto... values) {
+    msgpack::sbuffer buffer;
+    msgpack::packer<msgpack::sbuffer> packer(buffer);
+    packer.pack_array(sizeof...(values));
+    (packer.pack(values), ...);
+    const auto* data = reinterpret_cast<const std::byte*>(buffer.data());
+    return bytes(data, data + buffer.size());
+  };
+  worker_command command;
+  BOOST_REQUIRE(decode(pack(1), command).has_value());
+  BOOST_TEST(command.now == 0U);
+  BOOST_REQUIRE(decode(pack(3, 9, std::string("later")), command).has_value());
+  BOOST_TEST(command.now == 9U);
+}
+
+BOOST_AUTO_TEST_CASE(orders_that_contradict_themselves_are_refused) {
+  const auto is_refused = [](auto spoil) {
+    auto order = example_order();
+    spoil(order);
+    worker_order out;
+    return !decode(encoded(order), out).has_value();
+  };
+  BOOST_TEST(is_refused([](auto& order) { order.slot = 4; }));
+  BOOST_TEST(is_refused([](auto& order) { order.slot = -1; }));
+  BOOST_TEST(is_refused([](auto& order) { order.tensor_rank = 2; }));
+  BOOST_TEST(is_refused([](auto& order) { order.last_layer = 3; }));
+  BOOST_TEST(is_refused([](auto& order) { order.threads = 0; }));
+  BOOST_TEST(is_refused([](auto& order) { order.device = static_cast<worker_device>(9); }));
+}
+
+BOOST_AUTO_TEST_CASE(cut_lengthened_and_random_bytes_are_refused_or_decoded_but_never_harm) {
+  std::vector<bytes> good{encoded(example_order())};
+  for (const auto& message : example_messages()) {
+    good.push_back(encoded(message));
+  }
+  std::mt19937 random(7);
+  for (const auto& one : good) {
+    for (std::size_t length = 0; length < one.size(); ++length) {
+      feed_all(bytes(one.begin(), one.begin() + static_cast<std::ptrdiff_t>(length)));
+    }
+    for (int round = 0; round < 2000; ++round) {
+      auto spoiled = one;
+      for (int hits = 0; hits < 3; ++hits) {
+        spoiled[random() % spoiled.size()] = static_cast<std::byte>(random());
+      }
+      feed_all(spoiled);
+    }
+  }
+  auto longer = good.front();
+  longer.push_back(std::byte{0});
+  worker_order order;
+  BOOST_TEST(!decode(longer, order).has_value());
+  // Five bytes that claim 2^32-1 elements.
+  feed_all({std::byte{0xdd}, std::byte{0xff}, std::byte{0xff}, std::byte{0xff}, std::byte{0xff}});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
