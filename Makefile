@@ -10,10 +10,13 @@ TEST_JOBS ?= 1
 TEST_DATA_UNPACK ?= ../shared/data/unpack
 TEST_LABELS := ^(unit|tidy|golden|sim|fault)$$
 
-.PHONY: build demo test bench headers format clean help
+# Where `make install` puts the programs; DESTDIR goes in front.
+PREFIX ?= /usr/local
+
+.PHONY: build demo test bench install package headers format clean help
 .DEFAULT_GOAL := build
 
-build: $(BUILD)/build.ninja ## vdist-run, Release, to build/bin
+build: $(BUILD)/build.ninja ## vdist-run and its programs, Release, to build/bin
 	@ninja -C $(BUILD) -j $(JOBS) vdist-run
 
 demo: $(BUILD)/build.ninja ## builds vdist-run and tells a story with the model of the repository
@@ -38,17 +41,26 @@ bench: build/.packages-test ## builds the benchmarks and prints what they measur
 	@ctest --test-dir $(BUILD) -L '^bench$$' --verbose
 	@$(PROGRAMS)/vdist-bench machine
 	@$(PROGRAMS)/vdist-bench scheduler
+	@$(PROGRAMS)/vdist-bench collective
 	@$(PROGRAMS)/vdist-bench start config/demo.toml
 	@$(PROGRAMS)/vdist-bench latency config/demo.toml --tokens 200
 	@$(PROGRAMS)/vdist-bench throughput config/demo.toml --sequences 64 --tokens 128
 	@$(PROGRAMS)/vdist-bench control config/demo.toml
+
+install: build ## the programs to $(PREFIX), with configurations and the demo's model
+	@cmake --install $(BUILD) --component vdist --prefix $(PREFIX) >/dev/null
+	@echo "installed: $(DESTDIR)$(PREFIX)/bin/vdist-run; try: cd $(DESTDIR)$(PREFIX)/share/vdist && vdist-run config/demo.toml"
+
+package: build ## a relocatable archive with all libraries but glibc and CUDA: build/release/package/*.tar.gz
+	@cpack --config $(BUILD)/CPackConfig.cmake -B $(BUILD)/package >/dev/null
+	@ls -sh $(BUILD)/package/*.tar.gz
 
 headers: build/.packages-test ## compiles every header alone
 	@cmake --preset release -DVDIST_TESTS=ON >/dev/null
 	@ninja -C $(BUILD) -j $(JOBS) headers_compile_alone
 
 format: ## formats all C++ sources
-	@find actors model kernels transport runtime tests examples -regex '.*\.\(hpp\|cpp\|inl\)' -print0 \
+	@find actors host kernels model programs runtime transport tests examples -regex '.*\.\(hpp\|cpp\|inl\)' -print0 \
 	  | xargs -0 clang-format -i
 
 clean: ## removes everything that was built

@@ -12,7 +12,7 @@
 //                   │ supervisor │                                  └──────────┘        ║
 //                   └─────┬──▲───┘ spawn, prepare, begin, kill  ┌───────┐           ┌───╨─────────┐
 //                         └──┴─────────────────────────────────▶│ stage ├──────────▶│ worker      │
-//                              worker_event                     └───────┘           │ (one thread)│
+//                              worker_event                     └───────┘           │ (a lane)    │
 //                                                                                   └─────────────┘
 // One router per cluster; one supervisor, scheduler and executor per data-parallel replica; one stage actor per pipeline
 // stage; one worker per rank. Actors decide, lanes carry the step: plans and results never pass a mailbox (section
@@ -26,6 +26,7 @@
 #include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
 #include "runtime/protocol/request.hpp"
+#include "runtime/protocol/worker.hpp"
 
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/replies_to.hpp>
@@ -87,18 +88,23 @@ struct replica_changed {
 
 struct get_router_status {};
 
+/// Accept no more requests, for ever: submit is answered with errc::closed. Answered with the status.
+struct drain {};
+
 struct router_status {
   std::uint64_t active = 0; // requests without a terminal event
   std::uint64_t accepted = 0;
   std::uint64_t finished = 0;
   std::vector<std::uint64_t> active_by_replica;
+  bool is_draining = false;
 };
 
 using router_actor = caf::typed_actor<caf::replies_to<submit>::with<submit_reply>,
                                       caf::reacts_to<cancel>,
                                       caf::reacts_to<step_tokens>,
                                       caf::reacts_to<replica_changed>,
-                                      caf::replies_to<get_router_status>::with<router_status>>;
+                                      caf::replies_to<get_router_status>::with<router_status>,
+                                      caf::replies_to<drain>::with<router_status>>;
 
 // ---- to a replica's scheduler
 // -----------------------------------------------------------------------------------
@@ -141,47 +147,37 @@ struct kill_worker {
   incarnation worker;
 };
 
-/// Leave the current epoch; `quiesced` follows when the worker's thread stands still.
+/// Leave the current epoch; `quiesced` follows when the worker's lane stands still.
 struct prepare_epoch {
   std::int32_t slot = 0;
   incarnation worker;
   epoch now;
 };
 
+/// All workers: open your ends of this epoch's channels and answer plans.
+struct enter_epoch {
+  epoch now;
+};
+
+/// What happened to a worker; worker → stage → supervisor.
+using protocol::worker_event;
+
 using stage_actor = caf::typed_actor<caf::reacts_to<spawn_worker>,
                                      caf::reacts_to<kill_worker>,
                                      caf::reacts_to<prepare_epoch>,
-                                     caf::reacts_to<begin_epoch>,
-                                     caf::reacts_to<struct worker_event>>;
+                                     caf::reacts_to<enter_epoch>,
+                                     caf::reacts_to<worker_event>>;
 
 /// Map or read the weights.
 struct load_weights {};
 
 using worker_actor = caf::typed_actor<caf::reacts_to<load_weights>,
                                       caf::reacts_to<prepare_epoch>,
-                                      caf::reacts_to<begin_epoch>,
-                                      caf::reacts_to<struct worker_event>>;
+                                      caf::reacts_to<enter_epoch>,
+                                      caf::reacts_to<worker_event>>;
 
 // ---- to a replica's supervisor
 // ----------------------------------------------------------------------------------
-
-/// What happened to a worker; worker → stage → supervisor.
-struct worker_event {
-  enum class kind : std::uint8_t {
-    loaded,    // its thread waits for an epoch
-    quiesced,  // its thread left the epochs below `now`
-    failed,    // it could not load, or its step failed by its own fault; it dies next
-    peer_late, // its step could not go on because of a peer; nobody is known to be dead
-    died,      // its actor ended
-    gone,      // the thread of the dead incarnation has ended
-  };
-  kind what = kind::loaded;
-  std::int32_t slot = 0;
-  incarnation worker;
-  epoch now;
-  errc status = errc::ok; // of failed and peer_late
-  std::string text;
-};
 
 /// The step lane could not finish a step although nobody died (late or contradicting results): do
 /// it again.
@@ -202,14 +198,20 @@ struct replica_status {
   epoch now;
   std::uint64_t restarts = 0;
   std::vector<std::uint32_t> incarnations; // by slot
+  std::vector<std::string> worker_states;  // by slot, for people
 };
 
-using supervisor_actor =
-    caf::typed_actor<caf::reacts_to<start_replica>,
-                     caf::reacts_to<worker_event>,
-                     caf::reacts_to<step_failed>,
-                     caf::reacts_to<check_deadlines>,
-                     caf::replies_to<get_replica_status>::with<replica_status>>;
+/// End the worker actor of this slot, as an operator wishes; a successor follows as after any death.
+struct end_worker {
+  std::int32_t slot = 0;
+};
+
+using supervisor_actor = caf::typed_actor<caf::reacts_to<start_replica>,
+                                          caf::reacts_to<worker_event>,
+                                          caf::reacts_to<step_failed>,
+                                          caf::reacts_to<check_deadlines>,
+                                          caf::replies_to<get_replica_status>::with<replica_status>,
+                                          caf::reacts_to<end_worker>>;
 
 } // namespace vdist::actors
 
@@ -220,16 +222,19 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::step_tokens)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::replica_changed)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::get_router_status)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::router_status)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::drain)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::add_request)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::fence_epoch)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::begin_epoch)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::spawn_worker)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::kill_worker)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::prepare_epoch)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::enter_epoch)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::load_weights)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::worker_event)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::protocol::worker_event)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::step_failed)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::start_replica)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::check_deadlines)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::get_replica_status)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::replica_status)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::end_worker)

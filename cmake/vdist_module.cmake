@@ -13,8 +13,9 @@ endfunction()
 
 # vdist_test(name SOURCES a_test.cpp … DEPS vdist modules … LABELS unit TIMEOUT seconds)
 # One Boost.Test program per module; the label selects it (unit, tidy, golden, sim, fault, bench).
+# BOTH_ISOLATIONS: runs twice, name with workers as threads and name_processes with workers as processes.
 function(vdist_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LIBS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "BOTH_ISOLATIONS" "TIMEOUT" "SOURCES;DEPS;LIBS;LABELS" ${ARGN})
   if(NOT ARG_LABELS)
     set(ARG_LABELS unit)
   endif()
@@ -26,7 +27,15 @@ function(vdist_test name)
   target_compile_definitions(${name} PRIVATE BOOST_TEST_DYN_LINK
                                              "VDIST_SOURCE_DIR=\"${CMAKE_SOURCE_DIR}\"")
   target_link_libraries(${name} PRIVATE vdist_flags ${ARG_DEPS} ${ARG_LIBS} vdist_test_main Boost::unit_test_framework)
+  set(environment "VDIST_TEST_DATA=$ENV{VDIST_TEST_DATA};VDIST_PROGRAMS=${VDIST_BIN_DIR}")
   add_test(NAME ${name} COMMAND ${name} --color_output=no)
-  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
-                                          ENVIRONMENT "VDIST_TEST_DATA=$ENV{VDIST_TEST_DATA}")
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+  if(ARG_BOTH_ISOLATIONS)
+    add_dependencies(${name} vdist-run)
+    add_test(NAME ${name}_processes COMMAND ${name} --color_output=no)
+    set_tests_properties(${name}_processes PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
+                                                      ENVIRONMENT "${environment};VDIST_TEST_ISOLATION=process")
+    list(APPEND environment "VDIST_TEST_ISOLATION=thread")
+  endif()
+  set_tests_properties(${name} PROPERTIES ENVIRONMENT "${environment}")
 endfunction()

@@ -142,7 +142,7 @@ void step_lane::leave_epoch() {
 
 /// False: the epoch has ended meanwhile.
 bool step_lane::fill_pipeline() {
-  while (flying_.size() < static_cast<std::size_t>(config_.steps_in_flight)) {
+  while (flying_.size() < static_cast<std::size_t>(config_.scheduler.max_steps_in_flight)) {
     stopwatch watch(waits_);
     if (!scheduler_.plan(next_step_, wiring_->now, plan_)) {
       return true;
@@ -175,8 +175,8 @@ result<void> step_lane::send_plan() {
                                .group = config_.replica,
                                .epoch = plan_.epoch};
   const auto deadline = waits_.now() + config_.step_deadline;
-  for (auto& ring : wiring_->plan_rings) {
-    VDIST_TRY(ring->writer().write(header, encoded_, deadline));
+  for (auto& plans : wiring_->plans) {
+    VDIST_TRY(plans->write(header, encoded_, deadline));
   }
   return {};
 }
@@ -196,7 +196,7 @@ result<void> step_lane::collect(const flying_step& flying) {
 }
 
 result<void> step_lane::read_result(std::size_t slot, step_id step, time_point deadline) {
-  auto read = wiring_->result_readers[slot]->read(deadline);
+  auto read = wiring_->results[slot]->read(deadline);
   if (!read) {
     return fail(read.error().code,
                 fmt::format("worker of slot {} did not answer: {}", slot, read.error().context));

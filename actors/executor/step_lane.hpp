@@ -3,7 +3,7 @@
 //
 //   idle ──begin(e)──▶ stepping ──fence, late or contradicting results──▶ idle (waits for begin of a higher epoch)
 //
-// X-1 Up to `steps_in_flight` plans are under way; results are taken oldest first.
+// X-1 Up to `scheduler.max_steps_in_flight` plans are under way; results are taken oldest first.
 // X-2 A step is committed only if every worker answered it in this epoch and the ranks of each stage agree (I4, P-6).
 // X-3 Tokens are in the ledger before anybody else sees them (I2), and leave after the next plan is out.
 // X-4 A lane works only after its predecessor's thread has ended.
@@ -39,7 +39,6 @@ struct step_lane_config {
   std::int32_t first_rank = 0;
   std::vector<std::int32_t> stage_of_slot;
   std::int32_t sampling_slot = 0; // whose result has the tokens
-  std::int32_t steps_in_flight = 1;
   std::chrono::milliseconds step_deadline{30000};
   sched::scheduler_config scheduler;
 };

@@ -4,6 +4,7 @@
 // Q-1 An id is in the table from acceptance to its terminal event. Q-2 An event is delivered when its position is the
 // next one of its request; earlier ones are repetitions and dropped, so a replay may overlap what was delivered.
 // Q-3 The replica with the fewest active requests is chosen, the lowest index among equals.
+// Q-4 Draining is final: nothing new comes in, what is in the table goes on.
 // Not thread-safe: one router acts at a time.
 #pragma once
 
@@ -49,6 +50,10 @@ public:
   /// Ids of a replica's requests in order of acceptance.
   [[nodiscard]] std::vector<request_id> requests_of(std::int32_t replica) const;
 
+  void start_draining() { is_draining_ = true; }
+
+  [[nodiscard]] bool is_draining() const { return is_draining_; }
+
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
 
   [[nodiscard]] const std::vector<std::uint64_t>& active_by_replica() const { return active_; }
@@ -64,6 +69,7 @@ private:
   std::uint64_t last_id_ = 0;
   std::uint64_t accepted_ = 0;
   std::uint64_t finished_ = 0;
+  bool is_draining_ = false;
 };
 
 } // namespace vdist::actors

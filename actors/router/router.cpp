@@ -18,6 +18,9 @@ submit_reply refuse(errc code, std::string message) {
 
 submit_reply on_submit(router_pointer self, const submit& message) {
   auto& config = self->state.config;
+  if (config.table->is_draining()) {
+    return refuse(errc::closed, "router: draining: no new requests are accepted");
+  }
   if (config.table->size() >= config.max_active) {
     return refuse(errc::queue_full,
                   "router: too many requests are under way (limit="
@@ -148,7 +151,8 @@ router_status status_of(router_pointer self) {
   return {.active = table.size(),
           .accepted = table.accepted(),
           .finished = table.finished(),
-          .active_by_replica = table.active_by_replica()};
+          .active_by_replica = table.active_by_replica(),
+          .is_draining = table.is_draining()};
 }
 
 } // namespace
@@ -161,6 +165,10 @@ router_actor::behavior_type make_router(router_pointer self, router_config confi
       [self](const step_tokens& message) { on_tokens(self, message); },
       [self](const replica_changed& message) { on_replica_changed(self, message); },
       [self](const get_router_status&) { return status_of(self); },
+      [self](const drain&) {
+        self->state.config.table->start_draining();
+        return status_of(self);
+      },
   };
 }
 

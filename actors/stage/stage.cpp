@@ -36,7 +36,7 @@ void on_prepare(stage_pointer self, const prepare_epoch& message) {
   }
 }
 
-void on_begin(stage_pointer self, const begin_epoch& message) {
+void on_enter(stage_pointer self, const enter_epoch& message) {
   for (auto& [slot, child] : self->state.workers) {
     self->send(child.actor, message);
   }
@@ -68,7 +68,7 @@ stage_actor::behavior_type make_stage(stage_pointer self, stage_config config) {
       [self](const spawn_worker& message) { on_spawn(self, message); },
       [self](const kill_worker& message) { on_kill(self, message); },
       [self](const prepare_epoch& message) { on_prepare(self, message); },
-      [self](const begin_epoch& message) { on_begin(self, message); },
+      [self](const enter_epoch& message) { on_enter(self, message); },
       [self](worker_event& event) { self->send(self->state.config.supervisor, std::move(event)); },
   };
 }

@@ -6,6 +6,22 @@
 
 namespace vdist::supervisor {
 
+std::string_view to_string(slot_state state) noexcept {
+  switch (state) {
+  case slot_state::loading:
+    return "loading";
+  case slot_state::idle:
+    return "idle";
+  case slot_state::running:
+    return "running";
+  case slot_state::quiescing:
+    return "quiescing";
+  case slot_state::dying:
+    return "dying";
+  }
+  return "unknown";
+}
+
 recovery::recovery(const recovery_config& config)
     : config_(config), epoch_(1), slots_(static_cast<std::size_t>(config.slots)) {}
 

@@ -30,6 +30,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -46,6 +47,8 @@ struct recovery_config {
 
 enum class recovery_state : std::uint8_t { starting, running, quiesce, failed };
 enum class slot_state : std::uint8_t { loading, idle, running, quiescing, dying };
+
+[[nodiscard]] std::string_view to_string(slot_state state) noexcept;
 
 /// What the supervisor has to do, in this order.
 struct action {

@@ -66,14 +66,22 @@ void fence(supervisor_pointer self, epoch now) {
   publish(self, replica_state::recovering, "a worker is being replaced");
 }
 
+void carry_out_all(supervisor_pointer self);
+
 /// Everybody is idle: connect them.
 void begin(supervisor_pointer self, epoch now) {
   auto& mine = self->state;
+  auto wiring = mine.environment.make_wiring(now, incarnations_of(self));
+  if (!wiring) { // no memory for channels: another try would find none either
+    mine.machine->abandon(wiring.error().context);
+    carry_out_all(self);
+    return;
+  }
   ensure_executor(self);
   const bool is_first = mine.published == replica_state::loading;
-  const begin_epoch message{now, mine.environment.make_wiring(now, incarnations_of(self))};
+  const begin_epoch message{now, std::move(*wiring)};
   for (auto& stage : mine.stages) {
-    self->send(stage, message);
+    self->send(stage, enter_epoch{now});
   }
   self->send(mine.executor, message);
   publish(self, replica_state::running, "");
@@ -88,7 +96,6 @@ void begin(supervisor_pointer self, epoch now) {
 }
 
 void on_stage_down(supervisor_pointer self, std::size_t index);
-void carry_out_all(supervisor_pointer self);
 
 /// The stage ended before it could spawn the worker: there is no thread that could say `gone`. Its
 /// `down` may come later.
@@ -182,6 +189,8 @@ void on_worker_event(supervisor_pointer self, const worker_event& event) {
   case worker_event::kind::gone:
     mine.machine->gone(event.slot, event.worker, now);
     break;
+  case worker_event::kind::kill_actor:
+    break; // between a worker process and its lane
   }
   carry_out_all(self);
 }
@@ -217,13 +226,24 @@ void on_down(supervisor_pointer self, const caf::down_msg& message) {
   }
 }
 
+/// To the stage, as the machine's own kills: `died` follows.
+void on_end_worker(supervisor_pointer self, const end_worker& message) {
+  const auto worker = self->state.machine->worker(message.slot);
+  self->send(stage_of(self, message.slot), kill_worker{message.slot, worker});
+}
+
 replica_status status_of(supervisor_pointer self) {
   const auto& mine = self->state;
+  std::vector<std::string> states;
+  for (std::int32_t slot = 0; slot < mine.environment.recovery.slots; ++slot) {
+    states.emplace_back(supervisor::to_string(mine.machine->slot(slot)));
+  }
   return {.replica = mine.environment.replica,
           .state = mine.published,
           .now = mine.machine->current_epoch(),
           .restarts = mine.machine->restarts(),
-          .incarnations = incarnations_of(self)};
+          .incarnations = incarnations_of(self),
+          .worker_states = std::move(states)};
 }
 
 } // namespace
@@ -263,6 +283,7 @@ make_supervisor(supervisor_pointer self, replica_environment environment, router
         self->delayed_send(self, deadline_check_interval, check_deadlines{});
       },
       [self](const get_replica_status&) { return status_of(self); },
+      [self](const end_worker& message) { on_end_worker(self, message); },
   };
 }
 

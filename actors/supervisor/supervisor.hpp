@@ -36,8 +36,8 @@ struct replica_environment {
   /// Spawns the executor actor (and the step lane that it owns).
   std::function<executor_actor(const supervisor_actor& supervisor)> spawn_executor;
   /// New channels for an epoch between these incarnations (by slot).
-  std::function<std::shared_ptr<epoch_wiring>(epoch now,
-                                              const std::vector<std::uint32_t>& incarnations)>
+  std::function<result<std::shared_ptr<epoch_wiring>>(
+      epoch now, const std::vector<std::uint32_t>& incarnations)>
       make_wiring;
   /// Ends every wait of the replica's lanes for lower epochs, at once.
   std::function<void(epoch now)> raise_fence;

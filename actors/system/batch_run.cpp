@@ -62,6 +62,11 @@ public:
       if (const auto failure = engine_.failure()) {
         return *failure;
       }
+      if (engine_.is_draining()) { // B-4
+        summary_.is_drained |= !is_read || pending_.has_value();
+        is_read = true;
+        pending_.reset();
+      }
       VDIST_TRY(start_pending());
       while (!is_read && !pending_ && flying_.size() < options_.in_flight_max) {
         VDIST_ASSIGN(is_read, take_line(reader));
@@ -126,7 +131,8 @@ private:
     return start(std::move(request));
   }
 
-  /// A request that finds the engine full waits here while others are under way.
+  /// A request that finds the engine full waits here while others are under way; one that finds it
+  /// draining is put down by the loop.
   result<void> start(api::file_request request) {
     if (finished_.is_finished(request.id, request.params.n)) {
       ++summary_.skipped;
@@ -135,7 +141,9 @@ private:
     const auto submitted = std::chrono::steady_clock::now();
     auto generation = engine_.generate(
         {.prompt = request.prompt, .token_ids = request.token_ids, .params = request.params});
-    if (!generation && generation.error().code == errc::queue_full && !flying_.empty()) {
+    const auto status = generation ? errc::ok : generation.error().code;
+    if ((status == errc::queue_full && !flying_.empty())
+        || (status == errc::closed && engine_.is_draining())) {
       pending_ = std::move(request);
       return {};
     }

@@ -32,6 +32,7 @@ void add_modes(CLI::App& app, run_options& options) {
   app.add_flag("--dump-topology",
                options.wants_topology,
                "print ranks, groups, layers and weight shards as JSON");
+  app.add_option("--host-link", options.host_link)->group(""); // not shown
   app.add_flag("--quiet", options.is_quiet, "no start-up lines and no progress");
 }
 

@@ -21,6 +21,10 @@ struct run_options {
   bool is_check = false;              // --check
   bool wants_topology = false;        // --dump-topology
   bool is_quiet = false;              // --quiet: no start-up lines, no progress
+  int host_link = -1; // --host-link: descriptor of the host supervisor; for vdist-node alone
+
+  /// Whether anything is to be loaded and run.
+  [[nodiscard]] bool needs_workers() const { return !is_check && !wants_topology; }
 
   // Sampling; unset: the model's defaults.
   std::optional<std::int32_t> max_tokens;

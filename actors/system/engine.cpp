@@ -1,13 +1,12 @@
 #include "actors/system/engine.hpp"
 
+#include "actors/control/protocol.hpp"
 #include "actors/router/router.hpp"
+#include "actors/system/cluster_details.hpp"
 #include "actors/system/machine.hpp"
 #include "actors/system/replica.hpp"
 
-#include "transport/vault/memory_vault.hpp"
-
 #include "runtime/api/to_protocol.hpp"
-#include "runtime/ledger/memory_ledger.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
@@ -15,9 +14,11 @@
 #include <caf/send.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <fmt/format.h>
 #include <random>
+#include <unistd.h>
 #include <utility>
 
 namespace vdist {
@@ -27,6 +28,8 @@ namespace {
 using namespace actors;
 
 constexpr std::chrono::seconds reply_deadline{30};
+/// Of questions whose answer people wait for.
+constexpr std::chrono::seconds details_deadline{2};
 constexpr std::size_t actor_threads = 2;
 /// A spinner costs its core: it pays only where every lane and the step threads have one of their
 /// own.
@@ -144,6 +147,16 @@ api::model_limits limits_of(const model_setup& setup) {
           .default_max_tokens = setup.defaults.max_new_tokens};
 }
 
+/// nullopt: no answer in time.
+template <class Answer, class Actor, class Question>
+std::optional<Answer> ask(caf::actor_system& system, const Actor& actor, const Question& question) {
+  caf::scoped_actor self{system};
+  std::optional<Answer> answer;
+  self->request(actor, details_deadline, question)
+      .receive([&answer](const Answer& value) { answer = value; }, [](const caf::error&) {});
+  return answer;
+}
+
 frame::wait_settings wait_settings_of(const model_setup& setup) {
   const auto threads = setup.layout->world() + setup.layout->sizes().data;
   const bool has_free_cores = threads <= available_cores();
@@ -157,9 +170,9 @@ struct engine::impl {
   model_setup setup;
   engine_listener listener;
   system_clock time;
-  failpoints points;
-  vault::memory_vault memory;
-  ledger::memory_ledger journal;
+  const time_point started = time.now();
+  std::atomic<bool> is_draining{false};
+  isolated_parts parts;
   request_table table;
   replica_board board;
   load_meter loads;
@@ -184,32 +197,43 @@ struct engine::impl {
                 }
               }),
         seeds(random_u64()),
-        system(std::make_unique<caf::actor_system>(actor_config)),
-        threads(std::make_unique<lane_threads>()) {
-    spawn_all();
+        threads(std::make_unique<lane_threads>()) {}
+
+  /// Processes first, then actors: no child is made while threads hold locks.
+  result<void> start(const host_access& access) {
+    VDIST_ASSIGN(parts, make_isolated_parts(setup.config.cluster.isolation, access, time));
+    system = std::make_unique<caf::actor_system>(actor_config);
+    return spawn_all();
   }
 
   /// Actors end first, because a recovery that is under way starts lanes; lanes end before the
   /// actor system does, because their reports hold actor handles.
   ~impl() {
+    if (!system) {
+      return; // never started
+    }
     for (auto& replica : replicas) {
       replica->stop();
     }
-    caf::anon_send_exit(router, caf::exit_reason::user_shutdown);
-    router = nullptr;
+    if (router) { // else it was never spawned
+      caf::anon_send_exit(router, caf::exit_reason::user_shutdown);
+      router = nullptr;
+    }
     system->await_all_actors_done();
+    parts.host.reset(); // ends what is left of the worker processes
     threads.reset();
     replicas.clear();
     system.reset();
   }
 
-  void spawn_all() {
-    const system_parts parts{
+  result<void> spawn_all() {
+    const system_parts shared{
         .setup = &setup,
         .actors = system.get(),
-        .memory = &memory,
-        .journal = &journal,
-        .points = &points,
+        .host = parts.host.get(),
+        .memory = parts.memory.get(),
+        .journal = parts.journal.get(),
+        .points = parts.points.get(),
         .time = &time,
         .threads = threads.get(),
         .waits = wait_settings_of(setup),
@@ -220,9 +244,11 @@ struct engine::impl {
     const auto data = setup.layout->sizes().data;
     router_config config{.max_active = static_cast<std::size_t>(setup.accepted_max()),
                          .table = &table,
-                         .journal = &journal};
+                         .journal = parts.journal.get()};
     for (std::int32_t index = 0; index < data; ++index) {
-      replicas.push_back(std::make_unique<replica>(index, parts));
+      const auto first = setup.layout->ranks_of_replica(index).front();
+      VDIST_ASSIGN(auto words, map_words<replica_words>(*parts.memory, replica_words_key(first)));
+      replicas.push_back(std::make_unique<replica>(index, shared, std::move(words)));
       config.schedulers.push_back(replicas.back()->spawn_scheduler());
     }
     router = system->spawn(make_router, std::move(config));
@@ -231,6 +257,12 @@ struct engine::impl {
         board.set(index, state, reason);
       });
     }
+    return {};
+  }
+
+  /// Empty when workers are threads.
+  [[nodiscard]] std::vector<host::process_info> processes() const {
+    return parts.host ? parts.host->processes() : std::vector<host::process_info>();
   }
 
   std::uint64_t draw_seed() {
@@ -274,13 +306,23 @@ result<std::unique_ptr<engine>> engine::start(const config::cluster_config& conf
       listener.on_phase ? listener.on_phase : [](std::string_view, const std::string&) {
       };
   VDIST_ASSIGN(auto setup, set_up_model(config, env, on_phase));
-  return start(std::move(setup), std::move(listener));
+  return start(std::move(setup), std::move(listener), {.programs = env.programs});
 }
 
-result<std::unique_ptr<engine>> engine::start(model_setup setup, engine_listener listener) {
+result<std::unique_ptr<engine>>
+engine::start(model_setup setup, engine_listener listener, const host_access& access) {
+  if (setup.shortage) {
+    return *setup.shortage;
+  }
   std::unique_ptr<engine> started(
       new engine(std::make_unique<impl>(std::move(setup), std::move(listener))));
-  auto& state = *started->impl_;
+  VDIST_TRY(started->impl_->start(access));
+  VDIST_TRY(started->wait_until_running());
+  return started;
+}
+
+result<void> engine::wait_until_running() {
+  auto& state = *impl_;
   const auto running = state.board.wait_until_running();
   state.loads.close();
   VDIST_TRY(running);
@@ -294,7 +336,7 @@ result<std::unique_ptr<engine>> engine::start(model_setup setup, engine_listener
                                         static_cast<double>(bytes) / (1 << 20),
                                         state.setup.memory.size()));
   }
-  return started;
+  return {};
 }
 
 result<void> check_request(const model_setup& setup, const generate_request& request) {
@@ -337,9 +379,7 @@ engine_status engine::status() const {
     const auto& times = replica->times();
     status.steps += times.steps;
     status.computed_tokens += times.tokens;
-    const auto compute_ns = times.compute_us * 1000;
-    control_ns += times.plan_ns + times.send_ns + times.commit_ns
-                  + (times.collect_ns > compute_ns ? times.collect_ns - compute_ns : 0);
+    control_ns += control_ns_of(times);
     const auto scheduler = replica->scheduler_stats();
     status.preemptions += scheduler.preemptions;
     status.prefix_tokens += scheduler.prefix_tokens;
@@ -368,6 +408,72 @@ engine_status engine::status() const {
   return status;
 }
 
+bool engine::is_draining() const {
+  return impl_->is_draining;
+}
+
+control::cluster_status engine::details() const {
+  auto& state = *impl_;
+  auto status = describe_cluster(state.setup);
+  const auto processes = state.processes();
+  status.isolation = processes.empty() ? "thread" : "process";
+  status.uptime_s = std::chrono::duration<double>(state.time.now() - state.started).count();
+  for (std::size_t index = 0; index < state.replicas.size(); ++index) {
+    const auto& replica = *state.replicas[index];
+    const auto answer =
+        ask<replica_status>(*state.system, replica.supervisor(), get_replica_status{});
+    const replica_status unknown{.replica = static_cast<std::int32_t>(index)};
+    status.replicas.push_back(describe_replica(state.setup,
+                                               {.times = &replica.times(),
+                                                .scheduler = replica.scheduler_stats(),
+                                                .status = answer.value_or(unknown)},
+                                               processes));
+  }
+  if (const auto router = ask<router_status>(*state.system, state.router, get_router_status{})) {
+    status.active = router->active;
+    status.accepted = router->accepted;
+    status.finished = router->finished;
+    status.is_draining = router->is_draining;
+  }
+  for (const auto& one : processes) {
+    if (one.key.role != protocol::process_role::worker) {
+      status.processes.push_back({std::string(protocol::to_string(one.key.role)), one.pid});
+    }
+  }
+  if (processes.empty()) {
+    status.processes.push_back({"node", static_cast<std::int32_t>(::getpid())});
+  }
+  return status;
+}
+
+control::ledger_page engine::ledger(std::size_t max) const {
+  return describe_ledger(*impl_->parts.journal, max, impl_->time.now());
+}
+
+result<control::drain_progress> engine::drain() {
+  impl_->is_draining = true;
+  const auto answer = ask<router_status>(*impl_->system, impl_->router, actors::drain{});
+  if (!answer) {
+    return fail(errc::timed_out, "drain: the router does not answer");
+  }
+  return control::drain_progress{answer->active};
+}
+
+result<std::string> engine::kill(const control::kill_target& target) {
+  const auto processes = impl_->processes();
+  VDIST_TRY(check_target(target, impl_->setup, processes));
+  if (processes.empty()) {
+    const auto index = impl_->setup.layout->replica_of(rank_id(target.rank));
+    const auto first = impl_->setup.layout->ranks_of_replica(index).front().value;
+    caf::anon_send(impl_->replicas[static_cast<std::size_t>(index)]->supervisor(),
+                   end_worker{target.rank - first});
+    return fmt::format("{} (a thread)", control::to_string(target));
+  }
+  VDIST_ASSIGN(const auto victim, find_process(target, processes));
+  impl_->parts.host->kill(victim.key);
+  return fmt::format("{} (pid {})", control::to_string(target), victim.pid);
+}
+
 const model_setup& engine::setup() const {
   return impl_->setup;
 }
@@ -377,7 +483,7 @@ api::sampling_params engine::default_params() const {
 }
 
 failpoints& engine::points() {
-  return impl_->points;
+  return *impl_->parts.points;
 }
 
 } // namespace vdist

@@ -10,7 +10,9 @@
 // Sequences end before their engine is destroyed.
 #pragma once
 
+#include "actors/control/cluster_status.hpp"
 #include "actors/front_door/text_stream.hpp"
+#include "actors/system/isolation.hpp"
 #include "actors/system/model_setup.hpp"
 
 #include "runtime/api/sampling_params.hpp"
@@ -69,7 +71,8 @@ struct engine_status {
   std::vector<std::uint32_t> epochs; // by replica
 };
 
-class engine {
+/// Operators see and steer it through control::controllable, whose calls any thread may make.
+class engine : public control::controllable {
 public:
   /// Loads the model and starts all actors; returns when every replica runs. The first failure ends
   /// it.
@@ -78,19 +81,29 @@ public:
                                                              engine_listener listener);
 
   /// The same from a setup that was made before; on_phase goes on where set_up_model() ended.
-  [[nodiscard]] static result<std::unique_ptr<engine>> start(actors::model_setup setup,
-                                                             engine_listener listener);
+  [[nodiscard]] static result<std::unique_ptr<engine>> start(
+      actors::model_setup setup, engine_listener listener, const actors::host_access& access = {});
 
-  ~engine(); // cancels what is under way
+  ~engine() override; // cancels what is under way
   engine(const engine&) = delete;
   engine& operator=(const engine&) = delete;
 
   /// Tokenizes, validates, accepts. Errors: invalid_argument (empty or too long prompt, bad
-  /// parameters), queue_full, closed (no replica is alive).
+  /// parameters), queue_full, closed (no replica is alive, or is_draining()).
   [[nodiscard]] result<generation> generate(const generate_request& request);
 
   /// Why the engine cannot go on: the first replica that was given up. nullopt while all is well.
   [[nodiscard]] std::optional<error> failure() const;
+
+  /// Whether drain() was called. True before generate() refuses the first request for it.
+  [[nodiscard]] bool is_draining() const;
+
+  [[nodiscard]] control::cluster_status details() const override;
+  [[nodiscard]] control::ledger_page ledger(std::size_t max) const override;
+  [[nodiscard]] result<control::drain_progress> drain() override;
+  /// SIGKILL for a process; a worker that is a thread loses its actor. "node" is the child of
+  /// vdist-run: a program that embeds the engine is left alone.
+  [[nodiscard]] result<std::string> kill(const control::kill_target& target) override;
 
   [[nodiscard]] engine_status status() const;
   [[nodiscard]] const actors::model_setup& setup() const;
@@ -102,6 +115,7 @@ public:
 private:
   struct impl;
   explicit engine(std::unique_ptr<impl> state);
+  [[nodiscard]] result<void> wait_until_running();
   std::unique_ptr<impl> impl_;
 };
 

@@ -2,6 +2,7 @@
 
 #include "actors/system/machine.hpp"
 
+#include "model/hub/fetch.hpp"
 #include "model/weights/checkpoint.hpp"
 
 #include <algorithm>
@@ -62,12 +63,42 @@ result<api::generation_defaults> read_defaults(const model_setup& setup) {
   return defaults;
 }
 
+/// A repository that is not on this disk is fetched into the cache, where everybody finds it.
+result<void> download_model(const model_setup& setup,
+                            const config::environment& env,
+                            const phase_listener& on_phase,
+                            const byte_listener& on_download) {
+  const auto& model = setup.config.model;
+  const auto repository = weights::repository_of(model.path, model.revision);
+  const auto cache = config::hugging_face_cache(env);
+  if (!model.download || !repository || !cache) {
+    return {}; // resolving says what is missing
+  }
+  const hub::fetch_options options{.endpoint = env.hf_endpoint,
+                                   .token = env.hf_token,
+                                   .cache = *cache,
+                                   .is_offline = env.is_hf_offline,
+                                   .wanted = repository->weights == weights::weight_origin::random
+                                                 ? hub::content::without_weights
+                                                 : hub::content::everything};
+  VDIST_ASSIGN(const auto fetched, hub::fetch(repository->wanted, options, on_download));
+  if (fetched.transferred_bytes > 0) {
+    on_phase("download",
+             fmt::format("{} at {} ({})",
+                         repository->wanted.id,
+                         fetched.commit.substr(0, 12),
+                         in_mib(fetched.transferred_bytes)));
+  }
+  return {};
+}
+
 result<void> read_model(model_setup& setup, const config::environment& env) {
   std::vector<std::filesystem::path> roots;
   if (const auto cache = config::hugging_face_cache(env)) {
     roots.push_back(*cache);
   }
-  VDIST_ASSIGN(setup.folder, weights::resolve_model_folder(setup.config.model.path, roots));
+  const auto& wanted = setup.config.model;
+  VDIST_ASSIGN(setup.folder, weights::resolve_model_folder(wanted.path, roots, wanted.revision));
   VDIST_ASSIGN(auto model,
                weights::read_model_config(setup.folder.folder, arch::supported_architectures()));
   setup.vocabulary = model.vocabulary;
@@ -240,15 +271,13 @@ result<arch::network> network_of(const model_setup& setup, rank_id rank) {
 
 result<model_setup> set_up_model(const config::cluster_config& config,
                                  const config::environment& env,
-                                 const phase_listener& on_phase) {
+                                 const phase_listener& on_phase,
+                                 const byte_listener& on_download) {
   model_setup setup{.config = config};
   VDIST_ASSIGN(setup.device, resolve_device(config.device.kind));
-  if (config.cluster.isolation == config::isolation_kind::process) {
-    return fail(errc::unsupported,
-                "cluster.isolation: this build runs workers as \"thread\" (legal: thread)");
-  }
   const bool has_model = setup.device != device_kind::sim || !config.model.path.empty();
   if (has_model) {
+    VDIST_TRY(download_model(setup, env, on_phase, on_download));
     VDIST_TRY(read_model(setup, env));
     on_phase("model",
              fmt::format("{} ({}, {}, {} layers)",
@@ -277,7 +306,11 @@ result<model_setup> set_up_model(const config::cluster_config& config,
   VDIST_TRY(check_checkpoint(setup));
   const auto usable = static_cast<double>(available_memory()) * config.device.memory_utilization;
   setup.memory_budget = static_cast<std::size_t>(usable) / static_cast<std::size_t>(sizes.world());
-  VDIST_TRY(size_kv_cache(setup));
+  if (auto sized = size_kv_cache(setup); !sized) {
+    setup.limits.blocks = 0;
+    setup.shortage = sized.error();
+    return setup;
+  }
   on_phase("kv cache",
            fmt::format("{} blocks of {} tokens, {} tokens per replica",
                        setup.limits.blocks,

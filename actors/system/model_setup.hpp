@@ -54,6 +54,7 @@ struct model_setup {
   exec::runner_limits limits;        // blocks included
   std::vector<worker_memory> memory; // by rank
   std::size_t memory_budget = 0; // bytes that one worker may use for weights, activations and KV
+  std::optional<error> shortage; // of memory: all is known, but it cannot run here; no blocks then
 
   /// Requests that may be under way in the whole cluster: what runs and what waits. Whoever was
   /// accepted finds room, also when all of them end up on one replica.
@@ -70,11 +71,15 @@ struct model_setup {
 
 /// Told about each phase when it is done: its name and what came out.
 using phase_listener = std::function<void(std::string_view phase, const std::string& outcome)>;
+/// Told about bytes that are there, and that will be.
+using byte_listener = std::function<void(std::uint64_t bytes_done, std::uint64_t bytes_total)>;
 
-/// Errors name file, key and legal values; codes decide the exit code. Loads no weights.
+/// Errors name file, key and legal values; codes decide the exit code. Loads no weights; downloads a
+/// repository that the local cache lacks, and tells on_download (may be empty).
 [[nodiscard]] result<model_setup> set_up_model(const config::cluster_config& config,
                                                const config::environment& env,
-                                               const phase_listener& on_phase);
+                                               const phase_listener& on_phase,
+                                               const byte_listener& on_download = {});
 
 /// The network of one rank, as the worker will build it.
 [[nodiscard]] result<arch::network> network_of(const model_setup& setup, rank_id rank);

@@ -1,7 +1,10 @@
-// actors/system/vdist_run.cpp — the program vdist-run: configuration → engine → one prompt, a file of requests, or a look
-// at the plan. Exit codes: 0 done, 2 configuration or arguments, 3 a resource is missing, 4 a worker could not be kept
+// Configuration → engine → one prompt, a file of requests, or a look at the plan. Exit codes: 0 done, 2 configuration or arguments, 3 a resource is missing, 4 a worker could not be kept
 // alive (or a fault was never hit), 130 interrupted.
 
+#include "actors/system/node_program.hpp"
+
+#include "actors/control/control_client.hpp"
+#include "actors/control/control_server.hpp"
 #include "actors/system/batch_run.hpp"
 #include "actors/system/command_line.hpp"
 #include "actors/system/engine.hpp"
@@ -17,8 +20,8 @@
 #include "runtime/config/load.hpp"
 
 #include <cstdio>
-#include <exception>
 #include <fmt/format.h>
+#include <unistd.h>
 
 namespace vdist::actors {
 
@@ -62,22 +65,31 @@ result<void> check_prompt(const model_setup& setup, const run_options& options) 
                         .params = with_options(api::default_params(setup.defaults), options)});
 }
 
-result<std::unique_ptr<engine>>
-start_engine(model_setup setup, phase_log& phases, progress_style style) {
+result<model_setup> set_up(const config::cluster_config& config,
+                           const config::environment& env,
+                           phase_log& phases,
+                           progress_style style) {
+  progress_bar bar(style, "downloading");
+  return set_up_model(
+      config,
+      env,
+      [&phases](std::string_view phase, const std::string& outcome) {
+        phases.done(phase, outcome);
+      },
+      [&bar](std::uint64_t done, std::uint64_t total) { bar.update_bytes(done, total); });
+}
+
+result<std::unique_ptr<engine>> start_engine(model_setup setup,
+                                             const host_access& access,
+                                             phase_log& phases,
+                                             progress_style style) {
   progress_bar bar(style, "loading");
   engine_listener listener{
       .on_phase = [&phases](std::string_view phase,
                             const std::string& outcome) { phases.done(phase, outcome); },
-      .on_load =
-          [&bar](std::uint64_t done, std::uint64_t total) {
-            const double fraction =
-                total == 0 ? 1 : static_cast<double>(done) / static_cast<double>(total);
-            bar.update(fraction,
-                       fmt::format("{:.2f} of {:.2f} GB",
-                                   static_cast<double>(done) / 1e9,
-                                   static_cast<double>(total) / 1e9));
-          }};
-  return engine::start(std::move(setup), std::move(listener));
+      .on_load = [&bar](std::uint64_t done,
+                        std::uint64_t total) { bar.update_bytes(done, total); }};
+  return engine::start(std::move(setup), std::move(listener), access);
 }
 
 result<void> run_file(engine& engine, const run_options& options, progress_style style) {
@@ -101,8 +113,24 @@ result<void> run_file(engine& engine, const run_options& options, progress_style
             elapsed.count())
             .c_str(),
         stderr);
+    if (summary.is_drained) {
+      std::fputs("  drained    lines of the input are left; run again to go on\n", stderr);
+    }
   }
   return {};
+}
+
+/// Named after the program that the user started: our parent, if it launched us. A cluster that
+/// operators cannot reach runs all the same.
+std::unique_ptr<control::control_server> serve_operators(engine& engine, bool is_launched) {
+  const auto name = control::socket_name(engine.setup().config.cluster.name,
+                                         is_launched ? ::getppid() : ::getpid());
+  auto server = control::control_server::start(name, engine);
+  if (!server) {
+    log::warn("{}: vdist-ctl will not find this cluster", server.error().context);
+    return nullptr;
+  }
+  return std::move(*server);
 }
 
 /// A fault that was never hit proves nothing.
@@ -134,9 +162,10 @@ result<void> show_plan(const model_setup& setup, const run_options& options) {
   if (options.wants_topology) {
     VDIST_ASSIGN(text, dump_topology(setup));
   }
-  return std::fputs(text.c_str(), stdout) < 0
-             ? result<void>(fail(errc::io_failed, "stdout: cannot be written"))
-             : result<void>();
+  if (std::fputs(text.c_str(), stdout) < 0) {
+    return fail(errc::io_failed, "stdout: cannot be written");
+  }
+  return options.is_check && setup.shortage ? result<void>(*setup.shortage) : result<void>();
 }
 
 result<void> run(run_options options) {
@@ -152,23 +181,28 @@ result<void> run(run_options options) {
   }
   const auto style = progress_style_of(options.is_quiet);
   phase_log phases(options.wants_topology ? progress_style::silent : style);
-  const auto on_phase = [&phases](std::string_view phase, const std::string& outcome) {
-    phases.done(phase, outcome);
-  };
-  VDIST_ASSIGN(auto setup, set_up_model(config, config::read_environment(), on_phase));
+  const auto env = config::read_environment();
+  VDIST_ASSIGN(auto setup, set_up(config, env, phases, style));
   if (options.is_check || options.wants_topology) {
     return show_plan(setup, options);
   }
+  if (setup.shortage) {
+    return *setup.shortage;
+  }
   VDIST_TRY(check_prompt(setup, options));
-  VDIST_ASSIGN(auto engine, start_engine(std::move(setup), phases, style));
+  const host_access access{.link = options.host_link, .programs = env.programs};
+  VDIST_ASSIGN(auto engine, start_engine(std::move(setup), access, phases, style));
+  const auto control = serve_operators(*engine, options.host_link >= 0);
   for (const auto& rule : script.rules) {
-    engine->points().arm(rule);
+    VDIST_TRY(engine->points().arm(rule));
   }
   VDIST_TRY(work(*engine, options, style));
   return script.rules.empty() ? result<void>() : check_faults(*engine, script);
 }
 
-int main_of(int argc, const char* const* argv) {
+} // namespace
+
+int run_node(int argc, const char* const* argv) {
   watch_for_interrupts();
   auto parsed = parse_command_line(argc, argv);
   if (parsed && parsed->exit_code) {
@@ -183,15 +217,4 @@ int main_of(int argc, const char* const* argv) {
   return 0;
 }
 
-} // namespace
-
 } // namespace vdist::actors
-
-int main(int argc, char** argv) {
-  try {
-    return vdist::actors::main_of(argc, argv);
-  } catch (const std::exception& cause) {
-    std::fprintf(stderr, "vdist-run: internal error: %s\n", cause.what());
-    return vdist::exit_code(vdist::errc::internal);
-  }
-}

@@ -2,8 +2,9 @@
 
 #include "actors/executor/executor.hpp"
 #include "actors/scheduler/scheduler.hpp"
-#include "actors/system/machine.hpp"
-#include "actors/worker/rank_runner.hpp"
+#include "actors/system/worker_orders.hpp"
+#include "actors/worker/worker_order.hpp"
+#include "actors/worker/worker_process.hpp"
 #include "actors/worker/worker_thread.hpp"
 
 #include "runtime/base/log.hpp"
@@ -18,14 +19,24 @@ namespace vdist::actors {
 
 namespace {
 
+using runner_result = result<std::unique_ptr<exec::step_runner>>;
+
+/// Who waits for rare events does not spin.
+frame::wait_settings quiet(frame::wait_settings waits) {
+  waits.spin_budget = std::chrono::microseconds(0);
+  return waits;
+}
+
 sched::scheduler_config scheduler_config_of(const model_setup& setup) {
   const auto& wanted = setup.config.scheduler;
+  const auto overlap = sched::overlap_of(setup.layout->sizes().pipeline, wanted.async);
   return {.max_batch_tokens = wanted.max_batch_tokens,
           .max_sequences = setup.limits.max_sequences,
           .max_waiting = setup.accepted_max(),
           .max_model_len = setup.max_model_len,
           .max_prefill_chunk = wanted.prefill_chunk,
-          .max_steps_in_flight = setup.layout->sizes().pipeline,
+          .max_steps_in_flight = overlap.steps_in_flight,
+          .feeds_tokens = overlap.feeds_tokens,
           .blocks = setup.limits.blocks,
           .block_size = wanted.block_size,
           .vocabulary = setup.vocabulary,
@@ -35,44 +46,14 @@ sched::scheduler_config scheduler_config_of(const model_setup& setup) {
                         : sched::admission_policy::fcfs};
 }
 
-rank_runner_config runner_config_of(const model_setup& setup, rank_id rank) {
-  const auto& config = setup.config;
-  const auto place = setup.layout->shard_of(rank);
-  rank_runner_config runner{.rank = rank,
-                            .tensor_size = setup.layout->sizes().tensor,
-                            .place = place,
-                            .threads = config::threads_per_worker(
-                                config.device, available_cores(), setup.layout->world()),
-                            .collective_deadline = std::chrono::milliseconds(
-                                config.fault_tolerance.collective_deadline_ms)};
-  if (setup.device == config::device_kind::sim) {
-    runner.device = exec::sim_runner_config{
-        .place = place,
-        .rank = rank,
-        .vocabulary = setup.vocabulary,
-        .limits = setup.limits,
-        .step_time = std::chrono::duration<double, std::micro>(config.device.sim.step_us),
-        .token_time = std::chrono::duration<double, std::micro>(config.device.sim.token_us)};
-  } else {
-    runner.device =
-        exec::model_runner_config{.model = *setup.model,
-                                  .source = setup.folder,
-                                  .type = setup.type,
-                                  .place = place,
-                                  .rank = rank,
-                                  .limits = setup.limits,
-                                  .load_threads = runner.threads,
-                                  .random_seed = static_cast<std::uint64_t>(config.model.seed)};
-  }
-  return runner;
-}
-
 } // namespace
 
-replica::replica(std::int32_t index, const system_parts& parts)
+replica::replica(std::int32_t index, const system_parts& parts, mapped_words<replica_words> words)
     : index_(index),
       parts_(parts),
+      words_(std::move(words)),
       waits_(parts.waits, *parts.time),
+      events_(words_->events, frame::wait_policy(quiet(parts.waits), *parts.time)),
       inbox_(static_cast<std::size_t>(parts.setup->accepted_max())) {
   for (const auto rank : parts_.setup->layout->ranks_of_replica(index)) {
     stage_of_slot_.push_back(parts_.setup->layout->at(rank).pipeline);
@@ -100,6 +81,9 @@ scheduler_actor replica::spawn_scheduler() {
 void replica::start(const router_actor& router,
                     std::function<void(replica_state, const std::string&)> on_state) {
   router_ = router;
+  if (parts_.host != nullptr) {
+    parts_.threads->start(fmt::format("events-r{}", index_), [this] { events_.run(); });
+  }
   auto surroundings = environment();
   surroundings.on_state = std::move(on_state);
   supervisor_ = parts_.actors->spawn(make_supervisor, std::move(surroundings), router);
@@ -107,8 +91,11 @@ void replica::start(const router_actor& router,
 }
 
 void replica::stop() {
-  fence_.raise(epoch(std::numeric_limits<std::uint32_t>::max()));
-  caf::anon_send_exit(supervisor_, caf::exit_reason::user_shutdown);
+  words_->fence.raise(epoch(std::numeric_limits<std::uint32_t>::max()));
+  events_.stop();
+  if (supervisor_) { // else it was never started
+    caf::anon_send_exit(supervisor_, caf::exit_reason::user_shutdown);
+  }
   caf::anon_send_exit(scheduler_, caf::exit_reason::user_shutdown);
   supervisor_ = nullptr;
   scheduler_ = nullptr;
@@ -127,7 +114,6 @@ step_lane_config replica::lane_config() const {
           .first_rank = first_rank(),
           .stage_of_slot = stage_of_slot_,
           .sampling_slot = setup.layout->sampling_rank(index_).value - first_rank(),
-          .steps_in_flight = setup.layout->sizes().pipeline,
           .step_deadline = std::chrono::milliseconds(setup.config.fault_tolerance.step_deadline_ms),
           .scheduler = scheduler_config_of(setup)};
 }
@@ -175,45 +161,69 @@ executor_actor replica::spawn_executor(const supervisor_actor& supervisor) {
   return executor;
 }
 
+/// One order, two forms of the worker.
 std::shared_ptr<worker_lane> replica::make_lane(lane_request wanted) {
-  const auto& setup = *parts_.setup;
-  const rank_id rank(first_rank() + wanted.slot);
-  worker_thread_links links{.points = parts_.points,
-                            .time = parts_.time,
-                            .make_runner = [this, config = runner_config_of(setup, rank)] {
-                              return make_rank_runner(
-                                  config, {.memory = parts_.memory, .stop = &fence_}, waits_);
-                            }};
+  auto order = order_of(*parts_.setup, parts_.cluster, index_, wanted.slot, parts_.waits);
+  std::function<void(std::uint64_t, std::uint64_t)> progress;
   if (parts_.on_load) {
-    links.progress = [report = parts_.on_load, rank](std::uint64_t done, std::uint64_t total) {
-      report(rank.value, done, total);
+    progress = [report = parts_.on_load, rank = order.rank()](std::uint64_t done,
+                                                              std::uint64_t total) {
+      report(rank, done, total);
     };
   }
-  const auto slot = wanted.slot;
-  worker_thread_config config{
-      .wanted = std::move(wanted),
-      .cluster = parts_.cluster,
-      .replica = index_,
-      .stage = stage_of_slot_[static_cast<std::size_t>(slot)],
-      .rank = rank.value,
-      .limits = {.slots = static_cast<std::uint32_t>(setup.limits.max_sequences),
-                 .blocks = setup.limits.blocks,
-                 .vocabulary = setup.vocabulary,
-                 .max_positions = setup.max_model_len,
-                 .block_size = setup.limits.block_size}};
-  auto lane = std::make_shared<worker_thread>(std::move(config),
+  if (parts_.host != nullptr) {
+    return std::make_shared<worker_process>(std::move(wanted),
+                                            std::move(order),
+                                            worker_process_links{.host = parts_.host,
+                                                                 .memory = parts_.memory,
+                                                                 .events = &events_,
+                                                                 .bell = &words_->events,
+                                                                 .waits = &waits_,
+                                                                 .progress = std::move(progress)});
+  }
+  return make_thread_lane(std::move(wanted), order, std::move(progress));
+}
+
+std::shared_ptr<worker_lane>
+replica::make_thread_lane(lane_request wanted,
+                          const protocol::worker_order& order,
+                          std::function<void(std::uint64_t, std::uint64_t)> progress) {
+  const wiring_links wiring{.memory = parts_.memory, .stop = &words_->fence};
+  worker_thread_links links{.points = parts_.points,
+                            .time = parts_.time,
+                            .wiring = wiring,
+                            .waits = &waits_,
+                            .make_runner = [this, order, wiring]() -> runner_result {
+                              VDIST_ASSIGN(const auto config, runner_config_of(order));
+                              return make_rank_runner(
+                                  config, {.memory = wiring.memory, .stop = wiring.stop}, waits_);
+                            },
+                            .progress = std::move(progress)};
+  auto lane = std::make_shared<worker_thread>(worker_thread_config{.wanted = std::move(wanted),
+                                                                   .wiring = wiring_of(order),
+                                                                   .limits = plan_limits_of(order)},
                                               std::move(links)); // shared: actor and thread
-  parts_.threads->start(fmt::format("worker-{}", rank.value), [lane] { lane->run(); });
+  parts_.threads->start(fmt::format("worker-{}", order.rank()), [lane] { lane->run(); });
   return lane;
+}
+
+/// The channels of the epoch before end with it (E-1).
+result<std::shared_ptr<epoch_wiring>>
+replica::wire(epoch now, const std::vector<std::uint32_t>& incarnations) {
+  const wiring_config config{.cluster = parts_.cluster,
+                             .replica = index_,
+                             .first_rank = first_rank(),
+                             .stage_of_slot = stage_of_slot_};
+  return make_wiring(config,
+                     now,
+                     std::exchange(wired_, now),
+                     incarnations,
+                     {.memory = parts_.memory, .stop = &words_->fence},
+                     waits_);
 }
 
 replica_environment replica::environment() {
   const auto& limits = parts_.setup->config.fault_tolerance;
-  const wiring_config wiring{.cluster = parts_.cluster,
-                             .replica = index_,
-                             .first_rank = first_rank(),
-                             .stage_of_slot = stage_of_slot_,
-                             .stop = &fence_};
   return {.replica = index_,
           .stage_of_slot = stage_of_slot_,
           .recovery = {.slots = static_cast<std::int32_t>(stage_of_slot_.size()),
@@ -223,12 +233,10 @@ replica_environment replica::environment() {
           .spawn_executor =
               [this](const supervisor_actor& supervisor) { return spawn_executor(supervisor); },
           .make_wiring =
-              [this, wiring](epoch now, const std::vector<std::uint32_t>& incarnations) {
-                auto made = make_wiring(wiring, now, incarnations, waits_);
-                VDIST_CHECK(made.has_value(), "wiring: places and rings are made together");
-                return std::move(*made);
+              [this](epoch now, const std::vector<std::uint32_t>& incarnations) {
+                return wire(now, incarnations);
               },
-          .raise_fence = [this](epoch now) { fence_.raise(now); },
+          .raise_fence = [this](epoch now) { words_->fence.raise(now); },
           .time = parts_.time};
 }
 

@@ -5,12 +5,13 @@
 #include "actors/executor/step_inbox.hpp"
 #include "actors/executor/step_lane.hpp"
 #include "actors/gateway/epoch_wiring.hpp"
+#include "actors/gateway/event_pump.hpp"
+#include "actors/gateway/regions.hpp"
 #include "actors/interfaces.hpp"
 #include "actors/supervisor/supervisor.hpp"
 #include "actors/system/lane_threads.hpp"
 #include "actors/system/model_setup.hpp"
 
-#include "transport/frame/fence.hpp"
 #include "transport/frame/wait_policy.hpp"
 #include "transport/vault/vault.hpp"
 
@@ -26,12 +27,15 @@
 #include <memory>
 #include <mutex>
 
+#include "host/host_link.hpp"
+
 namespace vdist::actors {
 
 /// What all replicas share. Owned by the system object.
 struct system_parts {
   const model_setup* setup = nullptr;
   caf::actor_system* actors = nullptr;
+  host::host_link* host = nullptr; // null: workers are threads
   vault::vault* memory = nullptr;
   ledger::ledger* journal = nullptr;
   failpoints* points = nullptr;
@@ -45,7 +49,8 @@ struct system_parts {
 
 class replica {
 public:
-  replica(std::int32_t index, const system_parts& parts);
+  /// `words`: those of this replica, in the cluster's vault.
+  replica(std::int32_t index, const system_parts& parts, mapped_words<replica_words> words);
 
   /// Spawns the scheduler actor; the router is needed for refusals only and set by start().
   [[nodiscard]] scheduler_actor spawn_scheduler();
@@ -65,14 +70,22 @@ private:
   [[nodiscard]] std::int32_t first_rank() const;
   [[nodiscard]] step_lane_config lane_config() const;
   [[nodiscard]] std::shared_ptr<worker_lane> make_lane(lane_request wanted);
+  [[nodiscard]] std::shared_ptr<worker_lane>
+  make_thread_lane(lane_request wanted,
+                   const protocol::worker_order& order,
+                   std::function<void(std::uint64_t, std::uint64_t)> progress);
+  [[nodiscard]] result<std::shared_ptr<epoch_wiring>>
+  wire(epoch now, const std::vector<std::uint32_t>& incarnations);
   [[nodiscard]] executor_actor spawn_executor(const supervisor_actor& supervisor);
   [[nodiscard]] replica_environment environment();
 
   std::int32_t index_;
   system_parts parts_;
   std::vector<std::int32_t> stage_of_slot_;
-  frame::fence fence_;
+  mapped_words<replica_words> words_;
   frame::wait_policy waits_;
+  event_pump events_; // of worker processes; runs only with them
+  epoch wired_{};     // whose channels exist; used by the supervisor actor only
   step_inbox inbox_;
   metrics::step_times times_;
   router_actor router_;

@@ -1,13 +1,15 @@
-// actors/worker/worker_lane.hpp — what a worker actor steers: one thread that loads a rank and runs its steps.
+// actors/worker/worker_lane.hpp — what a worker actor steers: one thread, of this process or of a process of its own, that
+// loads a rank and runs its steps.
 // The actor decides (load, stop, begin an epoch), the lane computes; no plan or result passes the actor's mailbox.
 // All calls return at once; what happened comes back through the report function, from the lane's thread.
 //
-// L-1 stop() is final. After it the lane reports `gone` exactly once, when its thread touches no memory any more.
+// L-1 stop() is final. After it the lane reports `gone` exactly once, when its thread or process touches no memory any more.
 // L-2 A lane works in one epoch at a time; prepare() of a higher one makes it leave, and it then reports `quiesced`.
 // L-3 A failure of the runner is reported (`failed`, or `peer_late` when a peer kept it waiting); the lane then waits.
 #pragma once
 
-#include "actors/interfaces.hpp"
+#include "runtime/base/ids.hpp"
+#include "runtime/protocol/worker.hpp"
 
 #include <functional>
 #include <memory>
@@ -15,6 +17,7 @@
 namespace vdist::actors {
 
 /// Thread-safe; must not block. worker_event::slot and ::worker are filled by the lane.
+using protocol::worker_event;
 using lane_report = std::function<void(worker_event)>;
 
 class worker_lane {
@@ -23,7 +26,7 @@ public:
 
   virtual void load() = 0;
   virtual void prepare(epoch now) = 0;
-  virtual void begin(epoch now, std::shared_ptr<epoch_wiring> wiring) = 0;
+  virtual void begin(epoch now) = 0;
   virtual void stop() = 0;
 };
 

@@ -27,8 +27,8 @@ void worker_thread::prepare(epoch now) {
   post({.what = command::kind::prepare, .now = now});
 }
 
-void worker_thread::begin(epoch now, std::shared_ptr<epoch_wiring> wiring) {
-  post({.what = command::kind::begin, .now = now, .wiring = std::move(wiring)});
+void worker_thread::begin(epoch now) {
+  post({.what = command::kind::begin, .now = now});
 }
 
 void worker_thread::stop() {
@@ -91,7 +91,7 @@ void worker_thread::obey(const command& next) {
     report(worker_event::kind::quiesced, next.now);
     break;
   case command::kind::begin:
-    step_through(next.now, *next.wiring);
+    step_through(next.now);
     break;
   case command::kind::stop:
     break;
@@ -114,18 +114,26 @@ void worker_thread::load_runner() {
 }
 
 /// Answers plans until the epoch ends for this lane: by the fence, a command, or a failure.
-void worker_thread::step_through(epoch now, epoch_wiring& wiring) {
+void worker_thread::step_through(epoch now) {
+  auto opened =
+      open_worker_wiring(config_.wiring, now, config_.wanted.slot, links_.wiring, *links_.waits);
+  if (!opened && opened.error().code == errc::stale) {
+    return; // a newer epoch is on its way
+  }
+  if (!opened) {
+    report_failure(worker_event::kind::failed, now, opened.error());
+    return;
+  }
   if (auto started = runner_->start_epoch(now); !started) {
     report_failure(worker_event::kind::failed, now, started.error());
     return;
   }
-  auto& plans = *wiring.plan_readers[static_cast<std::size_t>(config_.wanted.slot)];
   while (!has_command()) {
-    auto frame = plans.read(links_.time->now() + look_up_interval);
+    auto frame = opened->plans->read(links_.time->now() + look_up_interval);
     if (!frame && frame.error().code == errc::timed_out) {
       continue;
     }
-    auto answered = frame ? answer(frame->body, wiring) : result<void>(frame.error());
+    auto answered = frame ? answer(frame->body, *opened) : result<void>(frame.error());
     if (answered) {
       continue;
     }
@@ -139,7 +147,7 @@ void worker_thread::step_through(epoch now, epoch_wiring& wiring) {
   }
 }
 
-result<void> worker_thread::answer(std::span<const std::byte> body, epoch_wiring& wiring) {
+result<void> worker_thread::answer(std::span<const std::byte> body, worker_wiring& wiring) {
   const auto started = links_.time->now();
   VDIST_TRY(protocol::decode(body, plan_));
   VDIST_TRY(protocol::validate(plan_, config_.limits));
@@ -148,7 +156,7 @@ result<void> worker_thread::answer(std::span<const std::byte> body, epoch_wiring
   reach("worker.step_end", static_cast<std::int64_t>(plan_.step));
   result_.step = plan_.step;
   result_.epoch = plan_.epoch;
-  result_.rank = config_.rank;
+  result_.rank = rank();
   const auto elapsed =
       std::chrono::duration_cast<std::chrono::microseconds>(links_.time->now() - started);
   result_.compute_us = static_cast<std::uint32_t>(elapsed.count());
@@ -156,23 +164,27 @@ result<void> worker_thread::answer(std::span<const std::byte> body, epoch_wiring
   const frame::envelope header{.protocol = protocol::step_protocol,
                                .version = protocol::step_version,
                                .kind = protocol::step_result_kind,
-                               .sender = config_.rank,
-                               .cluster = config_.cluster,
+                               .sender = rank(),
+                               .cluster = config_.wiring.cluster,
                                .incarnation = config_.wanted.worker.value,
-                               .group = config_.replica,
+                               .group = config_.wiring.replica,
                                .epoch = plan_.epoch};
-  auto& results = wiring.result_rings[static_cast<std::size_t>(config_.wanted.slot)]->writer();
-  return results.write(header, encoded_, links_.time->now() + look_up_interval);
+  return wiring.results->write(header, encoded_, links_.time->now() + look_up_interval);
+}
+
+std::int32_t worker_thread::rank() const {
+  return config_.wiring.first_rank + config_.wanted.slot;
 }
 
 void worker_thread::reach(std::string_view point, std::int64_t step) {
-  VDIST_FAILPOINT(*links_.points,
-                  point,
-                  {.replica = config_.replica,
-                   .stage = config_.stage,
-                   .rank = config_.wanted.slot,
-                   .step = step},
-                  config_.wanted.kill_actor);
+  VDIST_FAILPOINT(
+      *links_.points,
+      point,
+      {.replica = config_.wiring.replica,
+       .stage = config_.wiring.stage_of_slot.at(static_cast<std::size_t>(config_.wanted.slot)),
+       .rank = config_.wanted.slot,
+       .step = step},
+      config_.wanted.kill_actor);
 }
 
 } // namespace vdist::actors

@@ -2,7 +2,8 @@
 //
 //   waiting ──load──▶ loading ──▶ waiting ──begin(e)──▶ stepping(e) ──fence, prepare, stop, failure──▶ waiting ──stop──▶ gone
 //
-// Commands come from the actor through a small queue; plans and results go through the epoch's rings. The thread sleeps
+// Commands come through a small queue, from the actor or, in a worker process, from its main thread; plans and results
+// go through the epoch's rings. The thread sleeps
 // in the ring while there is no plan, so an idle worker costs nothing.
 // L-4 Every plan that decodes and validates is answered, or the epoch is over for this lane (P-5).
 // L-5 Failpoints: worker.load, worker.step_begin, worker.step_end, with rank = slot; a kill_actor rule there kills the
@@ -29,10 +30,7 @@ namespace vdist::actors {
 
 struct worker_thread_config {
   lane_request wanted;
-  std::uint64_t cluster = 0;
-  std::int32_t replica = 0;
-  std::int32_t stage = 0;
-  std::int32_t rank = 0; // global
+  wiring_config wiring; // cluster, replica and where the rings are
   protocol::plan_limits limits;
 };
 
@@ -40,6 +38,8 @@ struct worker_thread_config {
 struct worker_thread_links {
   failpoints* points = nullptr;
   const clock* time = nullptr;
+  wiring_links wiring;
+  const frame::wait_policy* waits = nullptr;
   /// Makes the rank's runner; called on the lane's thread, so that memory and device belong to it.
   std::function<result<std::unique_ptr<exec::step_runner>>()> make_runner;
   exec::load_progress progress; // may be empty
@@ -51,7 +51,7 @@ public:
 
   void load() override;
   void prepare(epoch now) override;
-  void begin(epoch now, std::shared_ptr<epoch_wiring> wiring) override;
+  void begin(epoch now) override;
   void stop() override;
 
   /// The thread's function; reports `gone` last.
@@ -62,7 +62,6 @@ private:
     enum class kind : std::uint8_t { load, prepare, begin, stop };
     kind what;
     epoch now;
-    std::shared_ptr<epoch_wiring> wiring;
   };
 
   void post(command next);
@@ -72,9 +71,10 @@ private:
   void report_failure(worker_event::kind what, epoch now, const error& cause);
   void obey(const command& next);
   void load_runner();
-  void step_through(epoch now, epoch_wiring& wiring);
-  [[nodiscard]] result<void> answer(std::span<const std::byte> body, epoch_wiring& wiring);
+  void step_through(epoch now);
+  [[nodiscard]] result<void> answer(std::span<const std::byte> body, worker_wiring& wiring);
   void reach(std::string_view point, std::int64_t step);
+  [[nodiscard]] std::int32_t rank() const; // global
 
   worker_thread_config config_;
   worker_thread_links links_;

@@ -122,13 +122,13 @@ BOOST_AUTO_TEST_CASE(splits_that_the_model_does_not_allow) {
          {"parallel.pipeline_layers", "8"});
 }
 
-BOOST_AUTO_TEST_CASE(devices_and_isolation_that_this_build_lacks) {
+BOOST_AUTO_TEST_CASE(devices_that_this_build_lacks_and_isolation_that_nobody_has) {
   expect({"--set", "device.kind=cuda", "--check"},
          bad_configuration,
          {"device.kind", "legal: auto, cpu, sim"});
-  expect({"--set", "cluster.isolation=process", "--check"},
+  expect({"--set", "cluster.isolation=container", "--check"},
          bad_configuration,
-         {"cluster.isolation", "legal: thread"});
+         {"cluster.isolation", "auto", "thread", "process"});
 }
 
 BOOST_AUTO_TEST_CASE(weights_that_are_missing_or_damaged) {
@@ -212,12 +212,25 @@ BOOST_AUTO_TEST_CASE(a_bad_prompt_is_refused_before_anything_is_loaded) {
 }
 
 BOOST_AUTO_TEST_CASE(too_little_memory_for_the_kv_cache) {
-  expect({"--set", "device.kv_cache_bytes=1000", "--check"},
+  expect({"--set", "device.kv_cache_bytes=1000", "--prompt", "Once"},
          missing_resource,
          {"KV cache", "missing", "device.kv_cache_bytes"});
-  expect({"--set", "device.kv_cache_bytes=99999999999999", "--check"},
+  expect({"--set", "device.kv_cache_bytes=99999999999999", "--prompt", "Once"},
          missing_resource,
          {"device.kv_cache_bytes", "missing"});
+}
+
+BOOST_AUTO_TEST_CASE(a_plan_that_does_not_fit_into_memory_is_shown_all_the_same) {
+  const std::vector<std::string> too_little{"--set", "device.kv_cache_bytes=1000"};
+  auto arguments = too_little;
+  arguments.push_back("--check");
+  const auto checked = run(arguments);
+  BOOST_TEST(checked.exit_code == missing_resource);
+  BOOST_TEST(checked.out.find("memory of the largest worker") != std::string::npos, checked.out);
+  arguments.back() = "--dump-topology";
+  const auto dumped = run(arguments);
+  BOOST_TEST(dumped.exit_code == 0, dumped.err);
+  BOOST_TEST(json::parse(dumped.out).at("ranks").size() == 1U);
 }
 
 BOOST_AUTO_TEST_CASE(files_that_cannot_be_read_or_written) {

@@ -75,7 +75,7 @@ engine_status check(const layout& place, const std::vector<failpoint_rule>& rule
   BOOST_TEST_CONTEXT(where) {
     engine_driver driver(sim_config(), place.overrides());
     for (const auto& rule : rules) {
-      driver.get().points().arm(rule);
+      BOOST_REQUIRE(driver.get().points().arm(rule));
     }
     const auto first = driver.run(requests());
     const auto second = driver.run(requests());
@@ -275,7 +275,7 @@ BOOST_AUTO_TEST_CASE(leave_every_stream_as_it_was) {
           rule.step = static_cast<std::int64_t>(1 + random() % 14);
         }
         rule.count = 1 + random() % 2;
-        driver.get().points().arm(rule);
+        BOOST_REQUIRE(driver.get().points().arm(rule));
       }
       const auto& expected = undisturbed();
       const auto got = driver.run(requests());
@@ -304,7 +304,7 @@ void check_demo(const layout& place,
     more.insert(more.end(), split.begin(), split.end());
     engine_driver driver(tiny_tales_config(), more);
     for (const auto& rule : rules) {
-      driver.get().points().arm(rule);
+      BOOST_REQUIRE(driver.get().points().arm(rule));
     }
     const auto got = driver.run(all_requests());
     BOOST_REQUIRE_EQUAL(got.size(), expected.size());
@@ -351,11 +351,11 @@ BOOST_AUTO_TEST_CASE(may_come_in_the_middle_of_a_recovery) {
   for (int round = 0; round < 40; ++round) {
     engine_driver driver(sim_config(), layout{.tensor = 2, .pipeline = 2}.overrides());
     for (std::int32_t rank = 0; rank < 4; ++rank) {
-      driver.get().points().arm({.point = "worker.step_begin",
-                                 .rank = rank,
-                                 .step = 1 + round % 4,
-                                 .action = kill,
-                                 .count = 0});
+      BOOST_REQUIRE(driver.get().points().arm({.point = "worker.step_begin",
+                                               .rank = rank,
+                                               .step = 1 + round % 4,
+                                               .action = kill,
+                                               .count = 0}));
     }
     for (const auto& request : requests()) {
       BOOST_TEST(driver.get().generate(request).has_value());
@@ -376,8 +376,8 @@ BOOST_AUTO_TEST_CASE(that_die_at_their_next_step_are_replaced_then) {
   for (std::uint64_t round = 1; round <= 4; ++round) {
     BOOST_TEST((driver.run(requests()) == undisturbed()));
     BOOST_TEST(driver.settled().restarts == round - 1);
-    driver.get().points().arm(
-        {.point = "worker.step_begin", .rank = 1, .action = round % 2 == 0 ? kill : throws});
+    BOOST_REQUIRE(driver.get().points().arm(
+        {.point = "worker.step_begin", .rank = 1, .action = round % 2 == 0 ? kill : throws}));
   }
 }
 
@@ -387,8 +387,8 @@ BOOST_AUTO_TEST_SUITE(giving_up)
 
 BOOST_AUTO_TEST_CASE(ends_every_request_once_when_nobody_is_left) {
   engine_driver driver(sim_config(), {"parallel.tensor=2", "fault_tolerance.max_restarts=2"});
-  driver.get().points().arm(
-      {.point = "worker.step_begin", .rank = 1, .step = 3, .action = kill, .count = 0});
+  BOOST_REQUIRE(driver.get().points().arm(
+      {.point = "worker.step_begin", .rank = 1, .step = 3, .action = kill, .count = 0}));
   const auto ended = driver.run(requests());
   for (const auto& one : ended) {
     BOOST_TEST((one.reason == protocol::finish_reason::failed));
@@ -403,8 +403,8 @@ BOOST_AUTO_TEST_CASE(ends_every_request_once_when_nobody_is_left) {
 
 BOOST_AUTO_TEST_CASE(ends_every_request_once_when_no_executor_can_live) {
   engine_driver driver(sim_config(), {"parallel.tensor=2", "fault_tolerance.max_restarts=3"});
-  driver.get().points().arm(
-      {.point = "executor.before_send", .step = 3, .action = throws, .count = 0});
+  BOOST_REQUIRE(driver.get().points().arm(
+      {.point = "executor.before_send", .step = 3, .action = throws, .count = 0}));
   for (const auto& one : driver.run(requests())) {
     BOOST_TEST((one.reason == protocol::finish_reason::failed
                 || one.reason == protocol::finish_reason::length));
@@ -417,8 +417,8 @@ BOOST_AUTO_TEST_CASE(moves_requests_to_the_replica_that_lives) {
   engine_driver driver(
       sim_config(),
       {"parallel.data=2", "fault_tolerance.max_restarts=1", "scheduler.prefill_chunk=16"});
-  driver.get().points().arm(
-      {.point = "worker.step_end", .replica = 1, .step = 4, .action = throws, .count = 0});
+  BOOST_REQUIRE(driver.get().points().arm(
+      {.point = "worker.step_end", .replica = 1, .step = 4, .action = throws, .count = 0}));
   const auto ended = driver.run(requests());
   const auto& expected = undisturbed();
   for (std::size_t i = 0; i < ended.size(); ++i) {

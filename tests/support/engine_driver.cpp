@@ -1,5 +1,7 @@
 #include "tests/support/engine_driver.hpp"
 
+#include "tests/support/isolation_under_test.hpp"
+
 #include "runtime/base/log.hpp"
 #include "runtime/config/environment.hpp"
 #include "runtime/config/load.hpp"
@@ -58,9 +60,15 @@ std::ostream& operator<<(std::ostream& out, const heard& value) {
 
 engine_driver::engine_driver(std::string_view toml, const std::vector<std::string>& overrides) {
   log::initialise("off");
-  auto config = config::parse(toml, "test.toml", overrides);
+  auto all = overrides;
+  all.push_back("log.level=off"); // of worker processes too
+  const auto isolation = isolation_under_test();
+  if (!isolation.empty()) {
+    all.push_back("cluster.isolation=" + isolation);
+  }
+  auto config = config::parse(toml, "test.toml", all);
   BOOST_REQUIRE_MESSAGE(config.has_value(), (config ? "" : config.error().context));
-  auto started = engine::start(*config, config::environment{}, {});
+  auto started = engine::start(*config, config::read_environment(), {});
   BOOST_REQUIRE_MESSAGE(started.has_value(), (started ? "" : started.error().context));
   engine_ = std::move(*started);
 }

@@ -65,6 +65,8 @@ public:
     }
   }
 
+  [[nodiscard]] pid_t pid() const { return pid_; }
+
   void signal(int number) const { ::kill(pid_, number); }
 
   [[nodiscard]] std::string out() const { return content_of(out_); }

@@ -2,6 +2,7 @@
 // demo model.
 #pragma once
 
+#include "tests/support/isolation_under_test.hpp"
 #include "tests/support/process.hpp"
 #include "tests/support/temporary_folder.hpp"
 
@@ -38,6 +39,9 @@ struct run_fixture {
   process start(const std::vector<std::string>& arguments) {
     std::vector<std::string> command{VDIST_RUN, config};
     command.insert(command.end(), arguments.begin(), arguments.end());
+    if (const auto isolation = isolation_under_test(); !isolation.empty()) {
+      command.insert(command.end(), {"--set", "cluster.isolation=" + isolation});
+    }
     return process(command, folder.path(), work.string());
   }
 

@@ -1,5 +1,5 @@
 // transport/frame/channel.hpp — ordered, loss-free, bounded channels of frames: one writer, one or
-// more readers. Forms: transport/local (threads of a process), transport/shm (processes of a host),
+// more readers. Forms: transport/shm (threads of a process, processes of a host),
 // transport/zmq (hosts). One conformance test for all: tests/transport/channel_conformance.hpp.
 //
 // C-1 A reader gets every frame written since it was attached, in order, once, with a checked CRC.

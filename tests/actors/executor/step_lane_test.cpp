@@ -1,15 +1,19 @@
 // A step lane on real rings; the test plays its workers and answers plans well or badly.
 #include "actors/executor/step_lane.hpp"
 
+#include "transport/vault/memory_vault.hpp"
+
 #include "runtime/ledger/memory_ledger.hpp"
 #include "runtime/protocol/step_codec.hpp"
 
 #include <boost/test/unit_test.hpp>
 
+#include <array>
 #include <condition_variable>
 #include <map>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 using namespace vdist;
 using namespace vdist::actors;
@@ -110,10 +114,14 @@ struct lane_fixture {
   }
 
   void begin(std::uint32_t number) {
-    wiring = *make_wiring({.cluster = cluster, .stage_of_slot = {0, 0}, .stop = &fence},
-                          epoch(number),
-                          {1, 1},
-                          waits);
+    const wiring_config settings{.cluster = cluster, .stage_of_slot = {0, 0}};
+    const wiring_links rings{.memory = &memory, .stop = &fence};
+    const epoch previous = std::exchange(wired, epoch(number));
+    wiring = *make_wiring(settings, epoch(number), previous, {1, 1}, rings, waits);
+    for (std::int32_t slot = 0; slot < 2; ++slot) {
+      workers[static_cast<std::size_t>(slot)] =
+          *open_worker_wiring(settings, epoch(number), slot, rings, waits);
+    }
     inbox.begin({.now = epoch(number), .wiring = wiring});
   }
 
@@ -129,7 +137,7 @@ struct lane_fixture {
   }
 
   protocol::step_plan next_plan(std::size_t slot) {
-    auto frame = wiring->plan_readers[slot]->read(time.now() + patience);
+    auto frame = workers[slot].plans->read(time.now() + patience);
     BOOST_REQUIRE_MESSAGE(frame.has_value(), (frame ? "" : frame.error().context));
     protocol::step_plan plan;
     BOOST_REQUIRE(protocol::decode(frame->body, plan).has_value());
@@ -163,9 +171,8 @@ struct lane_fixture {
                                  .cluster = cluster,
                                  .incarnation = incarnation,
                                  .epoch = wiring->now.value};
-    BOOST_REQUIRE(wiring->result_rings[static_cast<std::size_t>(slot)]
-                      ->writer()
-                      .write(header, body, time.now() + patience)
+    BOOST_REQUIRE(workers[static_cast<std::size_t>(slot)]
+                      .results->write(header, body, time.now() + patience)
                       .has_value());
   }
 
@@ -205,7 +212,10 @@ struct lane_fixture {
   lane_reports heard;
   std::atomic<int> uncommitted{0};
   std::uint64_t last_id = 0;
+  vault::memory_vault memory;
+  epoch wired;
   std::shared_ptr<epoch_wiring> wiring;
+  std::array<worker_wiring, 2> workers; // by slot
   std::shared_ptr<step_lane> lane;
   std::shared_ptr<step_lane> successor; // runs when a case runs it
   std::atomic<bool> has_taken_over{false};
@@ -316,8 +326,9 @@ BOOST_FIXTURE_TEST_CASE(what_is_committed_is_published_also_when_the_lane_has_to
   begin(1);
   const auto id = add(4);
   const auto plan = next_plan(0);
-  points.arm({.point = "executor.before_send"}); // the lane dies over its second plan, before it
-                                                 // publishes the first step
+  BOOST_REQUIRE(points.arm(
+      {.point = "executor.before_send"})); // the lane dies over its second plan, before it
+                                           // publishes the first step
   next_plan(1);
   send(1, answer_to(plan, 1));
   send(0, answer_to(plan, 0));

@@ -106,6 +106,26 @@ BOOST_FIXTURE_TEST_CASE(writes_a_request_to_the_ledger_before_it_is_accepted,
   BOOST_TEST(schedulers[0]->requests[0]->arrival == reply.id.value);
 }
 
+BOOST_FIXTURE_TEST_CASE(accepts_nothing_while_it_drains_and_ends_what_it_has,
+                        router_fixture) {
+  const auto sink = std::make_shared<recording_sink>();
+  const auto accepted = submit_one(sink);
+  BOOST_TEST(!ask<router_status>(router, get_router_status{}).is_draining);
+  const auto status = ask<router_status>(router, drain{});
+  BOOST_TEST(status.is_draining);
+  BOOST_TEST(status.active == 1U);
+  const auto refused = submit_one(std::make_shared<recording_sink>());
+  BOOST_TEST((refused.status == errc::closed));
+  BOOST_TEST(refused.message.find("draining") != std::string::npos);
+  change(0, replica_state::restarted);
+  BOOST_TEST(schedulers[0]->requests.size() == 2U, "handed over again");
+  const auto last = event_of(accepted.id, 0, 7, finish_reason::length);
+  commit(last);
+  publish(0, last);
+  BOOST_TEST(sink->ends() == 1U);
+  BOOST_TEST(ask<router_status>(router, get_router_status{}).active == 0U);
+}
+
 BOOST_FIXTURE_TEST_CASE(refuses_what_the_ledger_refuses_and_forgets_it, router_fixture) { // O-1
   const auto sink = std::make_shared<recording_sink>();
   auto request = std::make_shared<protocol::request>();

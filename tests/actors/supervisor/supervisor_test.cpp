@@ -29,7 +29,7 @@ public:
 
   void prepare(epoch now) override { prepared = now; }
 
-  void begin(epoch now, std::shared_ptr<epoch_wiring>) override { begun = now; }
+  void begin(epoch now) override { begun = now; }
 
   void stop() override { is_stopped = true; }
 
@@ -66,6 +66,7 @@ router_actor::behavior_type fake_router(const std::shared_ptr<surroundings>& aro
       [](const step_tokens&) {},
       [around](const replica_changed& message) { around->states.push_back(message); },
       [](const get_router_status&) { return router_status{}; },
+      [](const drain&) { return router_status{}; },
   };
 }
 
@@ -99,11 +100,14 @@ struct group_fixture : actor_fixture {
               ++executors;
               return executor;
             },
-        .make_wiring =
-            [this](epoch now, const std::vector<std::uint32_t>& incarnations) {
-              wired[now.value] = incarnations;
-              return std::make_shared<epoch_wiring>();
-            },
+        .make_wiring = [this](epoch now, const std::vector<std::uint32_t>& incarnations)
+            -> result<std::shared_ptr<epoch_wiring>> {
+          if (is_out_of_channels) {
+            return fail(errc::resource_exhausted, "no memory for channels");
+          }
+          wired[now.value] = incarnations;
+          return std::make_shared<epoch_wiring>();
+        },
         .raise_fence = [this](epoch now) { fence = now; },
         .time = &time};
     supervisor = actors().spawn(make_supervisor, std::move(environment), router);
@@ -158,6 +162,7 @@ struct group_fixture : actor_fixture {
   std::map<std::int32_t, std::shared_ptr<fake_lane>> lanes; // by slot, the newest
   int lanes_made = 0;
   int lanes_to_refuse = 0;
+  bool is_out_of_channels = false;
   int executors = 0;
   std::shared_ptr<surroundings> around = std::make_shared<surroundings>();
   std::vector<replica_changed>& states = around->states;
@@ -176,6 +181,23 @@ struct impatient_group : group_fixture {
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(group_of_workers)
+
+BOOST_FIXTURE_TEST_CASE(ends_the_live_incarnation_that_an_operator_names, group_fixture) {
+  all_loaded();
+  BOOST_TEST(status().worker_states == std::vector<std::string>(4, "running"),
+             boost::test_tools::per_element());
+  const auto victim = lanes.at(2);
+  tell(supervisor, end_worker{2});
+  BOOST_TEST(victim->is_stopped);
+  BOOST_TEST(status().worker_states[2] == "dying");
+  tell(supervisor, end_worker{2}); // nobody is there
+  mend(2);
+  BOOST_TEST(status().worker_states[2] == "running");
+  BOOST_TEST(status().incarnations[2] == 2U);
+  BOOST_TEST(status().restarts == 1U);
+  tell(supervisor, end_worker{2});
+  BOOST_TEST(lanes.at(2)->is_stopped, "the successor, too");
+}
 
 BOOST_FIXTURE_TEST_CASE(begins_its_first_epoch_when_all_have_loaded, group_fixture) {
   BOOST_TEST(lanes.size() == 4U);
@@ -499,6 +521,16 @@ BOOST_FIXTURE_TEST_CASE(a_spawn_that_a_dying_stage_did_not_hear_is_repeated, gro
   report(2, worker_event::kind::loaded);
   report(3, worker_event::kind::loaded);
   BOOST_TEST((status().state == replica_state::running));
+}
+
+BOOST_FIXTURE_TEST_CASE(without_memory_for_channels_the_replica_is_given_up, group_fixture) {
+  is_out_of_channels = true;
+  settle();
+  all_loaded();
+  settle();
+  BOOST_TEST((states.back().state == replica_state::failed));
+  BOOST_TEST(states.back().reason == "no memory for channels");
+  BOOST_TEST(executor_begun.empty());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -63,14 +63,17 @@ struct fixture {
   failpoints points;
   reports heard;
   int kills = 0;
+  const wiring_config wiring_settings{.cluster = cluster, .stage_of_slot = {0}};
+  const wiring_links rings{.memory = &memory, .stop = &fence};
   std::shared_ptr<epoch_wiring> wiring = make(epoch(1));
   std::shared_ptr<worker_thread> lane;
   std::thread thread;
 
   fixture() {
-    worker_thread_links links{.points = &points, .time = &time, .make_runner = [this] {
-                                return make_runner();
-                              }};
+    worker_thread_links links{
+        .points = &points, .time = &time, .wiring = rings, .waits = &waits, .make_runner = [this] {
+          return make_runner();
+        }};
     worker_thread_config config{
         .wanted = {.slot = 0,
                    .worker = incarnation(1),
@@ -79,8 +82,7 @@ struct fixture {
                        [this] {
                          ++kills;
                        }},
-        .cluster = cluster,
-        .rank = 0,
+        .wiring = wiring_settings,
         .limits = {
             .slots = 4, .blocks = 64, .vocabulary = 1000, .max_positions = 1024, .block_size = 16}};
     lane = std::make_shared<worker_thread>(std::move(config), std::move(links));
@@ -101,8 +103,7 @@ struct fixture {
   }
 
   std::shared_ptr<epoch_wiring> make(epoch now) {
-    auto made =
-        make_wiring({.cluster = cluster, .stage_of_slot = {0}, .stop = &fence}, now, {1}, waits);
+    auto made = make_wiring(wiring_settings, now, epoch(now.value - 1), {1}, rings, waits);
     BOOST_REQUIRE(made.has_value());
     return *made;
   }
@@ -110,7 +111,7 @@ struct fixture {
   void start() {
     lane->load();
     BOOST_TEST((heard.take().what == worker_event::kind::loaded));
-    lane->begin(wiring->now, wiring);
+    lane->begin(wiring->now);
   }
 
   /// Step `n` of one sequence: the prompt of one token first, then one token per step.
@@ -141,7 +142,7 @@ struct fixture {
                                  .kind = protocol::step_plan_kind,
                                  .cluster = cluster,
                                  .epoch = wiring->now.value};
-    BOOST_REQUIRE(wiring->plan_rings[0]->writer().write(header, body, time.now() + 5s).has_value());
+    BOOST_REQUIRE(wiring->plans[0]->write(header, body, time.now() + 5s).has_value());
   }
 
   void send(const protocol::step_plan& plan) {
@@ -151,7 +152,7 @@ struct fixture {
   }
 
   void receive(protocol::step_result& into) {
-    auto read = wiring->result_readers[0]->read(time.now() + 5s);
+    auto read = wiring->results[0]->read(time.now() + 5s);
     BOOST_REQUIRE(read.has_value());
     BOOST_REQUIRE(protocol::decode(read->body, into).has_value());
   }
@@ -202,7 +203,7 @@ BOOST_FIXTURE_TEST_CASE(a_raised_fence_and_prepare_end_an_epoch_at_once, fixture
   BOOST_TEST((event.what == worker_event::kind::quiesced));
   BOOST_TEST((event.now == epoch(2)));
   wiring = make(epoch(2));
-  lane->begin(epoch(2), wiring);
+  lane->begin(epoch(2));
   send(plan_of(1)); // announced anew
   receive(result);
   BOOST_TEST(result.epoch == 2U);
@@ -219,8 +220,9 @@ BOOST_FIXTURE_TEST_CASE(a_plan_that_contradicts_itself_fails_the_worker, fixture
 }
 
 BOOST_FIXTURE_TEST_CASE(l5_a_failpoint_throws_in_the_lane_or_kills_the_actor, fixture) {
-  points.arm({.point = "worker.step_begin", .step = 2, .action = failpoint_action::kill_actor});
-  points.arm({.point = "worker.step_end", .step = 3});
+  BOOST_REQUIRE(points.arm(
+      {.point = "worker.step_begin", .step = 2, .action = failpoint_action::kill_actor}));
+  BOOST_REQUIRE(points.arm({.point = "worker.step_end", .step = 3}));
   start();
   protocol::step_result result;
   for (std::uint64_t n = 1; n <= 2; ++n) {

@@ -7,10 +7,12 @@
 //   scheduler          the scheduler alone, 256 running sequences, 100 and 10,000 waiting
 //   machine            read bandwidth and peak, by threads
 //   start C.toml       from nothing to the first token, by phase
+//   collective         the tensor plane between processes: shared memory against Gloo (--ranks, --bytes)
 // All take --set key=value and --tokens / --prompt-tokens / --sequences; figures go to stdout, one per line.
 
 #include "tests/bench/kernels/kernel_bench.hpp"
 #include "tests/bench/runtime/sched/sched_bench.hpp"
+#include "tests/bench/system/collective_bench.hpp"
 
 #include "actors/system/engine.hpp"
 #include "actors/system/machine.hpp"
@@ -42,6 +44,7 @@ struct options {
   std::int32_t prompt_tokens = 64;
   std::int32_t sequences = 16;
   std::int32_t repetitions = 3;
+  collective_options collective;
 };
 
 double seconds_since(steady::time_point start) {
@@ -286,6 +289,10 @@ result<void> bench_machine(const options&) {
   return {};
 }
 
+result<void> bench_collectives(const options& wanted) {
+  return bench_collective(wanted.collective);
+}
+
 using benchmark = result<void> (*)(const options&);
 
 void add(CLI::App& app,
@@ -336,6 +343,17 @@ int main_of(int argc, char** argv) {
   add(app, wanted, chosen, "start", "from nothing to the first token", bench_start, true);
   add(app, wanted, chosen, "scheduler", "the scheduler alone", bench_scheduler, false);
   add(app, wanted, chosen, "machine", "read bandwidth and peak", bench_machine, false);
+  add(app,
+      wanted,
+      chosen,
+      "collective",
+      "the tensor plane between processes: shared memory against Gloo",
+      bench_collectives,
+      false);
+  auto* collective = app.get_subcommand("collective");
+  collective->add_option("--ranks", wanted.collective.ranks, "processes, 2 to 16");
+  collective->add_option("--bytes", wanted.collective.bytes, "sizes of a rank's largest buffer")
+      ->delimiter(',');
   app.require_subcommand(1);
   CLI11_PARSE(app, argc, argv);
   if (auto done = chosen(wanted); !done) {

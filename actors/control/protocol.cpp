@@ -1,0 +1,245 @@
+#include "actors/control/protocol.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <exception>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace vdist::control {
+
+using nlohmann::json;
+
+// Found by the JSON library through their names.
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(worker_details, rank, stage, tensor, state, incarnation, pid)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(replica_details,
+                                   replica,
+                                   state,
+                                   epoch,
+                                   restarts,
+                                   running,
+                                   waiting,
+                                   kv_used,
+                                   kv_cached,
+                                   kv_total,
+                                   steps,
+                                   tokens,
+                                   control_us_per_step,
+                                   workers)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(stage_details, first, last)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(process_details, role, pid)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(cluster_status,
+                                   name,
+                                   isolation,
+                                   model,
+                                   device,
+                                   uptime_s,
+                                   is_draining,
+                                   active,
+                                   accepted,
+                                   finished,
+                                   data,
+                                   pipeline,
+                                   tensor,
+                                   stages,
+                                   replicas,
+                                   processes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(
+    ledger_line, id, prompt_tokens, max_tokens, committed, reason, age_s)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ledger_page, unfinished, finished, lines)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(drain_progress, active)
+
+namespace {
+
+using kind = control_request::kind;
+
+/// By kind.
+constexpr std::array<std::string_view, 4> request_names{"status", "ledger", "drain", "kill"};
+constexpr std::string_view requests_text = "legal: status, ledger, drain, kill";
+constexpr std::string_view targets_text = "legal: worker <rank>, node, vault";
+
+/// A name that is no UTF-8, of a folder for example, must not stop a reply.
+std::string dump(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+/// The text of a member, nullptr when it is missing or something else.
+const std::string* text_of(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found == object.end() ? nullptr : found->get_ptr<const std::string*>();
+}
+
+json reply_to(controllable& cluster, const control_request& request) {
+  switch (request.what) {
+  case kind::status:
+    return {{"status", cluster.details()}};
+  case kind::ledger:
+    return {{"ledger", cluster.ledger(ledger_lines_max)}};
+  case kind::drain: {
+    const auto progress = cluster.drain();
+    return progress ? json{{"drain", *progress}} : json::parse(encode(progress.error()));
+  }
+  case kind::kill: {
+    const auto killed = cluster.kill(request.target);
+    return killed ? json{{"killed", *killed}} : json::parse(encode(killed.error()));
+  }
+  }
+  return {};
+}
+
+errc code_of(std::string_view name) {
+  for (auto code = static_cast<int>(errc::ok) + 1; code <= static_cast<int>(errc::internal);
+       ++code) {
+    if (name == to_string(static_cast<errc>(code))) {
+      return static_cast<errc>(code);
+    }
+  }
+  return errc::internal;
+}
+
+void make_printable(json& value) {
+  if (auto* text = value.get_ptr<std::string*>()) {
+    for (auto& letter : *text) {
+      const auto byte = static_cast<unsigned char>(letter);
+      letter = byte < 0x20 || byte == 0x7f ? '?' : letter;
+    }
+  } else if (value.is_structured()) {
+    for (auto& member : value) {
+      make_printable(member);
+    }
+  }
+}
+
+/// Deeper than any reply of ours; bounds the recursion above.
+constexpr int depth_max = 8;
+
+result<json> parse_object(std::string_view text, errc code) {
+  bool is_deep = false;
+  const auto watch = [&is_deep](int depth, json::parse_event_t, const json&) {
+    is_deep = is_deep || depth > depth_max;
+    return !is_deep;
+  };
+  auto parsed = json::parse(text, watch, false);
+  if (is_deep || !parsed.is_object()) {
+    return fail(code, "control: the message is no JSON object");
+  }
+  return parsed;
+}
+
+template <class T>
+result<T> decode_reply(std::string_view text, const char* name) {
+  try {
+    VDIST_ASSIGN(auto reply, parse_object(text, errc::corrupt));
+    make_printable(reply);
+    if (const auto failure = reply.find("error"); failure != reply.end()) {
+      return fail(code_of(failure->at("code").template get<std::string>()),
+                  failure->at("message").template get<std::string>());
+    }
+    return reply.at(name).template get<T>();
+  } catch (const json::exception& cause) {
+    return fail(errc::corrupt,
+                fmt::format("control: the reply is of another version: {}", cause.what()));
+  }
+}
+
+} // namespace
+
+result<kill_target> parse_target(std::string_view text) {
+  constexpr std::string_view worker = "worker ";
+  if (text == "node" || text == "vault") {
+    return kill_target{.what = text == "node" ? kill_target::kind::node : kill_target::kind::vault};
+  }
+  kill_target target;
+  if (text.starts_with(worker)) {
+    const auto digits = text.substr(worker.size());
+    const auto* const end = digits.data() + digits.size();
+    const auto read = std::from_chars(digits.data(), end, target.rank);
+    if (read.ec == std::errc{} && read.ptr == end && target.rank >= 0) {
+      return target;
+    }
+  }
+  return fail(errc::invalid_argument, fmt::format("kill: no such target ({})", targets_text));
+}
+
+std::string to_string(const kill_target& target) {
+  switch (target.what) {
+  case kill_target::kind::node:
+    return "node";
+  case kill_target::kind::vault:
+    return "vault";
+  case kill_target::kind::worker:
+    break;
+  }
+  return fmt::format("worker {}", target.rank);
+}
+
+std::string encode(const control_request& request) {
+  json object{{"request", request_names.at(static_cast<std::size_t>(request.what))}};
+  if (request.what == kind::kill) {
+    object["target"] = to_string(request.target);
+  }
+  return dump(object);
+}
+
+std::string encode(const error& cause) {
+  return dump({{"error", {{"code", to_string(cause.code)}, {"message", cause.context}}}});
+}
+
+result<control_request> decode_request(std::string_view text) {
+  VDIST_ASSIGN(const auto object, parse_object(text, errc::invalid_argument));
+  const auto* const name = text_of(object, "request");
+  const auto found = name == nullptr ? request_names.end()
+                                     : std::find(request_names.begin(), request_names.end(), *name);
+  if (found == request_names.end()) {
+    return fail(errc::invalid_argument,
+                fmt::format("control: no such request ({})", requests_text));
+  }
+  control_request request{.what = static_cast<kind>(found - request_names.begin()), .target = {}};
+  const bool has_target = request.what == kind::kill;
+  const auto* const target = text_of(object, "target");
+  if (object.size() != (has_target ? 2U : 1U) || (target != nullptr) != has_target) {
+    return fail(errc::invalid_argument,
+                "control: only kill has a \"target\", and nothing has more");
+  }
+  if (has_target) {
+    VDIST_ASSIGN(request.target, parse_target(*target));
+  }
+  return request;
+}
+
+std::string answer(controllable& cluster, std::string_view request) {
+  try {
+    const auto asked = decode_request(request);
+    if (!asked) {
+      return encode(asked.error());
+    }
+    auto reply = dump(reply_to(cluster, *asked));
+    return reply.size() <= reply_bytes_max
+               ? reply
+               : encode(fail(errc::resource_exhausted,
+                             fmt::format("control: the reply is too long (bytes={} bytes_max={})",
+                                         reply.size(),
+                                         reply_bytes_max)));
+  } catch (const std::exception& cause) { // no memory, for example
+    return encode(fail(errc::internal, std::string("control: ") + cause.what()));
+  }
+}
+
+result<cluster_status> decode_status(std::string_view reply) {
+  return decode_reply<cluster_status>(reply, "status");
+}
+
+result<ledger_page> decode_ledger(std::string_view reply) {
+  return decode_reply<ledger_page>(reply, "ledger");
+}
+
+result<drain_progress> decode_drain(std::string_view reply) {
+  return decode_reply<drain_progress>(reply, "drain");
+}
+
+result<std::string> decode_killed(std::string_view reply) {
+  return decode_reply<std::string>(reply, "killed");
+}
+
+} // namespace vdist::control

@@ -1,0 +1,57 @@
+// actors/control/protocol.hpp — what travels over the control socket: one JSON object asks, one answers.
+//
+//   {"request": "status"}                        → {"status": {…}}
+//   {"request": "ledger"}                        → {"ledger": {…}}
+//   {"request": "drain"}                         → {"drain": {"active": 3}}
+//   {"request": "kill", "target": "worker 1"}    → {"killed": "worker 1 (pid 4711)"}
+//   anything else                                → {"error": {"code": "invalid_argument", "message": "…"}}
+//
+// Why JSON and not the project's msgpack: people and scripts read it (`vdist-ctl --json`), and it is off every fast path.
+// P-1 Every message that arrives gets exactly one reply; no bytes crash the reader of either side.
+// P-2 A reply fits one message (reply_bytes_max): ledgers are cut to their newest lines, anything else that is longer becomes an error.
+// Thread-safe: pure functions. No exception leaves them.
+#pragma once
+
+#include "actors/control/cluster_status.hpp"
+
+#include "runtime/base/result.hpp"
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace vdist::control {
+
+/// Longest reply; what a message socket carries.
+inline constexpr std::size_t reply_bytes_max = std::size_t{64} << 10U;
+/// Lines of a ledger in one reply at most.
+inline constexpr std::size_t ledger_lines_max = 256;
+
+struct control_request {
+  enum class kind : std::uint8_t { status, ledger, drain, kill };
+  kind what = kind::status;
+  kill_target target; // of kill
+
+  bool operator==(const control_request&) const = default;
+};
+
+/// "worker <rank>", "node" or "vault". Error: invalid_argument.
+[[nodiscard]] result<kill_target> parse_target(std::string_view text);
+[[nodiscard]] std::string to_string(const kill_target& target);
+
+[[nodiscard]] std::string encode(const control_request& request);
+/// Error: invalid_argument, names what is legal.
+[[nodiscard]] result<control_request> decode_request(std::string_view text);
+
+/// The server's side, whole: request in, reply out.
+[[nodiscard]] std::string answer(controllable& cluster, std::string_view request);
+[[nodiscard]] std::string encode(const error& cause);
+
+/// The client's side. Errors: what the server said, or corrupt. Control characters of texts become
+/// '?', so that a reply is safe to print on a terminal.
+[[nodiscard]] result<cluster_status> decode_status(std::string_view reply);
+[[nodiscard]] result<ledger_page> decode_ledger(std::string_view reply);
+[[nodiscard]] result<drain_progress> decode_drain(std::string_view reply);
+[[nodiscard]] result<std::string> decode_killed(std::string_view reply);
+
+} // namespace vdist::control

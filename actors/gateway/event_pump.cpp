@@ -1,0 +1,74 @@
+#include "actors/gateway/event_pump.hpp"
+
+#include "runtime/base/log.hpp"
+
+#include <algorithm>
+
+namespace vdist::actors {
+
+namespace {
+
+/// Longest sleep; events end it at once.
+constexpr std::chrono::seconds rest_max{1};
+
+} // namespace
+
+std::uint64_t event_pump::add(std::unique_ptr<frame::frame_reader> reader, handler on_event) {
+  const std::lock_guard lock(mutex_);
+  sources_[next_] = {std::move(reader), std::move(on_event)};
+  bell_.ring();
+  return next_++;
+}
+
+void event_pump::remove(std::uint64_t source) {
+  const std::lock_guard lock(mutex_);
+  const auto found = sources_.find(source);
+  if (found != sources_.end()) {
+    drain(found->second);
+    sources_.erase(found);
+  }
+}
+
+void event_pump::run() {
+  while (!is_stopping_) {
+    // Whatever ends the wait, the sources are looked at and the loop goes on.
+    (void)waits_.wait(bell_,
+                      [this] { return is_stopping_ || has_event(); },
+                      {.deadline = waits_.now() + rest_max});
+    const std::lock_guard lock(mutex_);
+    for (auto& [number, from] : sources_) {
+      drain(from);
+    }
+  }
+}
+
+void event_pump::stop() {
+  is_stopping_ = true;
+  bell_.ring();
+}
+
+bool event_pump::has_event() const {
+  const std::lock_guard lock(mutex_);
+  return std::any_of(sources_.begin(), sources_.end(), [](const auto& entry) {
+    return !entry.second.is_over && entry.second.reader->has_frame();
+  });
+}
+
+void event_pump::drain(source& from) {
+  while (!from.is_over && from.reader->has_frame()) {
+    const auto frame = from.reader->read(time_point{});
+    if (frame) {
+      from.on_event(*frame);
+      continue;
+    }
+    if (frame.error().code != errc::timed_out) {
+      log::warn("worker events: {}", frame.error().context);
+    }
+    if (frame.error().code == errc::closed) {
+      from.is_over = true;
+      return;
+    }
+  }
+}
+
+} // namespace vdist::actors

@@ -1,0 +1,70 @@
+// actors/gateway/regions.hpp — the regions of the vault through which control process and workers
+// meet, by name: both sides compute the same key, none is ever told one.
+//
+//   control 0  of rank 0           words of the cluster: armed failpoints
+//   control 1  of a first rank     words of a replica: its fence, the bell of its workers
+//   control 2+ of a rank           rings of one incarnation: commands down, events up (worker_link.hpp)
+//   channels e of a first rank     rings of one epoch: plans down, results up (epoch_wiring.hpp)
+// Exchange regions of the tensor plane: actors/worker/rank_runner.cpp.
+#pragma once
+
+#include "transport/frame/bell.hpp"
+#include "transport/frame/fence.hpp"
+#include "transport/vault/vault.hpp"
+
+#include "runtime/base/failpoint.hpp"
+#include "runtime/base/ids.hpp"
+#include "runtime/base/result.hpp"
+
+#include <memory>
+#include <new>
+
+namespace vdist::actors {
+
+/// Words that every process of a cluster sees. Zero-filled memory is their beginning.
+struct cluster_words {
+  failpoint_table failpoints;
+};
+
+/// Words that every process of a replica sees. Zero-filled memory is their beginning.
+struct replica_words {
+  frame::fence fence; // ends every wait of past epochs
+  frame::bell events; // rung by workers after each event
+};
+
+[[nodiscard]] inline vault::region_key cluster_words_key() {
+  return {.rank = rank_id(0), .kind = vault::region_kind::control, .index = 0};
+}
+
+[[nodiscard]] inline vault::region_key replica_words_key(rank_id first_rank) {
+  return {.rank = first_rank, .kind = vault::region_kind::control, .index = 1};
+}
+
+[[nodiscard]] inline vault::region_key worker_link_key(rank_id rank, incarnation worker) {
+  return {.rank = rank, .kind = vault::region_kind::control, .index = 1 + worker.value};
+}
+
+[[nodiscard]] inline vault::region_key channels_key(rank_id first_rank, epoch now) {
+  return {.rank = first_rank, .kind = vault::region_kind::channels, .index = now.value};
+}
+
+/// Words in a region of the vault; keeps them mapped.
+template <class Words>
+struct mapped_words {
+  Words* words = nullptr;
+  std::shared_ptr<const void> hold;
+
+  Words* operator->() const { return words; }
+
+  Words& operator*() const { return *words; }
+};
+
+template <class Words>
+[[nodiscard]] result<mapped_words<Words>> map_words(vault::vault& memory,
+                                                    const vault::region_key& key) {
+  VDIST_ASSIGN(auto region, memory.map(key, sizeof(Words)));
+  return mapped_words<Words>{std::launder(reinterpret_cast<Words*>(region.memory.data())),
+                             std::move(region.hold)};
+}
+
+} // namespace vdist::actors

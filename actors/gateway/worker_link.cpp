@@ -1,0 +1,86 @@
+#include "actors/gateway/worker_link.hpp"
+
+#include "transport/shm/shm_ring.hpp"
+
+#include <span>
+
+namespace vdist::actors {
+
+namespace {
+
+/// Commands and events are small and rare.
+constexpr shm::ring_shape link_shape{.readers_max = 1, .slots = 64, .slot_bytes = 1024};
+
+struct link_region {
+  vault::region region;
+  std::span<std::byte> commands;
+  std::span<std::byte> events;
+};
+
+result<link_region> map_link(const worker_identity& who, vault::vault& memory) {
+  const auto bytes = shm::ring_bytes(link_shape);
+  VDIST_ASSIGN(auto region, memory.map(worker_link_key(who.rank, who.worker), 2 * bytes));
+  link_region mapped{.region = region,
+                     .commands = region.memory.first(bytes),
+                     .events = region.memory.subspan(bytes, bytes)};
+  return mapped;
+}
+
+frame::expectation expected_from(const worker_identity& who, std::int32_t sender) {
+  return {.cluster = who.cluster,
+          .protocol = protocol::worker_protocol,
+          .version_min = protocol::worker_version,
+          .version_max = protocol::worker_version,
+          .group = who.replica,
+          .sender = sender,
+          .incarnation = who.worker.value};
+}
+
+} // namespace
+
+frame::envelope link_header(const worker_identity& who, std::uint16_t kind) {
+  const bool is_command = kind == protocol::worker_command_kind;
+  return {.protocol = protocol::worker_protocol,
+          .version = protocol::worker_version,
+          .kind = kind,
+          .sender = is_command ? frame::sender_control : who.rank.value,
+          .cluster = who.cluster,
+          .incarnation = who.worker.value,
+          .group = who.replica};
+}
+
+result<control_end> make_worker_link(const worker_identity& who,
+                                     vault::vault& memory,
+                                     frame::bell& bell,
+                                     const frame::wait_policy& waits) {
+  VDIST_ASSIGN(auto mapped, map_link(who, memory));
+  VDIST_TRY(shm::format_ring(mapped.commands, link_shape));
+  VDIST_TRY(shm::format_ring(mapped.events, link_shape));
+  control_end end;
+  VDIST_ASSIGN(const auto commands,
+               shm::shm_ring::open(mapped.commands, {.hold = mapped.region.hold}, waits));
+  VDIST_ASSIGN(end.commands, commands.open_writer());
+  VDIST_ASSIGN(
+      const auto events,
+      shm::shm_ring::open(mapped.events, {.outer = &bell, .hold = mapped.region.hold}, waits));
+  VDIST_ASSIGN(end.events, events.open_reader(0, expected_from(who, who.rank.value)));
+  return end;
+}
+
+result<worker_end> open_worker_link(const worker_identity& who,
+                                    vault::vault& memory,
+                                    frame::bell& bell,
+                                    const frame::wait_policy& waits) {
+  VDIST_ASSIGN(auto mapped, map_link(who, memory));
+  worker_end end;
+  VDIST_ASSIGN(const auto commands,
+               shm::shm_ring::open(mapped.commands, {.hold = mapped.region.hold}, waits));
+  VDIST_ASSIGN(end.commands, commands.open_reader(0, expected_from(who, frame::sender_control)));
+  VDIST_ASSIGN(
+      const auto events,
+      shm::shm_ring::open(mapped.events, {.outer = &bell, .hold = mapped.region.hold}, waits));
+  VDIST_ASSIGN(end.events, events.open_writer());
+  return end;
+}
+
+} // namespace vdist::actors

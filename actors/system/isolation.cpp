@@ -1,0 +1,51 @@
+#include "actors/system/isolation.hpp"
+
+#include "transport/vault/memory_vault.hpp"
+#include "transport/vault/vault_client.hpp"
+
+#include "runtime/ledger/memory_ledger.hpp"
+#include "runtime/ledger/shared_ledger.hpp"
+
+#include <utility>
+
+#include "host/programs.hpp"
+
+namespace vdist::actors {
+
+namespace {
+
+result<std::unique_ptr<host::host_link>> reach_host(const host_access& access) {
+  if (access.link >= 0) {
+    return host::host_link::open(socket::unique_fd(access.link));
+  }
+  VDIST_ASSIGN(const auto programs, host::find_programs(access.programs));
+  return host::host_link::launch(programs);
+}
+
+result<void> use_processes(isolated_parts& parts, const host_access& access, const clock& time) {
+  VDIST_ASSIGN(parts.host, reach_host(access));
+  const vault::vault_client_settings settings{.may_move = true}; // two engines in one process
+  parts.memory = std::make_unique<vault::vault_client>(parts.host->take_vault(), time, settings);
+  VDIST_ASSIGN(parts.ledger_memory,
+               socket::shared_mapping::map(parts.host->take_ledger(), parts.host->ledger_bytes()));
+  VDIST_ASSIGN(parts.journal, ledger::open_ledger(parts.ledger_memory->memory(), &time));
+  return {};
+}
+
+} // namespace
+
+result<isolated_parts>
+make_isolated_parts(config::isolation_kind wanted, const host_access& access, const clock& time) {
+  isolated_parts parts;
+  if (access.link >= 0 || wanted == config::isolation_kind::process) {
+    VDIST_TRY(use_processes(parts, access, time));
+  } else {
+    parts.memory = std::make_unique<vault::memory_vault>();
+    parts.journal = std::make_unique<ledger::memory_ledger>(ledger::ledger_limits{}, &time);
+  }
+  VDIST_ASSIGN(parts.words, map_words<cluster_words>(*parts.memory, cluster_words_key()));
+  parts.points = std::make_unique<failpoints>(parts.words->failpoints);
+  return parts;
+}
+
+} // namespace vdist::actors

@@ -1,0 +1,50 @@
+// actors/system/isolation.hpp — what is different between workers as threads and workers as processes, in one place: who
+// starts them, where memory that outlives them lies, and where the ledger is. Everything else is the same code.
+//
+//            thread                        process
+//   workers  threads of this process       processes of the host supervisor (host_link.hpp)
+//   vault    memory_vault                  vault_client of the process vdist-vault
+//   ledger   memory_ledger                 shared_ledger in memory of the supervisor
+#pragma once
+
+#include "actors/gateway/regions.hpp"
+
+#include "transport/socket/shared_file.hpp"
+#include "transport/vault/vault.hpp"
+
+#include "runtime/base/clock.hpp"
+#include "runtime/base/failpoint.hpp"
+#include "runtime/base/result.hpp"
+#include "runtime/config/cluster_config.hpp"
+#include "runtime/ledger/ledger.hpp"
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "host/host_link.hpp"
+
+namespace vdist::actors {
+
+/// How this process can have worker processes.
+struct host_access {
+  int link = -1;                  // descriptor that vdist-run gave along; -1: none
+  std::filesystem::path programs; // folder of vdist-run, to launch a supervisor; empty: searched
+};
+
+/// Ends in the order of destruction: first nobody calls back any more, then memory goes.
+struct isolated_parts {
+  std::unique_ptr<vault::vault> memory;
+  std::optional<socket::shared_mapping> ledger_memory;
+  std::unique_ptr<ledger::ledger> journal;
+  mapped_words<cluster_words> words;
+  std::unique_ptr<failpoints> points;
+  std::unique_ptr<host::host_link> host; // null: threads
+};
+
+/// With a link, workers are processes; without one the configuration decides, and "auto" means
+/// threads. `time` outlives the parts.
+[[nodiscard]] result<isolated_parts>
+make_isolated_parts(config::isolation_kind wanted, const host_access& access, const clock& time);
+
+} // namespace vdist::actors

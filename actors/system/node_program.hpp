@@ -1,0 +1,10 @@
+// actors/system/node_program.hpp — what the control process does: the actors of the cluster and the front door, for
+// one prompt or a file of requests. Workers are threads of it, or processes of the supervisor that started it.
+#pragma once
+
+namespace vdist::actors {
+
+/// Parses the command line of vdist-run and does what it says; returns the exit code.
+[[nodiscard]] int run_node(int argc, const char* const* argv);
+
+} // namespace vdist::actors

@@ -1,0 +1,167 @@
+#include "actors/worker/worker_process.hpp"
+
+#include "actors/worker/worker_order.hpp"
+
+#include "runtime/base/log.hpp"
+
+#include <fmt/format.h>
+#include <utility>
+
+namespace vdist::actors {
+
+worker_process::worker_process(lane_request wanted,
+                               protocol::worker_order order,
+                               worker_process_links links)
+    : wanted_(std::move(wanted)), order_(std::move(order)), links_(std::move(links)) {
+  order_.slot = wanted_.slot;
+  order_.incarnation = wanted_.worker.value;
+}
+
+protocol::process_key worker_process::key() const {
+  return {.role = protocol::process_role::worker,
+          .rank = order_.rank(),
+          .incarnation = wanted_.worker.value};
+}
+
+void worker_process::load() {
+  if (auto started = start(); !started) {
+    report_failure(started.error());
+    return;
+  }
+  command(protocol::worker_command::kind::load, {});
+}
+
+/// load() and stop() come from the actor, one after the other; the process's end may come at once.
+result<void> worker_process::start() {
+  VDIST_ASSIGN(end_,
+               make_worker_link(identity_of(order_), *links_.memory, *links_.bell, *links_.waits));
+  std::vector<std::byte> order;
+  protocol::encode(order_, order);
+  // Shared with the pump and the host link until the process has ended.
+  auto mine = shared_from_this();
+  source_ = links_.events->add(std::move(end_.events),
+                               [mine](const frame::frame_view& frame) { mine->on_frame(frame); });
+  set_state(state::started);
+  auto asked =
+      links_.host->spawn(key(), std::move(order), [mine](const auto& how) { mine->on_ended(how); });
+  if (!asked) {
+    set_state(state::ended);
+    links_.events->remove(source_);
+  }
+  return asked;
+}
+
+void worker_process::set_state(state next) {
+  const std::lock_guard lock(mutex_);
+  state_ = next;
+}
+
+void worker_process::prepare(epoch now) {
+  command(protocol::worker_command::kind::prepare, now);
+}
+
+void worker_process::begin(epoch now) {
+  command(protocol::worker_command::kind::begin, now);
+}
+
+/// A worker that does not read its commands is as good as dead.
+void worker_process::command(protocol::worker_command::kind what, epoch now) {
+  result<void> written;
+  {
+    const std::lock_guard lock(mutex_);
+    if (state_ != state::started || is_stopped_) {
+      return;
+    }
+    protocol::encode(protocol::worker_command{what, now.value}, encoded_);
+    written = end_.commands->write(link_header(identity_of(order_), protocol::worker_command_kind),
+                                   encoded_,
+                                   links_.waits->now());
+  }
+  if (!written) {
+    report_failure(written.error());
+  }
+}
+
+void worker_process::stop() {
+  bool has_ended = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(is_stopped_, true)) {
+      return;
+    }
+    has_ended = state_ != state::started;
+  }
+  if (has_ended) {
+    report_gone();
+  } else {
+    links_.host->kill(key());
+  }
+}
+
+void worker_process::on_frame(const frame::frame_view& frame) {
+  if (frame.header.kind == protocol::load_progress_kind) {
+    protocol::load_progress progress;
+    if (protocol::decode(frame.body, progress) && links_.progress) {
+      links_.progress(progress.done, progress.total);
+    }
+    return;
+  }
+  protocol::worker_event event;
+  if (auto decoded = protocol::decode(frame.body, event); !decoded) {
+    log::warn("worker process: {} (rank={})", decoded.error().context, order_.rank());
+    return;
+  }
+  on_event(std::move(event));
+}
+
+void worker_process::on_event(protocol::worker_event event) {
+  if (event.what == worker_event::kind::kill_actor) {
+    wanted_.kill_actor();
+    return;
+  }
+  if (event.what == worker_event::kind::failed) {
+    const std::lock_guard lock(mutex_);
+    has_failed_ = true;
+  }
+  event.slot = wanted_.slot;
+  event.worker = wanted_.worker;
+  wanted_.report(std::move(event));
+}
+
+/// L-6.
+void worker_process::on_ended(const protocol::process_ended& how) {
+  links_.events->remove(source_); // hands over its last words
+  bool was_stopped = false;
+  bool has_failed = false;
+  {
+    const std::lock_guard lock(mutex_);
+    state_ = state::ended;
+    was_stopped = is_stopped_;
+    has_failed = has_failed_;
+  }
+  if (was_stopped) {
+    report_gone();
+  } else if (!has_failed) {
+    report_failure(
+        fail(errc::closed, fmt::format("worker process: {} (pid={})", how.text, how.pid)));
+  }
+}
+
+void worker_process::report_failure(const error& cause) {
+  wanted_.report({.what = worker_event::kind::failed,
+                  .slot = wanted_.slot,
+                  .worker = wanted_.worker,
+                  .status = cause.code,
+                  .text = cause.context});
+}
+
+void worker_process::report_gone() {
+  const auto who = identity_of(order_);
+  if (auto freed = links_.memory->release(worker_link_key(who.rank, who.worker)); !freed) {
+    log::debug("worker process: {}", freed.error().context); // it was never started
+  }
+  wanted_.report(
+      {.what = worker_event::kind::gone, .slot = wanted_.slot, .worker = wanted_.worker});
+}
+
+} // namespace vdist::actors

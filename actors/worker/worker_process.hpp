@@ -1,0 +1,78 @@
+// actors/worker/worker_process.hpp — the lane of a worker that is a process of its own (`vdist-worker`). This side
+// starts it, tells it the actor's decisions, hears its events and kills it; the thread that loads and steps is a
+// worker_thread in there.
+//
+//   made ──load──▶ started ──stop──▶ killed ──its end──▶ gone
+//                     └──its end──▶ failed ──stop──▶ gone
+//
+// L-6 A process that ends by itself is a failure (`failed`), reported after everything that it said before.
+// L-7 stop() is SIGKILL. There is nothing to save: weights and KV lie in the vault.
+// Threads: any; reports come from the gateway's thread, the host link's, or the caller of stop().
+#pragma once
+
+#include "actors/gateway/event_pump.hpp"
+#include "actors/gateway/regions.hpp"
+#include "actors/gateway/worker_link.hpp"
+#include "actors/worker/worker_lane.hpp"
+
+#include "transport/frame/wait_policy.hpp"
+#include "transport/vault/vault.hpp"
+
+#include "runtime/base/clock.hpp"
+
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "host/host_link.hpp"
+
+namespace vdist::actors {
+
+/// Borrowed; all outlive the lane.
+struct worker_process_links {
+  host::host_link* host = nullptr;
+  vault::vault* memory = nullptr;
+  event_pump* events = nullptr;
+  frame::bell* bell = nullptr; // of the replica's events
+  const frame::wait_policy* waits = nullptr;
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress; // may be empty
+};
+
+class worker_process final : public worker_lane,
+                             public std::enable_shared_from_this<worker_process> {
+public:
+  /// `order` is complete but for slot and incarnation, which `wanted` says.
+  worker_process(lane_request wanted, protocol::worker_order order, worker_process_links links);
+
+  void load() override;
+  void prepare(epoch now) override;
+  void begin(epoch now) override;
+  void stop() override;
+
+private:
+  enum class state : std::uint8_t { made, started, ended };
+
+  [[nodiscard]] protocol::process_key key() const;
+  [[nodiscard]] result<void> start();
+  void set_state(state next);
+  void command(protocol::worker_command::kind what, epoch now);
+  void on_frame(const frame::frame_view& frame);
+  void on_event(protocol::worker_event event);
+  void on_ended(const protocol::process_ended& how);
+  void report_failure(const error& cause);
+  void report_gone();
+
+  const lane_request wanted_;
+  protocol::worker_order order_;
+  const worker_process_links links_;
+
+  std::mutex mutex_;
+  state state_ = state::made;      // guarded by mutex_
+  bool is_stopped_ = false;        // guarded by mutex_
+  bool has_failed_ = false;        // guarded by mutex_: said so itself
+  control_end end_;                // set by load(); its events belong to the pump
+  std::uint64_t source_ = 0;       // of the pump
+  std::vector<std::byte> encoded_; // guarded by mutex_
+};
+
+} // namespace vdist::actors

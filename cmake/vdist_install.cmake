@@ -1,0 +1,37 @@
+# `make install` and `make package`. Component "vdist": programs and what they come with. Component "bundle": the shared
+# libraries that a machine without our packages lacks, everything but glibc and the driver's own; for the archive alone.
+set(VDIST_PROGRAM_TARGETS vdist-run vdist-node vdist-worker vdist-vault)
+if(TARGET vdist-ctl)
+  list(APPEND VDIST_PROGRAM_TARGETS vdist-ctl)
+endif()
+
+# An old-style rpath also finds what the bundled libraries need themselves.
+foreach(program ${VDIST_PROGRAM_TARGETS})
+  set_target_properties(${program} PROPERTIES INSTALL_RPATH "$ORIGIN/../lib")
+  target_link_options(${program} PRIVATE "-Wl,--disable-new-dtags")
+endforeach()
+
+install(TARGETS ${VDIST_PROGRAM_TARGETS} RUNTIME_DEPENDENCY_SET vdist_libraries DESTINATION bin COMPONENT vdist)
+install(DIRECTORY config DESTINATION share/vdist COMPONENT vdist)
+install(DIRECTORY examples/models/tiny-tales DESTINATION share/vdist/examples/models COMPONENT vdist)
+install(FILES README.md LICENSE DESTINATION share/doc/vdist COMPONENT vdist)
+
+set(system_libraries "ld-linux" "linux-vdso" "lib(c|m|dl|rt|pthread|resolv|util|anl|nsl|BrokenLocale)\\.so" "libnss_" "libcuda\\.so"
+                     "libnvidia")
+install(RUNTIME_DEPENDENCY_SET vdist_libraries
+        PRE_EXCLUDE_REGEXES ${system_libraries}
+        POST_EXCLUDE_REGEXES ${system_libraries}
+        DESTINATION lib
+        COMPONENT bundle)
+
+set(CPACK_GENERATOR TGZ)
+set(CPACK_PACKAGE_NAME vdist)
+set(CPACK_PACKAGE_FILE_NAME "vdist-${PROJECT_VERSION}-${CMAKE_SYSTEM_PROCESSOR}")
+set(CPACK_PACKAGE_DIRECTORY "${CMAKE_BINARY_DIR}/package")
+set(CPACK_COMPONENTS_ALL vdist bundle)
+set(CPACK_COMPONENTS_GROUPING ALL_COMPONENTS_IN_ONE)
+set(CPACK_ARCHIVE_COMPONENT_INSTALL ON)
+set(CPACK_COMPONENT_INCLUDE_TOPLEVEL_DIRECTORY ON)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_VERBATIM_VARIABLES ON)
+include(CPack)
