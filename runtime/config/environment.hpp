@@ -20,7 +20,7 @@ struct environment {
   std::string hf_endpoint = "https://huggingface.co";  // HF_ENDPOINT
   bool is_hf_offline = false;                          // HF_HUB_OFFLINE: 1, true, yes or on
   std::filesystem::path programs; // VDIST_PROGRAMS: folder of vdist-run and its programs
-  std::string nccl_so_path; // VDIST_NCCL_SO_PATH; empty: the usual names are tried
+  std::string nccl_so_path;       // VDIST_NCCL_SO_PATH; empty: the usual names are tried
 };
 
 /// Looks one variable up; nullptr when it is not set. Tests pass their own.

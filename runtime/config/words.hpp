@@ -14,8 +14,7 @@ template <class Enum>
 inline constexpr std::array<std::string_view, 0> words{};
 
 template <>
-inline constexpr std::array<std::string_view, 3> words<isolation_kind>{
-    "auto", "thread", "process"};
+inline constexpr std::array<std::string_view, 3> words<isolation_kind>{"auto", "thread", "process"};
 template <>
 inline constexpr std::array<std::string_view, 4> words<weight_dtype>{
     "auto", "float32", "bfloat16", "float16"};

@@ -26,9 +26,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fmt/format.h>
-#include <sys/resource.h>
+#include <fstream>
+#include <string>
+#include <system_error>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace vdist::bench {
@@ -56,13 +60,28 @@ void print(const std::string& line) {
   std::fflush(stdout);
 }
 
-double cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto in_seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return in_seconds(usage.ru_utime) + in_seconds(usage.ru_stime);
+/// CPU time of one process, all its threads that still run.
+double cpu_seconds_of(const std::string& pid) {
+  double sum = 0;
+  std::error_code ended;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + pid + "/task", ended)) {
+    std::ifstream file(task.path() / "schedstat");
+    double on_cpu_ns = 0;
+    file >> on_cpu_ns;
+    sum += on_cpu_ns * 1e-9;
+  }
+  return sum;
+}
+
+/// Of this process and, where workers are processes, of all others of the cluster.
+double cpu_seconds(const engine& running) {
+  double sum = cpu_seconds_of("self");
+  for (const auto& process : running.details().processes) {
+    if (process.pid != ::getpid()) {
+      sum += cpu_seconds_of(std::to_string(process.pid));
+    }
+  }
+  return sum;
 }
 
 result<std::unique_ptr<engine>> start(const options& wanted) {
@@ -246,9 +265,9 @@ result<void> bench_control(const options& wanted) {
                     steps,
                     after.control_us_per_step));
   constexpr std::chrono::seconds idle_time{2};
-  const double cpu_before = cpu_seconds();
+  const double cpu_before = cpu_seconds(*running);
   std::this_thread::sleep_for(idle_time);
-  const double idle = (cpu_seconds() - cpu_before) / static_cast<double>(idle_time.count());
+  const double idle = (cpu_seconds(*running) - cpu_before) / static_cast<double>(idle_time.count());
   print(fmt::format("idle        {} workers                        {:8.3f} % of a core",
                     running->setup().layout->world(),
                     100 * idle));

@@ -1,7 +1,8 @@
 #include "runtime/base/failpoint.hpp"
 
-#include <atomic>
 #include <boost/test/unit_test.hpp>
+
+#include <atomic>
 #include <string>
 #include <thread>
 
