@@ -87,8 +87,10 @@ result<std::unique_ptr<engine>> start_engine(model_setup setup,
   engine_listener listener{
       .on_phase = [&phases](std::string_view phase,
                             const std::string& outcome) { phases.done(phase, outcome); },
-      .on_load = [&bar](std::uint64_t done,
-                        std::uint64_t total) { bar.update_bytes(done, total); }};
+      .on_load =
+          [&bar](std::uint64_t done, std::uint64_t total) {
+            bar.update_bytes(done, total);
+          }};
   return engine::start(std::move(setup), std::move(listener), access);
 }
 
