@@ -13,7 +13,7 @@ TEST_LABELS := ^(unit|tidy|golden|sim|fault)$$
 # Where `make install` puts the programs; DESTDIR goes in front.
 PREFIX ?= /usr/local
 
-.PHONY: build demo test bench install package headers format clean help
+.PHONY: build demo test bench gpu-test gpu-bench gpu-bundle install package headers format clean help
 .DEFAULT_GOAL := build
 
 build: $(BUILD)/build.ninja ## vdist-run and its programs, Release, to build/bin
@@ -47,6 +47,21 @@ bench: build/.packages-test ## builds the benchmarks and prints what they measur
 	@$(PROGRAMS)/vdist-bench throughput config/demo.toml --sequences 64 --tokens 128
 	@$(PROGRAMS)/vdist-bench control config/demo.toml
 
+gpu-test: $(BUILD)/build.ninja build/.packages-test ## runs the tests that need a GPU; fails where there is none
+	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt || cmake --preset release -DVDIST_TESTS=ON
+	@ninja -C $(BUILD) -j $(JOBS)
+	@VDIST_REQUIRE_GPUS=1 ctest --test-dir $(BUILD) -L '^gpu$$' --output-on-failure --no-tests=error
+
+gpu-bench: $(BUILD)/build.ninja build/.packages-test ## figures of one GPU: MODEL is "random:" and a folder with a config.json
+	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt || cmake --preset release -DVDIST_TESTS=ON
+	@ninja -C $(BUILD) -j $(JOBS)
+	@PROGRAMS=$(PROGRAMS) MODEL='$(MODEL)' tests/gpu/figures.sh
+
+gpu-bundle: $(BUILD)/build.ninja build/.packages-test ## build/gpu-bundle: programs, tests and libraries for a machine with GPUs and nothing else
+	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt || cmake --preset release -DVDIST_TESTS=ON
+	@ninja -C $(BUILD) -j $(JOBS)
+	@tests/support/gpu_bundle.sh $(BUILD) $(PROGRAMS) build/gpu-bundle
+
 install: build ## the programs to $(PREFIX), with configurations and the demo's model
 	@cmake --install $(BUILD) --component vdist --prefix $(PREFIX) >/dev/null
 	@echo "installed: $(DESTDIR)$(PREFIX)/bin/vdist-run; try: cd $(DESTDIR)$(PREFIX)/share/vdist && vdist-run config/demo.toml"
@@ -60,14 +75,14 @@ headers: build/.packages-test ## compiles every header alone
 	@ninja -C $(BUILD) -j $(JOBS) headers_compile_alone
 
 format: ## formats all C++ sources
-	@find actors host kernels model programs runtime transport tests examples -regex '.*\.\(hpp\|cpp\|inl\)' -print0 \
+	@find actors host kernels model programs runtime transport tests examples -regex '.*\.\(hpp\|cpp\|inl\|cu\|cuh\)' -print0 \
 	  | xargs -0 clang-format -i
 
 clean: ## removes everything that was built
 	rm -rf build
 
 help: ## prints this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 # A build folder made for the programs alone needs no Boost.Test; `make test` switches the tests on and they stay on.
 $(BUILD)/build.ninja: | build/.packages-build

@@ -12,6 +12,9 @@ foreach(program ${VDIST_PROGRAM_TARGETS})
 endforeach()
 
 install(TARGETS ${VDIST_PROGRAM_TARGETS} RUNTIME_DEPENDENCY_SET vdist_libraries DESTINATION bin COMPONENT vdist)
+if(TARGET vdist_cuda)
+  install(TARGETS vdist_cuda LIBRARY DESTINATION lib COMPONENT vdist) # CUDA's own libraries come with the machine
+endif()
 install(DIRECTORY config DESTINATION share/vdist COMPONENT vdist)
 install(DIRECTORY examples/models/tiny-tales DESTINATION share/vdist/examples/models COMPONENT vdist)
 install(FILES README.md LICENSE DESTINATION share/doc/vdist COMPONENT vdist)

@@ -12,19 +12,34 @@
 //     dot product of N-2, added by a binary tree over neighbours. A rank that holds a power-of-two share of the leaves
 //     computes a subtree; the all-reduce (transport/tensor) continues the same tree over ranks. Hence the same bits for
 //     every tensor size that divides the leaves.
-// Calls never allocate after construction, never log and never read the environment. Not thread-safe: one worker owns one.
+// N-4 The same call on the same bits gives the same bits. This is all that the CUDA backend promises: its sums have an
+//     order of their own for every size of a batch. N-1 to N-3 hold on the CPU.
+// Operations return at once where a device works behind the caller's back (kernels/device_queue.hpp); what went wrong is
+// in queue().failure(). They never allocate after construction, never log and never read the environment. Not
+// thread-safe: one worker owns one.
 #pragma once
 
 #include "kernels/activation/activation.hpp"
 #include "kernels/attention/attention.hpp"
+#include "kernels/collective/collective.hpp"
+#include "kernels/device_queue.hpp"
 #include "kernels/embedding/embedding.hpp"
 #include "kernels/linear/linear.hpp"
 #include "kernels/norm/norm.hpp"
 #include "kernels/position/rope.hpp"
+#include "kernels/sampling/sampling.hpp"
 
+#include <memory>
+#include <string>
 #include <string_view>
 
 namespace vdist::kernels {
+
+/// Element types of activations. Sums, the residual stream and logits are float32 everywhere.
+struct activation_types {
+  dtype inner =
+      dtype::float32; // what linears read, and what lies between the operations of a block
+};
 
 class backend {
 public:
@@ -32,6 +47,11 @@ public:
 
   /// "cpu-avx512", "cpu-avx2", "cpu-portable", "cuda" …
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
+
+  /// Types that this backend wants for a model whose matrices are of type `weights`.
+  [[nodiscard]] virtual activation_types types(dtype weights) const noexcept = 0;
+
+  [[nodiscard]] virtual device_queue& queue() noexcept = 0;
 
   virtual void linear(const linear_args& args) noexcept = 0;
   virtual void rms_norm(const rms_norm_args& args) noexcept = 0;
@@ -45,6 +65,25 @@ public:
   virtual void embedding(const embedding_args& args) noexcept = 0;
   virtual void position_embedding(const position_embedding_args& args) noexcept = 0;
   virtual void gather_rows(const gather_rows_args& args) noexcept = 0;
+  virtual void digest(const digest_args& args) noexcept = 0;
+
+  // Fused operations: defined by the ones above (backend.cpp); a backend that can do better overrides them.
+  virtual void linear_residual(const linear_residual_args& args) noexcept;
+  virtual void gated_linear(const gated_linear_args& args) noexcept;
+  virtual void prepare_qkv(const qkv_args& args) noexcept;
+
+  /// Whether sample(), take_fed_tokens() and update_blocks() are there: steps then follow each other on the device
+  /// without the host in between.
+  [[nodiscard]] virtual bool has_device_sampling() const noexcept { return false; }
+
+  virtual void sample(const sample_args& args) noexcept;
+  virtual void take_fed_tokens(const fed_tokens_args& args) noexcept;
+  virtual void update_blocks(const block_updates_args& args) noexcept;
+
+  /// This rank's member of a group of devices; what it does comes in the order of queue(). The backend outlives it. Null,
+  /// and `why`, when the devices cannot reach each other or this backend has no collectives.
+  [[nodiscard]] virtual std::unique_ptr<device_group> join_group(const device_group_config& config,
+                                                                 std::string& why);
 };
 
 } // namespace vdist::kernels

@@ -5,10 +5,13 @@
 
 #include "runtime/base/log.hpp"
 
+#include "kernels/cuda_module.hpp"
+
 #include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <string>
 #include <string_view>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -21,7 +24,8 @@ constexpr int exit_done = 0;
 constexpr int exit_arguments = 2;
 constexpr int exit_resource = 3;
 
-constexpr std::string_view usage = "usage: vdist-vault --control-fd N [--limit-bytes N]\n";
+constexpr std::string_view usage =
+    "usage: vdist-vault --control-fd N [--limit-bytes N] [--device-limit-bytes N]\n";
 
 struct options {
   int control_fd = -1;
@@ -41,7 +45,9 @@ result<options> parse(std::span<char* const> arguments) {
     const std::string_view value = i + 1 < arguments.size() ? arguments[i + 1] : "";
     const bool is_read = name == "--control-fd"    ? read_number(value, parsed.control_fd)
                          : name == "--limit-bytes" ? read_number(value, parsed.server.limit_bytes)
-                                                   : false;
+                         : name == "--device-limit-bytes"
+                             ? read_number(value, parsed.server.device_limit_bytes)
+                             : false;
     if (!is_read) {
       return fail(errc::invalid_argument,
                   "arguments: unknown or without a number: " + std::string(name));
@@ -62,6 +68,20 @@ void raise_descriptor_limit() {
   }
 }
 
+/// Memory of a GPU. CUDA is loaded by the first call: most vaults never see one.
+result<socket::unique_fd> make_device_memory(std::int32_t device, std::size_t bytes) {
+  std::string why;
+  auto* module = kernels::load_cuda_module(why);
+  if (module == nullptr) {
+    return fail(errc::not_found, "cuda: " + why);
+  }
+  socket::unique_fd memory(module->create_shareable(device, bytes, why));
+  if (!memory) {
+    return fail(errc::resource_exhausted, "cuda: " + why);
+  }
+  return memory;
+}
+
 int run(std::span<char* const> arguments) {
   log::initialise("error");
   const auto parsed = parse(arguments);
@@ -74,7 +94,8 @@ int run(std::span<char* const> arguments) {
   prctl(PR_SET_NAME, "vdist-vault");
   raise_descriptor_limit();
   const system_clock time;
-  vault::vault_server server(socket::unique_fd(parsed->control_fd), time, parsed->server);
+  vault::vault_server server(
+      socket::unique_fd(parsed->control_fd), time, parsed->server, make_device_memory);
   if (const auto served = server.run(); !served) {
     log::error("{}", served.error().context);
     return exit_resource;

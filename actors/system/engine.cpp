@@ -202,6 +202,9 @@ struct engine::impl {
   /// Processes first, then actors: no child is made while threads hold locks.
   result<void> start(const host_access& access) {
     VDIST_ASSIGN(parts, make_isolated_parts(setup.config.cluster.isolation, access, time));
+    if (setup.device == config::device_kind::cuda) {
+      VDIST_TRY(use_devices(parts, setup));
+    }
     system = std::make_unique<caf::actor_system>(actor_config);
     return spawn_all();
   }

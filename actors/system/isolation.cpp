@@ -1,11 +1,16 @@
 #include "actors/system/isolation.hpp"
 
+#include "model/exec/device_vault.hpp"
+
 #include "transport/vault/memory_vault.hpp"
 #include "transport/vault/vault_client.hpp"
 
 #include "runtime/ledger/memory_ledger.hpp"
 #include "runtime/ledger/shared_ledger.hpp"
 
+#include "kernels/cuda_module.hpp"
+
+#include <string>
 #include <utility>
 
 #include "host/programs.hpp"
@@ -46,6 +51,20 @@ make_isolated_parts(config::isolation_kind wanted, const host_access& access, co
   VDIST_ASSIGN(parts.words, map_words<cluster_words>(*parts.memory, cluster_words_key()));
   parts.points = std::make_unique<failpoints>(parts.words->failpoints);
   return parts;
+}
+
+result<void> use_devices(isolated_parts& parts, const model_setup& setup) {
+  std::string why;
+  auto* module = kernels::load_cuda_module(why);
+  if (module == nullptr) {
+    return fail(errc::not_found, "cuda: " + why);
+  }
+  if (parts.host) {
+    return {}; // vdist-vault has them, worker processes map them, and this process never does
+  }
+  parts.memory = std::make_unique<exec::device_vault>(
+      std::move(parts.memory), *module, [&setup](rank_id rank) { return device_of(setup, rank); });
+  return {};
 }
 
 } // namespace vdist::actors

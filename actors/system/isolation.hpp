@@ -4,10 +4,12 @@
 //            thread                        process
 //   workers  threads of this process       processes of the host supervisor (host_link.hpp)
 //   vault    memory_vault                  vault_client of the process vdist-vault
+//   on GPUs  device_vault beside it        the same process; workers map weights and KV cache
 //   ledger   memory_ledger                 shared_ledger in memory of the supervisor
 #pragma once
 
 #include "actors/gateway/regions.hpp"
+#include "actors/system/model_setup.hpp"
 
 #include "transport/socket/shared_file.hpp"
 #include "transport/vault/vault.hpp"
@@ -46,5 +48,10 @@ struct isolated_parts {
 /// threads. `time` outlives the parts.
 [[nodiscard]] result<isolated_parts>
 make_isolated_parts(config::isolation_kind wanted, const host_access& access, const clock& time);
+
+/// Weights and KV cache become memory of the workers' GPUs: of this process for threads; for processes of vdist-vault,
+/// from where each worker maps its own. Error: not_found (no GPU, driver or library).
+/// `setup` outlives the parts.
+[[nodiscard]] result<void> use_devices(isolated_parts& parts, const model_setup& setup);
 
 } // namespace vdist::actors

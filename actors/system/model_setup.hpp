@@ -32,6 +32,9 @@ namespace vdist::actors {
 /// Largest automatic KV cache of one CPU worker, in bytes: a host is rarely there for us alone.
 inline constexpr std::size_t cpu_kv_bytes_max = std::size_t{4} << 30U;
 
+/// What a worker's context, libraries and workspaces take of a GPU, beside what we count.
+inline constexpr std::size_t device_reserve_bytes = std::size_t{1} << 30U;
+
 /// Bytes of one worker.
 struct worker_memory {
   std::size_t weights = 0;
@@ -80,6 +83,9 @@ using byte_listener = std::function<void(std::uint64_t bytes_done, std::uint64_t
                                                const config::environment& env,
                                                const phase_listener& on_phase,
                                                const byte_listener& on_download = {});
+
+/// The GPU of one rank; with device.shared the ranks go round those that this host has.
+[[nodiscard]] std::int32_t device_of(const model_setup& setup, rank_id rank);
 
 /// The network of one rank, as the worker will build it.
 [[nodiscard]] result<arch::network> network_of(const model_setup& setup, rank_id rank);

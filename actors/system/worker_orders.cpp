@@ -39,6 +39,12 @@ protocol::worker_order order_of(const model_setup& setup,
       .has_random_weights = setup.folder.weights == weights::weight_origin::random,
       .random_seed = static_cast<std::uint64_t>(config.model.seed),
       .weight_type = static_cast<std::uint8_t>(setup.type)};
+  if (setup.device == config::device_kind::cuda) {
+    order.device = protocol::worker_device::cuda;
+    order.device_index = device_of(setup, ranks.at(static_cast<std::size_t>(slot)));
+    order.device_graphs = config.device.graphs;
+    order.step_deadline_ms = config.fault_tolerance.step_deadline_ms;
+  }
   if (setup.device == config::device_kind::sim) {
     order.device = protocol::worker_device::sim;
     order.step_us = config.device.sim.step_us;

@@ -4,6 +4,7 @@
 #include "transport/tensor/shared_pipe.hpp"
 
 #include "kernels/cpu/cpu_backend.hpp"
+#include "kernels/cuda_module.hpp"
 
 #include <utility>
 
@@ -35,9 +36,13 @@ public:
 
   result<void> start_epoch(epoch now) override { return inner->start_epoch(now); }
 
-  result<void> execute(const protocol::step_plan& plan, protocol::step_result& out) override {
-    return inner->execute(plan, out);
-  }
+  [[nodiscard]] std::int32_t flights_max() const noexcept override { return inner->flights_max(); }
+
+  result<void> launch(const protocol::step_plan& plan) override { return inner->launch(plan); }
+
+  [[nodiscard]] bool is_ready() noexcept override { return inner->is_ready(); }
+
+  result<void> finish(protocol::step_result& out) override { return inner->finish(out); }
 };
 
 result<void> join_group(const rank_runner_config& config,
@@ -95,11 +100,34 @@ result<void> join_pipes(const rank_runner_config& config,
 }
 
 exec::backend_factory cpu_backend_of(std::int32_t threads) {
-  return [threads](const exec::backend_needs& needs) {
+  return [threads](const exec::backend_needs& needs) -> result<std::unique_ptr<kernels::backend>> {
     return kernels::make_cpu_backend({.threads = threads,
                                       .max_positions = needs.max_positions,
                                       .max_tokens = needs.max_tokens,
                                       .max_features = needs.max_features});
+  };
+}
+
+exec::backend_factory cuda_backend_of(const cuda_choice& choice) {
+  return [choice](const exec::backend_needs& needs) -> result<std::unique_ptr<kernels::backend>> {
+    std::string why;
+    auto* module = kernels::load_cuda_module(why);
+    if (module == nullptr) {
+      return fail(errc::not_found, "cuda: " + why);
+    }
+    auto made = module->make_backend({.device = choice.device,
+                                      .max_positions = needs.max_positions,
+                                      .max_tokens = needs.max_tokens,
+                                      .max_heads = needs.max_heads,
+                                      .max_head_dim = needs.max_head_dim,
+                                      .max_logit_rows = needs.max_logit_rows,
+                                      .max_vocabulary = needs.max_vocabulary,
+                                      .use_graphs = choice.use_graphs},
+                                     why);
+    if (made == nullptr) {
+      return fail(errc::resource_exhausted, "cuda: " + why);
+    }
+    return made;
   };
 }
 
@@ -113,7 +141,10 @@ result<std::unique_ptr<exec::step_runner>> make_rank_runner(const rank_runner_co
   VDIST_TRY(join_pipes(config, links, waits, *runner));
   if (const auto* model = std::get_if<exec::model_runner_config>(&config.device)) {
     runner->inner = std::make_unique<exec::model_runner>(
-        *model, runner->links(), *links.memory, cpu_backend_of(config.threads));
+        *model,
+        runner->links(),
+        *links.memory,
+        config.cuda ? cuda_backend_of(*config.cuda) : cpu_backend_of(config.threads));
   } else {
     runner->inner = std::make_unique<exec::sim_runner>(
         std::get<exec::sim_runner_config>(config.device), runner->links(), *links.memory);

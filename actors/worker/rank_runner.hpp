@@ -15,15 +15,23 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <variant>
 
 namespace vdist::actors {
+
+/// A GPU.
+struct cuda_choice {
+  std::int32_t device = 0; // ordinal
+  bool use_graphs = true;
+};
 
 struct rank_runner_config {
   rank_id rank;                 // global
   std::int32_t tensor_size = 1; // the tensor group is [rank - tensor_rank, … + tensor_size)
   topology::shard place;
-  std::int32_t threads = 1; // of the CPU backend
+  std::int32_t threads = 1;        // of the CPU backend
+  std::optional<cuda_choice> cuda; // else the CPU, or the sim device
   std::chrono::milliseconds collective_deadline{10000};
   std::variant<exec::model_runner_config, exec::sim_runner_config> device;
 };

@@ -24,7 +24,9 @@ exec::runner_limits limits_of(const worker_order& order) {
           .max_sequences = order.max_sequences,
           .max_positions = order.max_positions,
           .blocks = order.blocks,
-          .block_size = order.block_size};
+          .block_size = order.block_size,
+          .logit_rows = order.device == worker_device::cuda ? exec::device_logit_rows_max
+                                                            : exec::logit_rows_max};
 }
 
 } // namespace
@@ -48,6 +50,9 @@ result<rank_runner_config> runner_config_of(const worker_order& order) {
         .token_time = std::chrono::duration<double, std::micro>(order.token_us)};
     return config;
   }
+  if (order.device == worker_device::cuda) {
+    config.cuda = cuda_choice{.device = order.device_index, .use_graphs = order.device_graphs};
+  }
   VDIST_ASSIGN(auto model,
                weights::read_model_config(order.model_folder, arch::supported_architectures()));
   config.device = exec::model_runner_config{
@@ -61,7 +66,8 @@ result<rank_runner_config> runner_config_of(const worker_order& order) {
       .rank = rank,
       .limits = limits_of(order),
       .load_threads = order.threads,
-      .random_seed = order.random_seed};
+      .random_seed = order.random_seed,
+      .device_deadline = std::chrono::milliseconds(order.step_deadline_ms)};
   return config;
 }
 

@@ -4,6 +4,8 @@
 #include "actors/worker/worker_order.hpp"
 #include "actors/worker/worker_thread.hpp"
 
+#include "model/exec/device_regions.hpp"
+
 #include "transport/vault/vault_client.hpp"
 
 #include "runtime/base/log.hpp"
@@ -46,13 +48,19 @@ result<worker_order> read_order(const socket::unique_fd& file) {
   return order;
 }
 
+/// A worker on a GPU has weights and KV cache there, and finds them again where its predecessor had them.
+vault::device_access devices_of(const worker_order& order) {
+  return order.device == protocol::worker_device::cuda ? exec::access_to_device(order.device_index)
+                                                       : vault::device_access{};
+}
+
 /// Everything that the two threads of a worker share.
 class worker_program {
 public:
   worker_program(worker_order order, socket::unique_fd vault)
       : order_(std::move(order)),
         waits_(waits_of(order_), time_),
-        memory_(std::move(vault), time_) {}
+        memory_(std::move(vault), time_, {}, devices_of(order_)) {}
 
   error run() {
     if (auto connected = connect(); !connected) {

@@ -4,6 +4,7 @@
 #include "runtime/protocol/step_codec.hpp"
 
 #include <fmt/format.h>
+#include <thread>
 #include <utility>
 
 namespace vdist::actors {
@@ -13,6 +14,14 @@ namespace {
 /// Longest wait for a plan or for room in the result ring before commands are looked at again. A
 /// fence ends it at once.
 constexpr std::chrono::milliseconds look_up_interval{2000};
+
+/// Between two looks at ring and device.
+void let_others_run() {
+  for (int i = 0; i < frame::wait_policy::pauses_per_yield; ++i) {
+    frame::wait_policy::pause();
+  }
+  std::this_thread::yield();
+}
 
 } // namespace
 
@@ -128,37 +137,62 @@ void worker_thread::step_through(epoch now) {
     report_failure(worker_event::kind::failed, now, started.error());
     return;
   }
-  while (!has_command()) {
-    auto frame = opened->plans->read(links_.time->now() + look_up_interval);
-    if (!frame && frame.error().code == errc::timed_out) {
-      continue;
-    }
-    auto answered = frame ? answer(frame->body, *opened) : result<void>(frame.error());
-    if (answered) {
-      continue;
-    }
-    const auto& cause = answered.error();
-    if (cause.code == errc::timed_out) {
-      report_failure(worker_event::kind::peer_late, now, cause);
-    } else if (cause.code != errc::aborted && cause.code != errc::closed) {
-      report_failure(worker_event::kind::failed, now, cause);
-    }
+  under_way_.clear();
+  auto stepped = answer_plans(now, *opened);
+  if (stepped) {
     return;
+  }
+  const auto& cause = stepped.error();
+  if (cause.code == errc::timed_out) {
+    report_failure(worker_event::kind::peer_late, now, cause);
+  } else if (cause.code != errc::aborted && cause.code != errc::closed) {
+    report_failure(worker_event::kind::failed, now, cause);
   }
 }
 
-result<void> worker_thread::answer(std::span<const std::byte> body, worker_wiring& wiring) {
-  const auto started = links_.time->now();
+/// Launches plans as they come, as many as the runner takes, and answers them in the same order. Waits in the ring while
+/// nothing is under way; polls ring and device while something is: a step of a device is short. Returns for a command.
+result<void> worker_thread::answer_plans(epoch now, worker_wiring& wiring) {
+  const auto flights_max = static_cast<std::size_t>(runner_->flights_max());
+  while (!has_command()) {
+    const bool is_idle = under_way_.empty();
+    if (is_idle || (under_way_.size() < flights_max && wiring.plans->has_frame())) {
+      auto frame = wiring.plans->read(links_.time->now() + look_up_interval);
+      if (!frame && frame.error().code == errc::timed_out) {
+        continue;
+      }
+      if (!frame) {
+        return frame.error();
+      }
+      VDIST_TRY(launch(frame->body));
+    } else if (runner_->is_ready()) {
+      VDIST_TRY(answer_oldest(wiring));
+    } else if (links_.wiring.stop->is_raised_above(now)) {
+      return fail(errc::aborted, "step: the epoch is over");
+    } else {
+      let_others_run();
+    }
+  }
+  return {};
+}
+
+result<void> worker_thread::launch(std::span<const std::byte> body) {
+  const auto received = links_.time->now();
   VDIST_TRY(protocol::decode(body, plan_));
   VDIST_TRY(protocol::validate(plan_, config_.limits));
   reach("worker.step_begin", static_cast<std::int64_t>(plan_.step));
-  VDIST_TRY(runner_->execute(plan_, result_));
-  reach("worker.step_end", static_cast<std::int64_t>(plan_.step));
-  result_.step = plan_.step;
-  result_.epoch = plan_.epoch;
+  VDIST_TRY(runner_->launch(plan_));
+  under_way_.push_back(received);
+  return {};
+}
+
+result<void> worker_thread::answer_oldest(worker_wiring& wiring) {
+  VDIST_TRY(runner_->finish(result_));
+  reach("worker.step_end", static_cast<std::int64_t>(result_.step));
   result_.rank = rank();
-  const auto elapsed =
-      std::chrono::duration_cast<std::chrono::microseconds>(links_.time->now() - started);
+  const auto elapsed = std::chrono::duration_cast<std::chrono::microseconds>(links_.time->now()
+                                                                             - under_way_.front());
+  under_way_.erase(under_way_.begin());
   result_.compute_us = static_cast<std::uint32_t>(elapsed.count());
   protocol::encode(result_, encoded_);
   const frame::envelope header{.protocol = protocol::step_protocol,
@@ -168,7 +202,7 @@ result<void> worker_thread::answer(std::span<const std::byte> body, worker_wirin
                                .cluster = config_.wiring.cluster,
                                .incarnation = config_.wanted.worker.value,
                                .group = config_.wiring.replica,
-                               .epoch = plan_.epoch};
+                               .epoch = result_.epoch};
   return wiring.results->write(header, encoded_, links_.time->now() + look_up_interval);
 }
 

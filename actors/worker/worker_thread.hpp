@@ -72,7 +72,9 @@ private:
   void obey(const command& next);
   void load_runner();
   void step_through(epoch now);
-  [[nodiscard]] result<void> answer(std::span<const std::byte> body, worker_wiring& wiring);
+  [[nodiscard]] result<void> answer_plans(epoch now, worker_wiring& wiring);
+  [[nodiscard]] result<void> launch(std::span<const std::byte> body);
+  [[nodiscard]] result<void> answer_oldest(worker_wiring& wiring);
   void reach(std::string_view point, std::int64_t step);
   [[nodiscard]] std::int32_t rank() const; // global
 
@@ -82,6 +84,7 @@ private:
   protocol::step_plan plan_;
   protocol::step_result result_;
   std::vector<std::byte> encoded_;
+  std::vector<time_point> under_way_; // when each launched plan came, oldest first
 
   std::mutex mutex_;
   std::condition_variable has_commands_;

@@ -25,28 +25,55 @@ struct paged_kv {
 
 /// The sequences of one step. Token t of the batch belongs to sequence s when query_start[s] <= t <
 /// query_start[s+1].
+/// On devices that pad a step to a size that they have a graph for, a sequence of padding has one token at
+/// position -1: nothing is read from or written to the cache for it, and its attention is zeros.
 struct sequence_batch {
   const std::int32_t* query_start;    // [sequences + 1], rising, query_start[0] == 0
   const std::int32_t* first_position; // [sequences], position of the first token of the chunk
-  const std::int32_t*
-      block_tables; // [sequences, block_table_stride], block ids in order of position
+  const std::int32_t* table_rows =
+      nullptr;                      // [sequences], row of block_tables; nullptr: its own number
+  const std::int32_t* block_tables; // [rows, block_table_stride], block ids in order of position
   std::int32_t block_table_stride;
   std::int32_t sequences;
-  std::int32_t tokens; // query_start[sequences]
+  std::int32_t tokens;            // query_start[sequences]
+  std::int32_t longest_query = 0; // most tokens of one sequence; 0: not said
+
+  /// The blocks of a sequence, on a device whose memory the caller can read. Always inlined: see kernels/dtype.hpp.
+  [[nodiscard, gnu::always_inline]] const std::int32_t* blocks_of(std::int32_t sequence) const {
+    const std::int64_t row = table_rows == nullptr ? sequence : table_rows[sequence];
+    return block_tables + row * block_table_stride;
+  }
 };
 
 struct kv_append_args {
-  const float* k; // [tokens, kv_heads * head_dim], row stride k_stride
-  const float* v; // [tokens, kv_heads * head_dim], row stride v_stride
+  const_elements k; // [tokens, kv_heads * head_dim], row stride k_stride
+  const_elements v; // [tokens, kv_heads * head_dim], row stride v_stride
   std::int64_t k_stride;
   std::int64_t v_stride;
   paged_kv kv; // written at the tokens' positions; rounded to nearest even
   sequence_batch batch;
 };
 
+/// All that happens between the qkv projection and attention: norm of each q and k head (Qwen 3), rotation of both, k
+/// and v into the cache. q stays where it is; k and v need not (they are read back from the cache).
+struct qkv_args {
+  elements qkv;        // [tokens, (heads + 2 * kv.kv_heads) * head_dim]: q heads, k heads, v heads
+  std::int64_t stride; // of the rows of qkv
+  std::int32_t heads;
+  const float* q_norm;    // [head_dim], RMSNorm; nullptr: none
+  const float* k_norm;    // [head_dim]; nullptr: none
+  float eps;              // of both norms
+  const float* cos_table; // [positions, rotary_dim / 2]; see kernels/position/rope.hpp
+  const float* sin_table;
+  std::int32_t rotary_dim;       // 0: no rotation
+  const std::int32_t* positions; // [tokens]
+  paged_kv kv;
+  sequence_batch batch;
+};
+
 struct attention_args {
-  const float* q; // [tokens, heads * head_dim], row stride q_stride
-  float* out;     // [tokens, heads * head_dim], row stride out_stride; aliases nothing
+  const_elements q; // [tokens, heads * head_dim], row stride q_stride
+  elements out;     // [tokens, heads * head_dim], row stride out_stride; aliases nothing
   std::int64_t q_stride;
   std::int64_t out_stride;
   paged_kv kv; // holds the tokens of this step already (kv_append)

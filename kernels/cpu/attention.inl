@@ -229,12 +229,12 @@ plan_unit(const attention_args& a, const attention_unit& unit, const attention_s
     plan.row[r] = {first, last};
     const std::int64_t head =
         (static_cast<std::int64_t>(unit.kv_head) * group + r % group) * head_dim;
-    const float* q = a.q + (unit.query_first + query) * a.q_stride + head;
+    const float* q = a.q.as<float>() + (unit.query_first + query) * a.q_stride + head;
     float* to = scratch.queries + r * plan.padded_dim;
     for (int d = 0; d < plan.padded_dim; d += 16) {
       load_row<dtype::float32>(q, d, head_dim).store(to + d);
     }
-    plan.out[r] = a.out + (unit.query_first + query) * a.out_stride + head;
+    plan.out[r] = a.out.as<float>() + (unit.query_first + query) * a.out_stride + head;
   }
   plan.base = plan.row[0].first / 16 * 16;
   plan.last = plan.row[plan.rows - 1].last;
@@ -247,8 +247,7 @@ template <dtype D>
 kv_head_view<D> view_of(const attention_args& a, const attention_unit& unit, const void* base) {
   const std::int64_t head = static_cast<std::int64_t>(a.kv.block_size) * a.kv.head_dim;
   return {.base = static_cast<const typename stored<D>::type*>(base),
-          .blocks = a.batch.block_tables
-                    + static_cast<std::int64_t>(unit.sequence) * a.batch.block_table_stride,
+          .blocks = a.batch.blocks_of(unit.sequence),
           .block_stride = head * a.kv.kv_heads,
           .head_offset = head * unit.kv_head,
           .block_size = a.kv.block_size,

@@ -2,22 +2,17 @@
 // the thread team.
 #include "kernels/cpu/cpu_backend.hpp"
 
-#include "kernels/cpu/contract.hpp"
+#include "kernels/contract.hpp"
+#include "kernels/cpu/host_queue.hpp"
 #include "kernels/cpu/op_table.hpp"
 #include "kernels/cpu/scratch.hpp"
 #include "kernels/cpu/thread_team.hpp"
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
+#include <bit>
 #include <vector>
 
 namespace vdist::kernels {
-
-void contract_broken(const char* operation, const char* condition) noexcept {
-  std::fprintf(stderr, "%s: contract broken (%s)\n", operation, condition);
-  std::abort();
-}
 
 namespace {
 
@@ -115,6 +110,10 @@ public:
 
   [[nodiscard]] std::string_view name() const noexcept override { return ops_.name; }
 
+  [[nodiscard]] activation_types types(dtype /*weights*/) const noexcept override { return {}; }
+
+  [[nodiscard]] device_queue& queue() noexcept override { return queue_; }
+
   void linear(const linear_args& a) noexcept override;
   void attention(const attention_args& a) noexcept override;
 
@@ -166,6 +165,8 @@ public:
     by_rows(a.rows, a.width, ops_.gather_rows, a);
   }
 
+  void digest(const digest_args& a) noexcept override;
+
 private:
   static std::int64_t packed_floats(const cpu_backend_config& config) {
     const std::int64_t tokens = std::min(config.max_tokens, linear_chunk_tokens);
@@ -204,6 +205,7 @@ private:
   [[nodiscard]] attention_unit
   locate(const attention_args& a, std::int32_t unit, std::int32_t queries) const;
 
+  host_queue queue_;
   const op_table& ops_;
   std::int32_t max_positions_;
   std::int32_t max_tokens_;
@@ -216,6 +218,7 @@ private:
 };
 
 void cpu_backend::linear(const linear_args& a) noexcept {
+  VDIST_CONTRACT("linear", a.x.type == dtype::float32 && a.y.type == dtype::float32);
   VDIST_CONTRACT("linear", a.in_features > 0 && a.in_features <= max_features_);
   VDIST_CONTRACT("linear",
                  a.reduction_leaves > 0 && (a.reduction_leaves & (a.reduction_leaves - 1)) == 0);
@@ -285,6 +288,21 @@ cpu_backend::locate(const attention_args& a, std::int32_t unit, std::int32_t que
           .kv_head = unit % a.kv.kv_heads,
           .query_first = first,
           .query_count = std::min(queries, a.batch.query_start[sequence + 1] - first)};
+}
+
+void cpu_backend::digest(const digest_args& a) noexcept {
+  std::uint64_t sum = 0;
+  for (std::int32_t r = 0; r < a.rows; ++r) {
+    if (a.indices[r] < 0) {
+      continue;
+    }
+    const float* x = a.x + a.indices[r] * a.x_stride;
+    const auto first = static_cast<std::uint64_t>(r) * static_cast<std::uint64_t>(a.width);
+    for (std::int32_t c = 0; c < a.width; ++c) {
+      sum += digest_mix(std::bit_cast<std::uint32_t>(x[c]), first + static_cast<std::uint64_t>(c));
+    }
+  }
+  *a.digest = sum;
 }
 
 void cpu_backend::attention(const attention_args& a) noexcept {

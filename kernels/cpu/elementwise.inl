@@ -3,8 +3,8 @@
 
 void rms_norm(const rms_norm_args& a, std::int32_t first, std::int32_t last) {
   for (std::int32_t t = first; t < last; ++t) {
-    const float* x = a.x + t * a.x_stride;
-    float* y = a.y + t * a.y_stride;
+    const float* x = a.x.as<float>() + t * a.x_stride;
+    float* y = a.y.as<float>() + t * a.y_stride;
     f32x16 squares = f32x16::zero();
     for (int i = 0; i < a.width; i += 16) {
       const f32x16 v = load_row<dtype::float32>(x, i, a.width);
@@ -22,8 +22,8 @@ void rms_norm(const rms_norm_args& a, std::int32_t first, std::int32_t last) {
 void layer_norm(const layer_norm_args& a, std::int32_t first, std::int32_t last) {
   const auto width = static_cast<float>(a.width);
   for (std::int32_t t = first; t < last; ++t) {
-    const float* x = a.x + t * a.x_stride;
-    float* y = a.y + t * a.y_stride;
+    const float* x = a.x.as<float>() + t * a.x_stride;
+    float* y = a.y.as<float>() + t * a.y_stride;
     f32x16 sum = f32x16::zero();
     for (int i = 0; i < a.width; i += 16) {
       sum = sum + load_row<dtype::float32>(x, i, a.width);
@@ -54,7 +54,7 @@ void rope(const rope_args& a, std::int32_t first, std::int32_t last) {
     const float* cos = a.cos_table + static_cast<std::int64_t>(a.positions[t]) * half;
     const float* sin = a.sin_table + static_cast<std::int64_t>(a.positions[t]) * half;
     for (std::int32_t head = 0; head < a.heads; ++head) {
-      float* x = a.x + t * a.x_stride + static_cast<std::int64_t>(head) * a.head_dim;
+      float* x = a.x.as<float>() + t * a.x_stride + static_cast<std::int64_t>(head) * a.head_dim;
       for (int i = 0; i < half; i += 16) {
         const f32x16 c = load_row<dtype::float32>(cos, i, half);
         const f32x16 s = load_row<dtype::float32>(sin, i, half);
@@ -73,14 +73,13 @@ void append_token(const kv_append_args& a, std::int32_t token, std::int32_t sequ
   const paged_kv& kv = a.kv;
   const std::int32_t position =
       a.batch.first_position[sequence] + token - a.batch.query_start[sequence];
-  const std::int64_t table = static_cast<std::int64_t>(sequence) * a.batch.block_table_stride;
-  const std::int64_t block = a.batch.block_tables[table + position / kv.block_size];
+  const std::int64_t block = a.batch.blocks_of(sequence)[position / kv.block_size];
   for (std::int32_t head = 0; head < kv.kv_heads; ++head) {
     const std::int64_t row =
         (block * kv.kv_heads + head) * kv.block_size + position % kv.block_size;
     const std::int64_t from = static_cast<std::int64_t>(head) * kv.head_dim;
-    const float* k = a.k + token * a.k_stride + from;
-    const float* v = a.v + token * a.v_stride + from;
+    const float* k = a.k.as<float>() + token * a.k_stride + from;
+    const float* v = a.v.as<float>() + token * a.v_stride + from;
     type* keys = static_cast<type*>(kv.keys) + row * kv.head_dim;
     type* values = static_cast<type*>(kv.values) + row * kv.head_dim;
     for (int i = 0; i < kv.head_dim; i += 16) {
@@ -124,9 +123,9 @@ inline f32x16 apply_activation(activation_kind kind, f32x16 x) {
 
 void gated_activation(const gated_activation_args& a, std::int32_t first, std::int32_t last) {
   for (std::int32_t t = first; t < last; ++t) {
-    const float* gate = a.gate_up + t * a.x_stride;
+    const float* gate = a.gate_up.as<float>() + t * a.x_stride;
     const float* up = gate + a.width;
-    float* y = a.y + t * a.y_stride;
+    float* y = a.y.as<float>() + t * a.y_stride;
     for (int i = 0; i < a.width; i += 16) {
       const f32x16 f = apply_activation(a.kind, load_row<dtype::float32>(gate, i, a.width));
       store_row(f * load_row<dtype::float32>(up, i, a.width), y, i, a.width);
@@ -136,7 +135,7 @@ void gated_activation(const gated_activation_args& a, std::int32_t first, std::i
 
 void activation(const activation_args& a, std::int32_t first, std::int32_t last) {
   for (std::int32_t t = first; t < last; ++t) {
-    float* x = a.x + t * a.x_stride;
+    float* x = a.x.as<float>() + t * a.x_stride;
     for (int i = 0; i < a.width; i += 16) {
       store_row(apply_activation(a.kind, load_row<dtype::float32>(x, i, a.width)), x, i, a.width);
     }
@@ -145,8 +144,8 @@ void activation(const activation_args& a, std::int32_t first, std::int32_t last)
 
 void add_residual(const add_residual_args& a, std::int32_t first, std::int32_t last) {
   for (std::int32_t t = first; t < last; ++t) {
-    float* hidden = a.hidden + t * a.hidden_stride;
-    const float* delta = a.delta + t * a.delta_stride;
+    float* hidden = a.hidden.as<float>() + t * a.hidden_stride;
+    const float* delta = a.delta.as<float>() + t * a.delta_stride;
     for (int i = 0; i < a.width; i += 16) {
       f32x16 d = load_row<dtype::float32>(delta, i, a.width);
       if (a.bias != nullptr) {
@@ -167,7 +166,7 @@ void embedding(const embedding_args& a, std::int32_t first, std::int32_t last) {
       const auto* from = table + (is_here ? row : 0) * a.width;
       for (int i = 0; i < a.width; i += 16) {
         store_row(is_here ? load_row<D>(from, i, a.width) : f32x16::zero(),
-                  a.y + t * a.y_stride,
+                  a.y.as<float>() + t * a.y_stride,
                   i,
                   a.width);
       }
@@ -181,7 +180,7 @@ void position_embedding(const position_embedding_args& a, std::int32_t first, st
     const auto* table = static_cast<const typename stored<D>::type*>(a.table);
     for (std::int32_t t = first; t < last; ++t) {
       const auto* from = table + (static_cast<std::int64_t>(a.positions[t]) + a.offset) * a.width;
-      float* y = a.y + t * a.y_stride;
+      float* y = a.y.as<float>() + t * a.y_stride;
       for (int i = 0; i < a.width; i += 16) {
         store_row(
             load_row<dtype::float32>(y, i, a.width) + load_row<D>(from, i, a.width), y, i, a.width);
@@ -192,8 +191,8 @@ void position_embedding(const position_embedding_args& a, std::int32_t first, st
 
 void gather_rows(const gather_rows_args& a, std::int32_t first, std::int32_t last) {
   for (std::int32_t i = first; i < last; ++i) {
-    std::memcpy(a.y + static_cast<std::int64_t>(i) * a.width,
-                a.x + a.indices[i] * a.x_stride,
+    std::memcpy(a.y.as<float>() + static_cast<std::int64_t>(i) * a.width,
+                a.x.as<float>() + (a.indices == nullptr ? i : a.indices[i]) * a.x_stride,
                 static_cast<std::size_t>(a.width) * sizeof(float));
   }
 }

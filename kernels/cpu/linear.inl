@@ -65,7 +65,7 @@ inline void write_outputs(const linear_args& a,
                           int outs,
                           const float* sums) {
   for (int t = 0; t < tokens; ++t) {
-    float* y = a.y + (token + t) * a.y_stride + out;
+    float* y = a.y.as<float>() + (token + t) * a.y_stride + out;
     for (int r = 0; r < outs; ++r) {
       y[r] = a.bias != nullptr ? sums[t * R + r] + a.bias[out + r] : sums[t * R + r];
     }
@@ -144,7 +144,7 @@ void direct_tokens(const linear_args& a, std::int32_t token, std::int32_t out, s
   const linear_layout layout(a);
   const float* x[T];
   for (int t = 0; t < T; ++t) {
-    x[t] = a.x + (token + t) * a.x_stride;
+    x[t] = a.x.as<float>() + (token + t) * a.x_stride;
   }
   const std::int64_t ahead = static_cast<std::int64_t>(R) * a.in_features;
   float levels[linear_leaf_levels * T * R];

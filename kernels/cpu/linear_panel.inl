@@ -17,7 +17,7 @@ void linear_pack(const linear_args& a,
         chunk.tokens - token < tile_tokens ? chunk.tokens - token : tile_tokens;
     float* out = packed_x + token * layout.steps * lanes;
     for (std::int32_t t = 0; t < tokens; ++t) {
-      const float* x = a.x + (chunk.first_token + token + t) * a.x_stride;
+      const float* x = a.x.as<float>() + (chunk.first_token + token + t) * a.x_stride;
       float* to = out + t * lanes;
       for (std::int32_t leaf = 0; leaf < a.reduction_leaves; ++leaf, x += layout.leaf) {
         for (std::int32_t i = 0; i < layout.leaf; i += lanes, to += tokens * lanes) {

@@ -4,14 +4,16 @@
 // Source: Zhang & Sennrich 2019; Ba, Kiros & Hinton 2016. Bytes: 8 per element.
 #pragma once
 
+#include "kernels/dtype.hpp"
+
 #include <cstdint>
 
 namespace vdist::kernels {
 
 struct rms_norm_args {
-  const float* x;      // [rows, width], row stride x_stride elements
+  const_elements x;    // [rows, width], row stride x_stride elements
   const float* weight; // [width]
-  float* y;            // [rows, width], row stride y_stride; may alias x if the strides are equal
+  elements y;          // [rows, width], row stride y_stride; may alias x if the strides are equal
   std::int32_t rows;   // 0 is allowed
   std::int32_t width;  // > 0
   std::int64_t x_stride;
@@ -20,10 +22,10 @@ struct rms_norm_args {
 };
 
 struct layer_norm_args {
-  const float* x;      // as rms_norm_args
+  const_elements x;    // as rms_norm_args
   const float* weight; // [width]
   const float* bias;   // [width] or nullptr
-  float* y;
+  elements y;
   std::int32_t rows;
   std::int32_t width;
   std::int64_t x_stride;

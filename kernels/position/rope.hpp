@@ -4,12 +4,14 @@
 // The tables hold any frequency scaling (Llama 3.1 …) already; they are computed once, in double precision.
 #pragma once
 
+#include "kernels/dtype.hpp"
+
 #include <cstdint>
 
 namespace vdist::kernels {
 
 struct rope_args {
-  float* x;                      // [tokens, heads * head_dim], row stride x_stride
+  elements x;                    // [tokens, heads * head_dim], row stride x_stride
   const std::int32_t* positions; // [tokens], each in [0, table_rows)
   const float* cos_table;        // [table_rows, rotary_dim/2]
   const float* sin_table;        // [table_rows, rotary_dim/2]

@@ -60,12 +60,6 @@ lay_out_kv(const arch::network& network, const runner_limits& limits, std::byte*
   return layers;
 }
 
-std::size_t workspace_floats(const arch::network& network,
-                             const runner_limits& limits,
-                             std::int32_t tensor_size) {
-  return workspace::floats(network.decoder, limits, tensor_size);
-}
-
 backend_needs needs_of(const arch::network& network, const runner_limits& limits) {
   const auto& decoder = network.decoder;
   backend_needs needs{.max_positions = limits.max_positions,
@@ -74,6 +68,12 @@ backend_needs needs_of(const arch::network& network, const runner_limits& limits
   for (const auto& layer : decoder.layers) {
     needs.max_features =
         std::max({needs.max_features, layer.attend.out.in_features, layer.feed.down.in_features});
+    needs.max_heads = std::max(needs.max_heads, layer.attend.heads);
+    needs.max_head_dim = std::max(needs.max_head_dim, layer.attend.head_dim);
+  }
+  if (decoder.head) {
+    needs.max_logit_rows = limits.logit_rows;
+    needs.max_vocabulary = decoder.head->vocabulary;
   }
   return needs;
 }
@@ -91,11 +91,11 @@ std::size_t rope_bytes(const arch::network& network, const runner_limits& limits
 } // namespace
 
 rank_memory
-memory_of(const arch::network& network, const runner_limits& limits, std::int32_t tensor_size) {
+memory_of(const arch::network& network, const runner_limits& limits, const activation_form& form) {
   return {.weights = network.plan.bytes,
           .kv_per_block = kv_bytes_per_block(network, limits.block_size),
-          .activations = workspace_floats(network, limits, tensor_size) * sizeof(float)
-                         + rope_bytes(network, limits)};
+          .activations =
+              workspace::bytes(network.decoder, limits, form) + rope_bytes(network, limits)};
 }
 
 } // namespace vdist::exec

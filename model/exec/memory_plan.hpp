@@ -7,6 +7,7 @@
 #include "model/layers/context.hpp"
 
 #include "kernels/attention/attention.hpp"
+#include "kernels/backend.hpp"
 #include "kernels/dtype.hpp"
 
 #include <cstddef>
@@ -15,8 +16,10 @@
 
 namespace vdist::exec {
 
-/// Rows that go through the LM head at once: bounds its memory at this many rows of logits.
+/// Rows that go through the LM head at once, unless runner_limits say otherwise.
 inline constexpr std::int32_t logit_rows_max = 64;
+/// The same where the head's weights should be read once for a large batch: on GPUs.
+inline constexpr std::int32_t device_logit_rows_max = 256;
 /// Bytes: every buffer and every layer's part of the KV region starts at a multiple of this.
 inline constexpr std::size_t region_alignment = 64;
 
@@ -27,6 +30,8 @@ struct runner_limits {
   std::int32_t max_positions = 0;    // tokens of one sequence
   std::int32_t blocks = 0;           // of the KV cache
   std::int32_t block_size = 16;      // tokens per block
+  std::int32_t logit_rows =
+      logit_rows_max; // through the LM head at once: bounds the memory of logits
 };
 
 /// One layer's keys and values of one block on this rank, summed over the rank's layers. 0 for a
@@ -40,16 +45,21 @@ struct runner_limits {
 [[nodiscard]] std::vector<kernels::paged_kv>
 lay_out_kv(const arch::network& network, const runner_limits& limits, std::byte* base);
 
-/// Floats of the activation buffers that a step of max_batch_tokens needs.
-[[nodiscard]] std::size_t workspace_floats(const arch::network& network,
-                                           const runner_limits& limits,
-                                           std::int32_t tensor_size);
+/// How activations are kept: what memory they need depends on it.
+struct activation_form {
+  kernels::activation_types types; // of the backend
+  std::int32_t tensor_size = 1;    // ranks whose logits come together
+};
 
 /// Sizes that a backend allocates its scratch for.
 struct backend_needs {
   std::int32_t max_positions = 0; // longest sequence
   std::int32_t max_tokens = 0;    // most rows of one operation
   std::int32_t max_features = 0;  // largest in_features of a linear
+  std::int32_t max_heads = 0;     // query heads of this rank
+  std::int32_t max_head_dim = 0;
+  std::int32_t max_logit_rows = 0; // of one sampling; 0: this rank has no head
+  std::int32_t max_vocabulary = 0;
 };
 
 [[nodiscard]] backend_needs needs_of(const arch::network& network, const runner_limits& limits);
@@ -62,6 +72,6 @@ struct rank_memory {
 };
 
 [[nodiscard]] rank_memory
-memory_of(const arch::network& network, const runner_limits& limits, std::int32_t tensor_size);
+memory_of(const arch::network& network, const runner_limits& limits, const activation_form& form);
 
 } // namespace vdist::exec

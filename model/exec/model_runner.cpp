@@ -1,6 +1,8 @@
 #include "model/exec/model_runner.hpp"
 
+#include "model/exec/staged_links.hpp"
 #include "model/weights/checkpoint.hpp"
+#include "model/weights/device_load.hpp"
 #include "model/weights/load_weights.hpp"
 #include "model/weights/random_source.hpp"
 
@@ -70,26 +72,36 @@ result<void> model_runner::check_limits() const {
 result<void> model_runner::load(const load_progress& progress) {
   VDIST_TRY(check_limits());
   VDIST_ASSIGN(auto network, arch::build(config_.model, config_.place, config_.type));
+  VDIST_ASSIGN(auto backend, make_backend_(needs_of(network, config_.limits)));
   const vault::region_key weights_key{.rank = config_.rank, .kind = vault::region_kind::weights};
   const vault::region_key kv_key{.rank = config_.rank, .kind = vault::region_kind::kv_cache};
   VDIST_ASSIGN(const auto region, vault_.map(weights_key, network.plan.bytes));
   VDIST_ASSIGN(const auto kv, vault_.map(kv_key, kv_bytes(network, config_.limits)));
   const auto wanted = content_hash(config_, network.plan);
-  if (region.ready_hash != wanted) {
-    VDIST_TRY(fill_weights(network.plan, region, progress));
-    VDIST_TRY(vault_.mark_ready(weights_key, wanted));
-  } else if (progress) {
-    progress(network.plan.bytes, network.plan.bytes);
-  }
   try {
-    auto backend = make_backend_(needs_of(network, config_.limits));
+    if (region.ready_hash != wanted) {
+      VDIST_TRY(fill_weights(network.plan, region, backend->queue(), progress));
+      VDIST_TRY(vault_.mark_ready(weights_key, wanted));
+    } else if (progress) {
+      progress(network.plan.bytes, network.plan.bytes);
+    }
+    peers links = links_;
+    auto& queue = backend->queue();
+    if (!queue.is_host_memory()) {
+      staged_group_ = stage_communicator(links_.group, queue, config_.device_deadline);
+      staged_from_previous_ = stage_pipe(links_.from_previous, queue, config_.device_deadline);
+      staged_to_next_ = stage_pipe(links_.to_next, queue, config_.device_deadline);
+      links = {staged_group_.get(), staged_from_previous_.get(), staged_to_next_.get()};
+    }
     model_ = std::make_unique<rank_model>(rank_model_parts{.network = std::move(network),
                                                            .place = config_.place,
                                                            .limits = config_.limits,
                                                            .backend = std::move(backend),
-                                                           .links = links_,
+                                                           .links = links,
+                                                           .feed = links_.group,
                                                            .weights = region.memory,
                                                            .kv = kv.memory,
+                                                           .step_deadline = config_.device_deadline,
                                                            .observer = config_.observer});
   } catch (const std::bad_alloc&) {
     return fail(errc::resource_exhausted,
@@ -100,14 +112,20 @@ result<void> model_runner::load(const load_progress& progress) {
 
 result<void> model_runner::fill_weights(const weights::weight_plan& plan,
                                         const vault::region& region,
+                                        kernels::device_queue& queue,
                                         const load_progress& progress) {
   const weights::load_options options{.threads = config_.load_threads, .progress = progress};
+  const auto load = [&](const weights::weight_source& source) {
+    return queue.is_host_memory()
+               ? weights::load_weights(plan, source, region.memory, options)
+               : weights::load_weights_to_device(
+                   plan, source, region.memory.data(), queue, config_.device_deadline, options);
+  };
   if (config_.source.weights == weights::weight_origin::random) {
-    return weights::load_weights(
-        plan, weights::random_source(config_.random_seed), region.memory, options);
+    return load(weights::random_source(config_.random_seed));
   }
   VDIST_ASSIGN(const auto files, weights::checkpoint::open(config_.source.folder));
-  return weights::load_weights(plan, files, region.memory, options);
+  return load(files);
 }
 
 result<void> model_runner::start_epoch(epoch now) {
@@ -129,21 +147,31 @@ result<void> model_runner::start_epoch(epoch now) {
   return {};
 }
 
-result<void> model_runner::execute(const protocol::step_plan& plan, protocol::step_result& out) {
-  auto done = run(plan, out);
-  if (!done) {
-    is_running_ = false;
-    out.clear();
-    out.status = static_cast<std::int16_t>(done.error().code);
-    out.message = done.error().context;
-  }
-  out.step = plan.step;
-  out.epoch = plan.epoch;
+std::int32_t model_runner::flights_max() const noexcept {
+  return model_ ? model_->flights_max() : 1;
+}
+
+result<void> model_runner::launch(const protocol::step_plan& plan) {
+  VDIST_TRY(check_epoch(plan));
+  auto done = model_->launch(plan);
+  is_running_ = done.has_value();
   return done;
 }
 
-result<void> model_runner::run(const protocol::step_plan& plan, protocol::step_result& out) {
-  out.clear();
+bool model_runner::is_ready() noexcept {
+  return !is_running_ || model_->is_ready();
+}
+
+result<void> model_runner::finish(protocol::step_result& out) {
+  if (!is_running_) {
+    return fail(errc::aborted, "finish: no epoch is running");
+  }
+  auto done = model_->finish(out);
+  is_running_ = done.has_value();
+  return done;
+}
+
+result<void> model_runner::check_epoch(const protocol::step_plan& plan) const {
   if (!is_running_) {
     return fail(errc::aborted, fmt::format("execute: no epoch is running (step={})", plan.step));
   }
@@ -154,7 +182,7 @@ result<void> model_runner::run(const protocol::step_plan& plan, protocol::step_r
                             plan.epoch,
                             epoch_.value));
   }
-  return model_->execute(plan, out);
+  return {};
 }
 
 } // namespace vdist::exec

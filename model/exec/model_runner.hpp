@@ -1,7 +1,8 @@
 // model/exec/model_runner.hpp — the step_runner with real maths: one rank's share of a model on a
 // kernels::backend. load() builds the rank's network, maps its weights and KV cache from the vault
 // and reads the checkpoint, unless an earlier incarnation of the rank has filled the same region
-// already (M-1). start_epoch() resets the communicators. M-1 A weight region is taken over only if
+// already (M-1). start_epoch() resets the communicators. The vault's regions of weights and KV are memory of the backend's
+// device. M-1 A weight region is taken over only if
 // its content hash names the same plan of the same source. M-2 Between an error of execute() and
 // the next start_epoch() every call fails with aborted (step_runner.hpp E-4). Not thread-safe: one
 // worker owns it; everything borrowed outlives it.
@@ -19,13 +20,15 @@
 
 #include "kernels/backend.hpp"
 
+#include <chrono>
 #include <functional>
 #include <memory>
 
 namespace vdist::exec {
 
-/// Makes the device's backend; called once by load(), which knows the sizes.
-using backend_factory = std::function<std::unique_ptr<kernels::backend>(const backend_needs&)>;
+/// Makes the device's backend; called once by load(), which knows the sizes. Errors: resource_missing, resource_exhausted.
+using backend_factory =
+    std::function<result<std::unique_ptr<kernels::backend>>(const backend_needs&)>;
 
 struct model_runner_config {
   weights::model_config model;
@@ -35,8 +38,9 @@ struct model_runner_config {
   rank_id rank; // global; names the regions in the vault
   runner_limits limits;
   std::int32_t load_threads = 1;
-  std::uint64_t random_seed = 0; // of generated weights
-  logits_observer observer;      // may be empty
+  std::uint64_t random_seed = 0;                    // of generated weights
+  std::chrono::milliseconds device_deadline{30000}; // for one step, and for one copy while loading
+  logits_observer observer;                         // may be empty
 };
 
 class model_runner final : public step_runner {
@@ -48,21 +52,28 @@ public:
 
   [[nodiscard]] result<void> load(const load_progress& progress) override;
   [[nodiscard]] result<void> start_epoch(epoch now) override;
-  [[nodiscard]] result<void> execute(const protocol::step_plan& plan,
-                                     protocol::step_result& out) override;
+  [[nodiscard]] std::int32_t flights_max() const noexcept override;
+  [[nodiscard]] result<void> launch(const protocol::step_plan& plan) override;
+  [[nodiscard]] bool is_ready() noexcept override;
+  [[nodiscard]] result<void> finish(protocol::step_result& out) override;
 
 private:
   [[nodiscard]] result<void> check_limits() const;
   [[nodiscard]] result<void> fill_weights(const weights::weight_plan& plan,
                                           const vault::region& region,
+                                          kernels::device_queue& queue,
                                           const load_progress& progress);
-  [[nodiscard]] result<void> run(const protocol::step_plan& plan, protocol::step_result& out);
+  [[nodiscard]] result<void> check_epoch(const protocol::step_plan& plan) const;
 
   model_runner_config config_;
   peers links_;
   vault::vault& vault_;
   backend_factory make_backend_;
   std::unique_ptr<rank_model> model_; // after load()
+  // Between a device and links in host memory; null where the backend computes in host memory.
+  std::unique_ptr<tensor::communicator> staged_group_;
+  std::unique_ptr<tensor::pipe> staged_from_previous_;
+  std::unique_ptr<tensor::pipe> staged_to_next_;
   epoch epoch_;
   bool is_running_ = false; // between start_epoch() and an error
 };

@@ -2,12 +2,19 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <limits>
 #include <utility>
-#include <xxhash.h>
 
 namespace vdist::exec {
 
 namespace {
+
+/// Steps that may be under way on a device: one runs, the next one waits behind it.
+constexpr std::int32_t device_flights = 2;
+
+/// Decode steps are padded to one of these sizes, so that recorded work fits them.
+constexpr std::int32_t bucket_step = 8;
+constexpr std::int32_t bucket_max = 256;
 
 bool samples(const topology::shard& place) {
   return place.is_last_stage() && place.tensor_rank == 0;
@@ -29,63 +36,265 @@ bool has_nan(std::span<const float> values) {
   return found != 0;
 }
 
+error not_numbers(std::uint64_t request_id, std::int32_t position) {
+  return fail(errc::internal,
+              fmt::format("sample: the logits are not numbers (request={} position={})",
+                          request_id,
+                          position));
+}
+
+std::size_t output_bytes(std::int64_t samples) {
+  return sizeof(std::uint64_t) + static_cast<std::size_t>(samples) * sizeof(token_id);
+}
+
+token_id* tokens_behind_digest(const device_memory& outputs) {
+  return reinterpret_cast<token_id*>(outputs.data() + sizeof(std::uint64_t));
+}
+
+/// 1, 2, 4, 8, 16, 24, …; 0: no bucket is as large.
+std::int32_t bucket_of(std::int32_t sequences) {
+  for (std::int32_t size = 1; size < bucket_step; size *= 2) {
+    if (sequences <= size) {
+      return size;
+    }
+  }
+  const auto rounded = (sequences + bucket_step - 1) / bucket_step * bucket_step;
+  return rounded <= bucket_max ? rounded : 0;
+}
+
+/// What the device needs to know about how a sequence samples, if that is all that there is to know.
+std::optional<kernels::sampling_row> plain_sampling(const slot_view& sequence, std::int32_t slot) {
+  const auto& record = sequence.record;
+  const auto generated = static_cast<std::int32_t>(sequence.tokens.size()) - record.prompt_tokens;
+  const bool is_penalised = record.repetition_penalty != 1 || record.presence_penalty != 0
+                            || record.frequency_penalty != 0;
+  const bool is_suppressed = !sequence.suppressed_ids.empty() && generated < record.min_tokens;
+  if (record.logprobs >= 0 || is_penalised || is_suppressed || !sequence.bias_ids.empty()) {
+    return std::nullopt;
+  }
+  return kernels::sampling_row{.seed = record.seed,
+                               .position = static_cast<std::uint64_t>(generated),
+                               .temperature = record.temperature,
+                               .top_p = record.top_p,
+                               .min_p = record.min_p,
+                               .top_k = record.top_k,
+                               .slot = slot};
+}
+
 } // namespace
 
 rank_model::rank_model(rank_model_parts parts)
     : network_(std::move(parts.network)),
       place_(parts.place),
       limits_(parts.limits),
+      step_deadline_(parts.step_deadline),
       backend_(std::move(parts.backend)),
+      queue_(backend_->queue()),
       links_(parts.links),
       kv_(lay_out_kv(network_, limits_, parts.kv.data())),
-      space_(network_.decoder, limits_, place_.tensor_size),
+      space_(network_.decoder,
+             limits_,
+             {.types = backend_->types(network_.type), .tensor_size = place_.tensor_size},
+             queue_),
       slots_(table_config(parts)),
-      feed_(parts.links.group, limits_.max_sequences),
-      observer_(std::move(parts.observer)) {
+      inputs_(*backend_, limits_, device_flights),
+      feed_(parts.feed, limits_.max_sequences),
+      outputs_(queue_, output_bytes(limits_.max_sequences + bucket_step)),
+      observer_(std::move(parts.observer)),
+      flights_(static_cast<std::size_t>(flights_max())) {
   VDIST_CHECK(parts.weights.size() >= network_.plan.bytes, "R-1: the weight region holds the plan");
   VDIST_CHECK(parts.kv.size() >= kv_bytes(network_, limits_),
               "R-1: the KV region holds all blocks");
-  VDIST_CHECK(place_.tensor_size == 1 || links_.group != nullptr,
+  VDIST_CHECK(place_.tensor_size == 1 || (links_.group != nullptr && parts.feed != nullptr),
               "R-3: a tensor group has a communicator");
   VDIST_CHECK(place_.is_first_stage() || links_.from_previous != nullptr,
               "R-3: a later stage receives");
   VDIST_CHECK(place_.is_last_stage() || links_.to_next != nullptr, "R-3: an earlier stage sends");
-  network_.decoder.prepare(limits_.max_positions);
   for (const auto& weight : network_.plan.weights) {
     weights_.push_back(parts.weights.data() + weight.offset);
   }
+  place_rope_tables();
+  for (auto& each : flights_) {
+    each.outputs = device_memory(
+        queue_, output_bytes(limits_.max_sequences + bucket_step), memory_place::staging);
+  }
   if (samples(place_)) {
-    sampler_.emplace(network_.decoder.head->vocabulary);
+    const auto vocabulary = network_.decoder.head->vocabulary;
+    sampler_.emplace(vocabulary);
+    logit_row_.resize(place_.tensor_size > 1 ? static_cast<std::size_t>(vocabulary) : 0);
+  }
+  if (backend_->has_device_sampling()) {
+    fed_ =
+        device_memory(queue_, static_cast<std::size_t>(limits_.max_sequences) * sizeof(token_id));
   }
 }
 
+rank_model::~rank_model() {
+  clear();
+}
+
+void rank_model::place_rope_tables() {
+  auto& decoder = network_.decoder;
+  if (!decoder.rope) {
+    return;
+  }
+  const auto table = layers::make_rope_table(*decoder.rope, limits_.max_positions);
+  const auto bytes = table.cos.size() * sizeof(float);
+  rope_ = device_memory(queue_, 2 * bytes);
+  queue_.copy_in(rope_.data(), table.cos.data(), bytes);
+  queue_.copy_in(rope_.data() + bytes, table.sin.data(), bytes);
+  (void)queue_.wait(queue_.mark(), step_deadline_); // the host's tables go; a failure sticks
+  decoder.table = {.rotary_dim = table.rotary_dim,
+                   .cos = rope_.as<float>(),
+                   .sin = rope_.as<float>() + table.cos.size()};
+}
+
 void rank_model::clear() {
+  if (flights_under_way_ > 0) {
+    (void)queue_.wait(queue_.mark(), step_deadline_); // a failure sticks
+  }
+  flights_under_way_ = 0;
   slots_.clear();
 }
 
-layers::context rank_model::make_context() const {
+std::int32_t rank_model::flights_max() const noexcept {
+  return !queue_.is_host_memory() && links_.are_none() ? device_flights : 1;
+}
+
+/// Place in the ring of the flight that is `index` behind the oldest.
+std::int32_t rank_model::flight_number(std::int32_t index) const {
+  return (first_flight_ + index) % static_cast<std::int32_t>(flights_.size());
+}
+
+rank_model::flight& rank_model::flight_at(std::int32_t index) {
+  return flights_[static_cast<std::size_t>(flight_number(index))];
+}
+
+result<void> rank_model::launch(const protocol::step_plan& plan) {
+  VDIST_CHECK(flights_under_way_ < flights_max(), "R-4: as many steps are under way as may be");
+  VDIST_TRY(slots_.apply(plan));
+  auto& mine = flight_at(flights_under_way_++);
+  mine.result.clear();
+  mine.result.step = plan.step;
+  mine.result.epoch = plan.epoch;
+  mine.sampled.clear();
+  mine.is_done = plan.sequences() == 0;
+  if (mine.is_done) {
+    return {}; // only retired slots: no rank computes or talks
+  }
+  const bool on_device = can_sample_on_device();
+  const auto shape = shape_of(on_device);
+  const auto arrays =
+      inputs_.place(slots_,
+                    shape,
+                    on_device ? sampling_rows_ : std::span<const kernels::sampling_row>(),
+                    flight_number(flights_under_way_ - 1));
+  if (!on_device) {
+    VDIST_TRY(run(arrays, shape, false));
+    return sample_and_share(arrays, shape, plan, mine);
+  }
+  VDIST_TRY(run_recorded(arrays, shape));
+  send_off(mine, output_bytes(shape.samples));
+  remember_sampled(plan, mine);
+  return {};
+}
+
+/// run(), replayed where the device has seen the same shape before.
+result<void> rank_model::run_recorded(const step_arrays& arrays, const step_shape& shape) {
+  if (!shape.is_padded) {
+    return run(arrays, shape, true);
+  }
+
+  struct call { // one pointer is captured, so that std::function allocates nothing
+    rank_model* self;
+    const step_arrays& arrays;
+    const step_shape& shape;
+    result<void> done{};
+  } now{this, arrays, shape};
+
+  queue_.run(static_cast<std::uint64_t>(shape.tokens),
+             [&now] { now.done = now.self->run(now.arrays, now.shape, true); });
+  return now.done;
+}
+
+/// Whether nothing but the logits of a row decides about its token, for every row of the step.
+bool rank_model::can_sample_on_device() {
+  sampling_rows_.clear();
+  if (!backend_->has_device_sampling() || !sampler_ || !links_.are_none() || observer_) {
+    return false;
+  }
+  for (const auto place : slots_.sampled()) {
+    const auto slot = slots_.batch().table_rows[place];
+    const auto row = plain_sampling(slots_.view(static_cast<std::uint32_t>(slot)), slot);
+    if (!row) {
+      return false;
+    }
+    sampling_rows_.push_back(*row);
+  }
+  return true;
+}
+
+step_shape rank_model::shape_of(bool on_device) const {
+  const auto& batch = slots_.batch();
+  step_shape shape{.tokens = batch.tokens,
+                   .sequences = batch.sequences,
+                   .samples = static_cast<std::int32_t>(slots_.sampled().size()),
+                   .longest_query = batch.longest_query,
+                   .max_position = slots_.max_position()};
+  const bool is_decode = batch.longest_query == 1 && shape.samples == batch.sequences;
+  const auto bucket = bucket_of(batch.sequences);
+  if (on_device && is_decode && bucket > 0 && bucket <= limits_.max_batch_tokens) {
+    return {.tokens = bucket,
+            .sequences = bucket,
+            .samples = bucket,
+            .longest_query = 1,
+            .max_position = limits_.max_positions,
+            .is_padded = true};
+  }
+  return shape;
+}
+
+layers::context rank_model::make_context(const step_arrays& arrays, const step_shape& shape) const {
   return {.ops = *backend_,
           .group = place_.tensor_size > 1 ? links_.group : nullptr,
           .weights = weights_.data(),
           .space = space_.activations(),
-          .token_ids = slots_.token_ids(),
-          .positions = slots_.positions(),
-          .batch = slots_.batch(),
-          .max_position = slots_.max_position(),
+          .token_ids = arrays.token_ids,
+          .positions = arrays.positions,
+          .batch = arrays.batch,
+          .max_position = shape.max_position,
           .kv = kv_.data()};
 }
 
-result<void> rank_model::execute(const protocol::step_plan& plan, protocol::step_result& out) {
-  VDIST_TRY(slots_.apply(plan));
-  if (plan.sequences() == 0) {
-    return {}; // only retired slots: no rank computes or talks
+/// The step up to its digest and, if the device samples, its tokens.
+result<void> rank_model::run(const step_arrays& arrays, const step_shape& shape, bool on_device) {
+  if (backend_->has_device_sampling() && place_.is_first_stage()) {
+    backend_->take_fed_tokens({.ids = arrays.token_ids,
+                               .slots = arrays.token_slots,
+                               .fed = fed_.as<token_id>(),
+                               .tokens = shape.tokens});
   }
-  const auto in = make_context();
+  const auto in = make_context(arrays, shape);
   VDIST_TRY(forward(in));
-  out.digest = digest_of_last_rows();
-  if (network_.decoder.head) {
-    VDIST_TRY(sample_all(in, plan, out));
-    VDIST_TRY(feed_.share(plan, out.tokens, slots_));
+  backend_->digest({.x = in.space.hidden,
+                    .indices = arrays.last_rows,
+                    .digest = outputs_.as<std::uint64_t>(),
+                    .rows = shape.sequences,
+                    .width = network_.decoder.hidden,
+                    .x_stride = network_.decoder.hidden});
+  if (!on_device) {
+    return {};
+  }
+  for (std::int32_t first = 0; first < shape.samples; first += space_.logit_rows()) {
+    const auto rows = std::min(space_.logit_rows(), shape.samples - first);
+    VDIST_ASSIGN(const float* logits, head_logits(in, arrays, first, rows));
+    backend_->sample({.logits = logits,
+                      .wanted = arrays.sampling + first,
+                      .tokens = tokens_behind_digest(outputs_) + first,
+                      .fed = fed_.as<token_id>(),
+                      .rows = rows,
+                      .vocabulary = network_.decoder.head->vocabulary,
+                      .logits_stride = network_.decoder.head->width()});
   }
   return {};
 }
@@ -106,50 +315,78 @@ result<void> rank_model::forward(const layers::context& in) {
   return {};
 }
 
-std::uint64_t rank_model::digest_of_last_rows() {
-  const auto rows = slots_.last_rows();
-  backend_->gather_rows({.x = space_.activations().hidden,
-                         .indices = rows.data(),
-                         .y = space_.last_rows(),
-                         .rows = static_cast<std::int32_t>(rows.size()),
-                         .width = network_.decoder.hidden,
-                         .x_stride = network_.decoder.hidden});
-  const auto floats = rows.size() * static_cast<std::size_t>(network_.decoder.hidden);
-  return XXH3_64bits(space_.last_rows(), floats * sizeof(float));
-}
-
-result<void> rank_model::sample_all(const layers::context& in,
-                                    const protocol::step_plan& plan,
-                                    protocol::step_result& out) {
-  const auto rows = static_cast<std::int32_t>(slots_.sampled().size());
-  for (std::int32_t first = 0; first < rows; first += space_.logit_rows()) {
-    VDIST_TRY(sample_rows(in, plan, first, std::min(space_.logit_rows(), rows - first), out));
-  }
-  return {};
-}
-
-result<void> rank_model::sample_rows(const layers::context& in,
-                                     const protocol::step_plan& plan,
-                                     std::int32_t first,
-                                     std::int32_t rows,
-                                     protocol::step_result& out) {
+/// Logits of sampled rows first … first + rows - 1, in device memory.
+result<float*> rank_model::head_logits(const layers::context& in,
+                                       const step_arrays& arrays,
+                                       std::int32_t first,
+                                       std::int32_t rows) {
   const auto& head = *network_.decoder.head;
   backend_->gather_rows({.x = in.space.hidden,
-                         .indices = slots_.sampled_rows().data() + first,
-                         .y = space_.head_rows(),
+                         .indices = arrays.sampled_rows + first,
+                         .y = head.input(space_.head_rows()),
                          .rows = rows,
                          .width = network_.decoder.hidden,
                          .x_stride = network_.decoder.hidden});
   VDIST_TRY(head.forward(in, space_.head_rows(), rows, space_.logits()));
-  if (!sampler_) {
-    return {};
+  return head.result_of(in, space_.logits());
+}
+
+/// The rest of a step whose tokens the host chooses, if this stage samples at all; it is done afterwards.
+result<void> rank_model::sample_and_share(const step_arrays& arrays,
+                                          const step_shape& shape,
+                                          const protocol::step_plan& plan,
+                                          flight& mine) {
+  if (!queue_.is_host_memory()) {
+    send_off(mine, output_bytes(0));
+    VDIST_TRY(complete_earlier());
+    VDIST_TRY(wait_for_device(mine.mark, mine.deadline));
   }
-  for (std::int32_t i = 0; i < rows; ++i) {
-    const auto sequence =
-        static_cast<std::size_t>(slots_.sampled()[static_cast<std::size_t>(first + i)]);
-    VDIST_TRY(sample_one(plan.slots[sequence], head.row(in, space_.logits(), rows, i), out));
+  const auto& digest = queue_.is_host_memory() ? outputs_ : mine.outputs;
+  mine.result.digest = *digest.as<std::uint64_t>();
+  if (network_.decoder.head) {
+    VDIST_TRY(sample_on_host(make_context(arrays, shape), arrays, plan, mine.result));
+    VDIST_TRY(feed_.share(plan, mine.result.tokens, slots_));
+  }
+  mine.is_done = true;
+  return {};
+}
+
+result<void> rank_model::sample_on_host(const layers::context& in,
+                                        const step_arrays& arrays,
+                                        const protocol::step_plan& plan,
+                                        protocol::step_result& out) {
+  const auto& head = *network_.decoder.head;
+  const auto all = static_cast<std::int32_t>(slots_.sampled().size());
+  for (std::int32_t first = 0; first < all; first += space_.logit_rows()) {
+    const auto rows = std::min(space_.logit_rows(), all - first);
+    VDIST_ASSIGN(float* logits, head_logits(in, arrays, first, rows));
+    if (!sampler_) {
+      continue;
+    }
+    VDIST_ASSIGN(logits, in_host_memory(logits, head.logit_floats(in, rows)));
+    for (std::int32_t i = 0; i < rows; ++i) {
+      const auto sequence =
+          static_cast<std::size_t>(slots_.sampled()[static_cast<std::size_t>(first + i)]);
+      VDIST_TRY(
+          sample_one(plan.slots[sequence], head.row(in, logits, rows, i, logit_row_.data()), out));
+    }
   }
   return {};
+}
+
+result<float*> rank_model::in_host_memory(float* logits, std::size_t count) {
+  if (queue_.is_host_memory()) {
+    return logits;
+  }
+  const auto bytes = count * sizeof(float);
+  if (bytes > logits_bytes_) { // once: rows and ranks are bounded
+    logits_ = device_memory();
+    logits_bytes_ = bytes;
+    logits_ = device_memory(queue_, bytes, memory_place::staging);
+  }
+  queue_.copy_out(logits_.data(), logits, bytes);
+  VDIST_TRY(wait_for_device(queue_.mark(), std::chrono::steady_clock::now() + step_deadline_));
+  return logits_.as<float>();
 }
 
 result<void>
@@ -157,10 +394,7 @@ rank_model::sample_one(std::uint32_t slot, std::span<float> logits, protocol::st
   const auto sequence = slots_.view(slot);
   const auto position = static_cast<std::int32_t>(sequence.tokens.size());
   if (has_nan(logits)) {
-    return fail(errc::internal,
-                fmt::format("sample: the logits are not numbers (request={} position={})",
-                            sequence.request_id,
-                            position));
+    return not_numbers(sequence.request_id, position);
   }
   if (observer_) {
     observer_(sequence.request_id, position, logits);
@@ -178,6 +412,91 @@ rank_model::sample_one(std::uint32_t slot, std::span<float> logits, protocol::st
   out.tokens.push_back(choice.token);
   out.logprobs.push_back(choice.logprob);
   out.top_counts.push_back(static_cast<std::int32_t>(out.top_ids.size() - top_before));
+  return {};
+}
+
+/// The device chooses these tokens; until they are known here, later plans may only ask for them.
+void rank_model::remember_sampled(const protocol::step_plan& plan, flight& mine) {
+  for (const auto place : slots_.sampled()) {
+    const auto i = static_cast<std::size_t>(place);
+    const auto slot = plan.slots[i];
+    const auto length = static_cast<std::int32_t>(slots_.view(slot).tokens.size());
+    mine.sampled.push_back({slot, plan.request_ids[i], length});
+    if ((plan.flags[i] & protocol::flag_feeds) != 0) {
+      slots_.feed_on_device(slot);
+    }
+  }
+}
+
+/// What the device found out comes behind everything that it was told.
+void rank_model::send_off(flight& mine, std::size_t bytes) {
+  queue_.copy_out(mine.outputs.data(), outputs_.data(), bytes);
+  mine.mark = queue_.mark();
+  mine.deadline = std::chrono::steady_clock::now() + step_deadline_;
+}
+
+result<void> rank_model::wait_for_device(kernels::queue_mark mark,
+                                         std::chrono::steady_clock::time_point deadline) {
+  const auto left = deadline - std::chrono::steady_clock::now();
+  if (queue_.wait(mark, std::max(left, std::chrono::steady_clock::duration(0)))) {
+    return {};
+  }
+  if (!queue_.failure().empty()) {
+    return fail(errc::internal, queue_.failure());
+  }
+  return fail(errc::internal,
+              fmt::format("wait for the device: a step takes too long (deadline_ms={})",
+                          step_deadline_.count()));
+}
+
+/// Waits for a step that the device samples and takes its tokens over.
+result<void> rank_model::complete(flight& done) {
+  if (done.is_done) {
+    return {};
+  }
+  VDIST_TRY(wait_for_device(done.mark, done.deadline));
+  auto& out = done.result;
+  out.digest = *done.outputs.as<std::uint64_t>();
+  const auto* tokens = tokens_behind_digest(done.outputs);
+  for (std::size_t i = 0; i < done.sampled.size(); ++i) {
+    const auto& sequence = done.sampled[i];
+    if (tokens[i] < 0) {
+      return not_numbers(sequence.request_id, sequence.position);
+    }
+    slots_.resolve(sequence.slot, sequence.request_id, sequence.position, tokens[i]);
+    out.slots.push_back(sequence.slot);
+    out.tokens.push_back(tokens[i]);
+    out.logprobs.push_back(std::numeric_limits<float>::quiet_NaN());
+    out.top_counts.push_back(0);
+  }
+  done.is_done = true;
+  return {};
+}
+
+/// All flights but the newest, which is being launched.
+result<void> rank_model::complete_earlier() {
+  for (std::int32_t i = 0; i + 1 < flights_under_way_; ++i) {
+    VDIST_TRY(complete(flight_at(i)));
+  }
+  return {};
+}
+
+bool rank_model::is_ready() noexcept {
+  if (flights_under_way_ == 0) {
+    return true;
+  }
+  auto& oldest = flight_at(0);
+  return oldest.is_done || queue_.wait(oldest.mark, std::chrono::nanoseconds(0))
+         || !queue_.failure().empty() || std::chrono::steady_clock::now() > oldest.deadline;
+}
+
+result<void> rank_model::finish(protocol::step_result& out) {
+  VDIST_CHECK(flights_under_way_ > 0, "R-4: a step is under way");
+  auto& oldest = flight_at(0);
+  VDIST_TRY(complete(oldest));
+  out = oldest.result; // a copy: both keep their memory
+  first_flight_ = flight_number(1);
+  --flights_under_way_;
   return {};
 }
 

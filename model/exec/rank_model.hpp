@@ -3,12 +3,16 @@
 // (model_runner.hpp maps them). R-1 Its result is a function of the plans since clear(), the
 // weights and the KV content (step_runner.hpp E-1). R-2 KV of a step's tokens is written before it
 // is read, and always read back from the cache: chunks change no bit. R-3 All ranks of a stage make
-// the same calls to their links for the same plan. Not thread-safe: one worker owns it.
+// the same calls to their links for the same plan. R-4 On a device, launch() returns before the step is
+// done, and the next one may be launched behind it: sampled tokens go from step to step on the device.
+// A step whose tokens the host has to choose, or whose ranks have to meet, is done when launch()
+// returns, and so are those before it. Not thread-safe: one worker owns it.
 #pragma once
 
 #include "model/arch/registry.hpp"
 #include "model/exec/memory_plan.hpp"
 #include "model/exec/slot_table.hpp"
+#include "model/exec/step_inputs.hpp"
 #include "model/exec/token_feed.hpp"
 #include "model/exec/workspace.hpp"
 #include "model/layers/context.hpp"
@@ -22,6 +26,7 @@
 
 #include "kernels/backend.hpp"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -33,14 +38,19 @@
 namespace vdist::exec {
 
 /// Sees the logits of every sampled position before the sampler does: request, position of the
-/// sampled token, logits. For tests and for measuring; runs on the worker's thread.
+/// sampled token, logits. For tests and for measuring; runs on the worker's thread, and makes the host
+/// sample.
 using logits_observer = std::function<void(std::uint64_t, std::int32_t, std::span<const float>)>;
 
-/// How the rank reaches the others; each is null where there is nobody.
+/// How the rank reaches the others; each is null where there is nobody. They move device memory of the backend.
 struct peers {
   tensor::communicator* group = nullptr; // the tensor group
   tensor::pipe* from_previous = nullptr; // the same tensor rank of the stage before
   tensor::pipe* to_next = nullptr;       // and of the stage behind
+
+  [[nodiscard]] bool are_none() const {
+    return group == nullptr && from_previous == nullptr && to_next == nullptr;
+  }
 };
 
 /// Everything that a rank_model is made of.
@@ -49,49 +59,110 @@ struct rank_model_parts {
   topology::shard place;
   runner_limits limits;
   std::unique_ptr<kernels::backend> backend;
-  peers links;                  // borrowed
-  std::span<std::byte> weights; // filled as network.plan says; borrowed
-  std::span<std::byte> kv;      // kv_bytes(); borrowed
-  logits_observer observer;     // may be empty
+  peers links; // borrowed
+  tensor::communicator* feed =
+      nullptr;                  // the tensor group again, for tokens in host memory; borrowed
+  std::span<std::byte> weights; // filled as network.plan says; device memory; borrowed
+  std::span<std::byte> kv;      // kv_bytes(); device memory; borrowed
+  std::chrono::milliseconds step_deadline{30000}; // of the device, for one step
+  logits_observer observer;                       // may be empty
 };
 
 class rank_model {
 public:
+  /// Throws std::bad_alloc.
   explicit rank_model(rank_model_parts parts);
+  /// Waits for what was launched.
+  ~rank_model();
+  rank_model(const rank_model&) = delete;
+  rank_model& operator=(const rank_model&) = delete;
 
-  /// Forgets every sequence; KV content stays.
+  /// Forgets every sequence and every launched step; KV content stays.
   void clear();
 
-  /// Runs one step; fills the columns and the digest of `out`. After an error call clear().
-  [[nodiscard]] result<void> execute(const protocol::step_plan& plan, protocol::step_result& out);
+  /// As step_runner. After an error call clear().
+  [[nodiscard]] std::int32_t flights_max() const noexcept;
+  [[nodiscard]] result<void> launch(const protocol::step_plan& plan);
+  [[nodiscard]] bool is_ready() noexcept;
+  [[nodiscard]] result<void> finish(protocol::step_result& out);
 
 private:
-  [[nodiscard]] layers::context make_context() const;
+  /// A sequence that samples.
+  struct sampled_sequence {
+    std::uint32_t slot;
+    std::uint64_t request_id;
+    std::int32_t position; // of the token
+  };
+
+  /// A step between launch() and finish().
+  struct flight {
+    protocol::step_result result; // complete if is_done
+    bool is_done = false;
+    kernels::queue_mark mark = 0;
+    std::chrono::steady_clock::time_point deadline; // for the device
+    std::vector<sampled_sequence> sampled;          // by the device, in plan order
+    device_memory outputs;                          // staging: digest, then a token per sample
+  };
+
+  void place_rope_tables();
+  [[nodiscard]] layers::context make_context(const step_arrays& arrays,
+                                             const step_shape& shape) const;
+  [[nodiscard]] bool can_sample_on_device();
+  [[nodiscard]] step_shape shape_of(bool on_device) const;
+  [[nodiscard]] result<void>
+  run(const step_arrays& arrays, const step_shape& shape, bool on_device);
+  [[nodiscard]] result<void> run_recorded(const step_arrays& arrays, const step_shape& shape);
   [[nodiscard]] result<void> forward(const layers::context& in);
-  [[nodiscard]] std::uint64_t digest_of_last_rows();
-  [[nodiscard]] result<void> sample_all(const layers::context& in,
-                                        const protocol::step_plan& plan,
-                                        protocol::step_result& out);
-  [[nodiscard]] result<void> sample_rows(const layers::context& in,
-                                         const protocol::step_plan& plan,
-                                         std::int32_t first,
-                                         std::int32_t rows,
-                                         protocol::step_result& out);
+  [[nodiscard]] result<float*> head_logits(const layers::context& in,
+                                           const step_arrays& arrays,
+                                           std::int32_t first,
+                                           std::int32_t rows);
+  [[nodiscard]] result<void> sample_and_share(const step_arrays& arrays,
+                                              const step_shape& shape,
+                                              const protocol::step_plan& plan,
+                                              flight& mine);
+  [[nodiscard]] result<void> sample_on_host(const layers::context& in,
+                                            const step_arrays& arrays,
+                                            const protocol::step_plan& plan,
+                                            protocol::step_result& out);
+  [[nodiscard]] result<float*> in_host_memory(float* logits, std::size_t count);
   [[nodiscard]] result<void>
   sample_one(std::uint32_t slot, std::span<float> logits, protocol::step_result& out);
+  void remember_sampled(const protocol::step_plan& plan, flight& mine);
+  void send_off(flight& mine, std::size_t bytes);
+  [[nodiscard]] result<void> wait_for_device(kernels::queue_mark mark,
+                                             std::chrono::steady_clock::time_point deadline);
+  [[nodiscard]] result<void> complete(flight& done);
+  [[nodiscard]] result<void> complete_earlier();
+  [[nodiscard]] std::int32_t flight_number(std::int32_t index) const;
+  [[nodiscard]] flight& flight_at(std::int32_t index);
 
   arch::network network_;
   topology::shard place_;
   runner_limits limits_;
+  std::chrono::milliseconds step_deadline_;
   std::unique_ptr<kernels::backend> backend_;
+  kernels::device_queue& queue_;
   peers links_;
   std::vector<const void*> weights_; // by weight_ref
   std::vector<kernels::paged_kv> kv_;
+  device_memory rope_; // cosines, then sines
   workspace space_;
   slot_table slots_;
+  step_inputs inputs_;
   token_feed feed_;
-  std::optional<sampling::sampler> sampler_; // on the sampling rank
+  device_memory fed_;     // [slots], tokens that the next step may ask for
+  device_memory outputs_; // digest, then a token per sample
+  device_memory logits_;  // staging, where the host samples what a device computed
+  std::size_t logits_bytes_ = 0;
+  std::optional<sampling::sampler> sampler_;         // on the sampling rank
+  std::vector<float> logit_row_;                     // [vocabulary], put together of ranks' parts
+  std::vector<kernels::sampling_row> sampling_rows_; // of the step at hand
   logits_observer observer_;
+
+  std::vector<flight> flights_; // a ring
+  std::int32_t first_flight_ = 0;
+  std::int32_t flights_under_way_ = 0;
 };
 
 } // namespace vdist::exec

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <thread>
+#include <utility>
 
 namespace vdist::exec {
 
@@ -106,8 +107,11 @@ result<void> sim_runner::start_epoch(epoch now) {
   return {};
 }
 
-result<void> sim_runner::execute(const protocol::step_plan& plan, protocol::step_result& out) {
+result<void> sim_runner::launch(const protocol::step_plan& plan) {
+  auto& out = result_;
   out.clear();
+  out.step = plan.step;
+  out.epoch = plan.epoch;
   VDIST_TRY(slots_.apply(plan));
   const auto tokens = static_cast<std::size_t>(slots_.batch().tokens);
   const std::span<float> hidden(hidden_.data(), tokens * hidden_numbers);
@@ -140,6 +144,11 @@ result<void> sim_runner::execute(const protocol::step_plan& plan, protocol::step
     sample(plan, out);
   }
   return feed_.share(plan, out.tokens, slots_);
+}
+
+result<void> sim_runner::finish(protocol::step_result& out) {
+  out = result_; // a copy: both keep their memory
+  return {};
 }
 
 float* sim_runner::x_of(std::int32_t token) {
@@ -180,8 +189,7 @@ std::uint64_t sim_runner::entry_share(const float* x) const {
 std::uint64_t& sim_runner::kv_entry(std::size_t sequence, std::int32_t position) {
   const auto& batch = slots_.batch();
   const auto size = config_.limits.block_size;
-  const auto* table =
-      batch.block_tables + static_cast<std::int64_t>(sequence) * batch.block_table_stride;
+  const auto* table = batch.blocks_of(static_cast<std::int32_t>(sequence));
   const auto block = static_cast<std::int64_t>(table[position / size]);
   return kv_[block * size + position % size];
 }

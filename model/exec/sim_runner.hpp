@@ -45,8 +45,8 @@ public:
 
   [[nodiscard]] result<void> load(const load_progress& progress) override;
   [[nodiscard]] result<void> start_epoch(epoch now) override;
-  [[nodiscard]] result<void> execute(const protocol::step_plan& plan,
-                                     protocol::step_result& out) override;
+  [[nodiscard]] result<void> launch(const protocol::step_plan& plan) override;
+  [[nodiscard]] result<void> finish(protocol::step_result& out) override;
 
 private:
   void embed();
@@ -63,9 +63,10 @@ private:
   vault::vault& vault_;
   slot_table slots_;
   token_feed feed_;
-  std::uint64_t* kv_ = nullptr; // [blocks, block_size], four lanes of 16 bits each, in the vault
-  std::vector<float> hidden_;   // [tokens, 8]: x, then total; what travels between stages
-  std::vector<float> shares_;   // [tokens, 4]: this rank's seen(t), then the sum over ranks
+  std::uint64_t* kv_ = nullptr;  // [blocks, block_size], four lanes of 16 bits each, in the vault
+  std::vector<float> hidden_;    // [tokens, 8]: x, then total; what travels between stages
+  protocol::step_result result_; // of the launched step
+  std::vector<float> shares_;    // [tokens, 4]: this rank's seen(t), then the sum over ranks
 };
 
 } // namespace vdist::exec

@@ -39,15 +39,15 @@ slot_table::slot_table(const slot_table_config& config)
       blocks_per_sequence_((config.max_positions + config.block_size - 1) / config.block_size),
       slots_(config.slots),
       slot_blocks_(reserve_array(std::size_t{config.slots}
-                                 * static_cast<std::size_t>(blocks_per_sequence_))),
-      block_tables_(reserve_array(std::size_t{config.slots}
-                                  * static_cast<std::size_t>(blocks_per_sequence_))) {
+                                 * static_cast<std::size_t>(blocks_per_sequence_))) {
   if (config.tokens == token_memory::keep) {
     slot_tokens_ =
         reserve_array(std::size_t{config.slots} * static_cast<std::size_t>(config.max_positions));
   }
   token_ids_.reserve(static_cast<std::size_t>(config.max_batch_tokens));
   positions_.reserve(static_cast<std::size_t>(config.max_batch_tokens));
+  token_slots_.reserve(static_cast<std::size_t>(config.max_batch_tokens));
+  table_rows_.reserve(config.slots);
   query_start_.reserve(std::size_t{config.slots} + 1);
   first_positions_.reserve(config.slots);
   last_rows_.reserve(config.slots);
@@ -76,6 +76,11 @@ result<void> slot_table::apply(const protocol::step_plan& plan) {
   ++stamp_;
   token_ids_.clear();
   positions_.clear();
+  token_slots_.clear();
+  table_rows_.clear();
+  new_blocks_.rows.clear();
+  new_blocks_.columns.clear();
+  new_blocks_.blocks.clear();
   query_start_.assign(1, 0);
   first_positions_.clear();
   last_rows_.clear();
@@ -86,12 +91,18 @@ result<void> slot_table::apply(const protocol::step_plan& plan) {
   for (std::size_t i = 0; i < plan.sequences(); ++i) {
     VDIST_TRY(take_sequence(plan, i, at));
   }
+  std::int32_t longest_query = 0;
+  for (const auto count : plan.token_counts) {
+    longest_query = std::max(longest_query, count);
+  }
   batch_ = {.query_start = query_start_.data(),
             .first_position = first_positions_.data(),
-            .block_tables = block_tables_.get(),
+            .table_rows = table_rows_.data(),
+            .block_tables = slot_blocks_.get(),
             .block_table_stride = blocks_per_sequence_,
             .sequences = static_cast<std::int32_t>(plan.sequences()),
-            .tokens = static_cast<std::int32_t>(token_ids_.size())};
+            .tokens = static_cast<std::int32_t>(token_ids_.size()),
+            .longest_query = longest_query};
   return {};
 }
 
@@ -151,12 +162,13 @@ result<void> slot_table::take_blocks(const protocol::step_plan& plan,
   auto* table = slot_blocks_.get()
                 + std::size_t{plan.slots[index]} * static_cast<std::size_t>(blocks_per_sequence_);
   std::copy_n(plan.new_blocks.data() + at.blocks, added, table + into.blocks);
+  for (std::int32_t i = 0; i < added; ++i) {
+    new_blocks_.rows.push_back(static_cast<std::int32_t>(plan.slots[index]));
+    new_blocks_.columns.push_back(into.blocks + i);
+    new_blocks_.blocks.push_back(table[into.blocks + i]);
+  }
   into.blocks += added;
   at.blocks += static_cast<std::size_t>(added);
-  // Only the blocks that the positions reach are read, so only those are laid out in plan order.
-  const auto used = (positions + config_.block_size - 1) / config_.block_size;
-  std::copy_n(
-      table, used, block_tables_.get() + index * static_cast<std::size_t>(blocks_per_sequence_));
   return {};
 }
 
@@ -173,7 +185,9 @@ result<void> slot_table::take_tokens(const protocol::step_plan& plan,
     if (fed == protocol::fed_token) {
       return refused(plan, "a token is fed that the slot's last step did not sample", index);
     }
-    given = &fed;
+    if (fed != token_on_device) {
+      given = &fed;
+    }
   }
   if (slot_tokens_) {
     auto* tokens =
@@ -195,9 +209,11 @@ void slot_table::add_to_batch(const protocol::step_plan& plan,
   token_ids_.insert(token_ids_.end(), tokens, tokens + count);
   for (std::int32_t i = 0; i < count; ++i) {
     positions_.push_back(first + i);
+    token_slots_.push_back(static_cast<std::int32_t>(plan.slots[index]));
   }
   const auto end = static_cast<std::int32_t>(token_ids_.size());
   first_positions_.push_back(first);
+  table_rows_.push_back(static_cast<std::int32_t>(plan.slots[index]));
   query_start_.push_back(end);
   last_rows_.push_back(end - 1);
   if ((plan.flags[index] & protocol::flag_samples) != 0) {
@@ -205,6 +221,22 @@ void slot_table::add_to_batch(const protocol::step_plan& plan,
     sampled_rows_.push_back(end - 1);
   }
   max_position_ = std::max(max_position_, first + count);
+}
+
+void slot_table::resolve(std::uint32_t slot,
+                         std::uint64_t request_id,
+                         std::int32_t position,
+                         token_id token) {
+  auto& sequence = slots_[slot];
+  if (!sequence.is_active || sequence.request_id != request_id) {
+    return;
+  }
+  if (position == sequence.length && sequence.fed == token_on_device) {
+    sequence.fed = token; // the next plan comes later than the token
+  } else if (slot_tokens_ && position < sequence.length) {
+    slot_tokens_[std::size_t{slot} * static_cast<std::size_t>(config_.max_positions)
+                 + static_cast<std::size_t>(position)] = token;
+  }
 }
 
 slot_view slot_table::view(std::uint32_t slot) const {

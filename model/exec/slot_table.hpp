@@ -8,6 +8,8 @@
 //     slot.
 // X-4 A fed token serves the slot's next plan and no later one; a plan that asks for a token that
 //     was not fed is refused (P-8).
+// X-5 A token that only the device knows yet (feed_on_device) is `fed_token` in token_ids() and in the
+//     view until resolve() says which one it was.
 // Memory: slots * blocks per sequence * 4 bytes, and with tokens kept slots * max_positions * 4;
 // both are touched only where sequences reach.
 #pragma once
@@ -37,6 +39,13 @@ struct slot_table_config {
   token_memory tokens = token_memory::keep;
 };
 
+/// Blocks that a plan added: table[rows[i]][columns[i]] = blocks[i].
+struct block_changes {
+  std::vector<std::int32_t> rows; // slots
+  std::vector<std::int32_t> columns;
+  std::vector<std::int32_t> blocks;
+};
+
 /// One running sequence. Spans are borrowed until the next apply() or clear().
 struct slot_view {
   std::uint64_t request_id;
@@ -63,6 +72,8 @@ public:
 
   [[nodiscard]] const std::int32_t* token_ids() const { return token_ids_.data(); }
 
+  [[nodiscard]] std::int32_t* token_ids() { return token_ids_.data(); }
+
   [[nodiscard]] const std::int32_t* positions() const { return positions_.data(); }
 
   [[nodiscard]] std::int32_t max_position() const { return max_position_; } // largest position + 1
@@ -75,13 +86,28 @@ public:
 
   [[nodiscard]] std::span<const std::int32_t> sampled_rows() const { return sampled_rows_; }
 
+  /// Slot of every token, and where the last plan's new blocks belong: for a device that keeps
+  /// tokens and block tables of its own.
+  [[nodiscard]] const std::int32_t* token_slots() const { return token_slots_.data(); }
+
+  [[nodiscard]] const block_changes& new_blocks() const { return new_blocks_; }
+
   [[nodiscard]] slot_view view(std::uint32_t slot) const;
 
   /// The token that the last applied plan sampled for the slot; the slot's next plan may ask for
   /// it.
   void feed(std::uint32_t slot, token_id token) { slots_[slot].fed = token; }
 
+  /// The same, while the token lies on the device and the host does not know it.
+  void feed_on_device(std::uint32_t slot) { slots_[slot].fed = token_on_device; }
+
+  /// What feed_on_device() stood for: the token of this request at this position. Does nothing if
+  /// the slot has another request by now.
+  void resolve(std::uint32_t slot, std::uint64_t request_id, std::int32_t position, token_id token);
+
 private:
+  static constexpr token_id token_on_device = -2; // in sequence::fed
+
   struct sequence {
     bool is_active = false;
     std::uint64_t stamp = 0; // the last apply() that named it
@@ -119,7 +145,9 @@ private:
   std::vector<std::int32_t> positions_;
   std::vector<std::int32_t> query_start_;
   std::vector<std::int32_t> first_positions_;
-  std::unique_ptr<std::int32_t[]> block_tables_; // [slots, blocks_per_sequence_], in plan order
+  std::vector<std::int32_t> table_rows_;
+  std::vector<std::int32_t> token_slots_;
+  block_changes new_blocks_;
   std::vector<std::int32_t> last_rows_;
   std::vector<std::int32_t> sampled_;
   std::vector<std::int32_t> sampled_rows_;

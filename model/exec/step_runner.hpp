@@ -2,9 +2,10 @@
 // Implementations: model_runner (real maths on a kernels::backend) and sim_runner (a hash instead of maths). The worker
 // does not know which. Not thread-safe: one worker thread owns it. Memory that must outlive the worker is in the vault.
 //
-// E-1 execute() computes the plan exactly: its result is a function of the plans since the last start_epoch() and the KV
-//     content, nothing else. E-2 start_epoch() forgets all slots; KV content stays. E-3 execute() allocates nothing once
-//     the largest shapes have been seen. E-4 after an error of execute() the runner waits for start_epoch().
+// E-1 A step's result is a function of the plans since the last start_epoch() and the KV content, nothing else.
+// E-2 start_epoch() forgets all slots and what was launched; KV content stays. E-3 launch() and finish() allocate nothing
+//     once the largest shapes have been seen. E-4 after an error of either the runner waits for start_epoch().
+// E-5 Steps finish in the order in which they were launched.
 #pragma once
 
 #include "runtime/base/ids.hpp"
@@ -30,11 +31,34 @@ public:
   /// epoch.
   [[nodiscard]] virtual result<void> start_epoch(epoch now) = 0;
 
-  /// Runs one step. The plan has been validated. Fills `out` (cleared first) except rank and
-  /// compute_us. Errors: aborted (fenced), timed_out (a peer is late), others are this rank's own
-  /// failure.
-  [[nodiscard]] virtual result<void> execute(const protocol::step_plan& plan,
-                                             protocol::step_result& out) = 0;
+  /// Steps that may have been launched and not finished: above 1 on a device that works behind the host's back.
+  [[nodiscard]] virtual std::int32_t flights_max() const noexcept { return 1; }
+
+  /// Starts one step; the plan has been validated and is not needed afterwards. Errors: aborted (fenced), timed_out (a
+  /// peer is late), others are this rank's own failure.
+  [[nodiscard]] virtual result<void> launch(const protocol::step_plan& plan) = 0;
+
+  /// Whether finish() would return at once.
+  [[nodiscard]] virtual bool is_ready() noexcept { return true; }
+
+  /// Waits for the oldest launched step and fills `out` (cleared first) except rank and compute_us. Errors as launch().
+  [[nodiscard]] virtual result<void> finish(protocol::step_result& out) = 0;
+
+  /// One step from beginning to end. After an error `out` says so too.
+  [[nodiscard]] result<void> execute(const protocol::step_plan& plan, protocol::step_result& out) {
+    auto done = launch(plan);
+    if (done) {
+      done = finish(out);
+    }
+    if (!done) {
+      out.clear();
+      out.step = plan.step;
+      out.epoch = plan.epoch;
+      out.status = static_cast<std::int16_t>(done.error().code);
+      out.message = done.error().context;
+    }
+    return done;
+  }
 };
 
 } // namespace vdist::exec

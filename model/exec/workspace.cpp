@@ -1,24 +1,25 @@
 #include "model/exec/workspace.hpp"
 
 #include <algorithm>
-#include <new>
 
 namespace vdist::exec {
 
 namespace {
 
-constexpr std::size_t floats_per_line = region_alignment / sizeof(float);
-
 /// Hands out aligned pieces; with a null base it only counts.
 class carver {
 public:
-  explicit carver(float* base) : base_(base) {}
+  explicit carver(std::byte* base) : base_(base) {}
 
-  float* take(std::int64_t rows, std::int64_t width) {
+  kernels::elements take(std::int64_t rows, std::int64_t width, kernels::dtype type) {
     const std::size_t at = used_;
-    const auto wanted = static_cast<std::size_t>(rows * width);
-    used_ += (wanted + floats_per_line - 1) / floats_per_line * floats_per_line;
-    return base_ == nullptr ? nullptr : base_ + at;
+    const auto wanted = static_cast<std::size_t>(rows * width) * kernels::size_of(type);
+    used_ += (wanted + alignment - 1) / alignment * alignment;
+    return {base_ == nullptr ? nullptr : base_ + at, type};
+  }
+
+  float* take_floats(std::int64_t rows, std::int64_t width) {
+    return take(rows, width, kernels::dtype::float32).as<float>();
   }
 
   [[nodiscard]] std::size_t used() const { return used_; }
@@ -33,24 +34,39 @@ public:
   void skip_to_end() { used_ = std::max(used_, highest_); }
 
 private:
-  float* base_;
+  static constexpr std::size_t alignment = 256; // of what a device copies fastest
+
+  std::byte* base_;
   std::size_t used_ = 0;
   std::size_t highest_ = 0;
 };
 
-layers::buffers
-carve_activations(carver& memory, const layers::workspace_widths& widths, std::int64_t tokens) {
+layers::buffers carve_activations(carver& memory,
+                                  const layers::workspace_widths& widths,
+                                  std::int64_t tokens,
+                                  kernels::dtype inner) {
   layers::buffers made;
-  made.hidden = memory.take(tokens, widths.hidden);
-  made.normed = memory.take(tokens, widths.hidden);
-  made.delta = made.normed;
-  const auto shared = memory.used();
-  made.qkv = memory.take(tokens, widths.qkv);
-  made.attended = memory.take(tokens, widths.attended);
-  memory.rewind(shared);
-  made.up = memory.take(tokens, widths.up);
-  made.mid = memory.take(tokens, widths.mid);
+  made.hidden = memory.take_floats(tokens, widths.hidden);
+  const auto behind_hidden = memory.used();
+  made.normed = memory.take(tokens, widths.hidden, inner);
+  memory.rewind(behind_hidden);
+  made.delta = memory.take_floats(tokens, widths.hidden);
   memory.skip_to_end();
+  const auto shared = memory.used();
+  made.qkv = memory.take(tokens, widths.qkv, inner);
+  made.attended = memory.take(tokens, widths.attended, inner);
+  memory.rewind(shared);
+  made.up = memory.take(tokens, widths.up, inner);
+  made.mid = memory.take(tokens, widths.mid, inner);
+  memory.skip_to_end();
+  return made;
+}
+
+layers::head_rows
+carve_head_rows(carver& memory, std::int64_t rows, std::int64_t hidden, kernels::dtype inner) {
+  layers::head_rows made;
+  made.stream = memory.take_floats(rows, hidden);
+  made.features = memory.take(rows, hidden, inner);
   return made;
 }
 
@@ -59,49 +75,40 @@ layers::logit_buffers carve_logits(carver& memory,
                                    std::int64_t rows,
                                    std::int32_t tensor_size) {
   layers::logit_buffers made;
-  made.part = memory.take(rows, head.width());
-  made.parts = made.part;
-  if (tensor_size > 1) {
-    made.parts = memory.take(rows * tensor_size, head.width());
-    made.row = memory.take(1, head.vocabulary);
-  }
+  made.part = memory.take_floats(rows, head.width());
+  made.parts = tensor_size > 1 ? memory.take_floats(rows * tensor_size, head.width()) : made.part;
   return made;
 }
 
 std::int32_t logit_rows_of(const runner_limits& limits) {
-  return std::min(limits.max_sequences, logit_rows_max);
+  return std::min(limits.max_sequences, limits.logit_rows);
 }
 
 } // namespace
 
-std::size_t workspace::floats(const layers::decoder& decoder,
-                              const runner_limits& limits,
-                              std::int32_t tensor_size) {
+std::size_t workspace::bytes(const layers::decoder& decoder,
+                             const runner_limits& limits,
+                             const activation_form& form) {
   carver memory(nullptr);
-  (void)carve_activations(memory, decoder.widths(), limits.max_batch_tokens);
-  (void)memory.take(limits.max_sequences, decoder.hidden);
+  (void)carve_activations(memory, decoder.widths(), limits.max_batch_tokens, form.types.inner);
   if (decoder.head) {
-    (void)memory.take(logit_rows_of(limits), decoder.hidden);
-    (void)carve_logits(memory, *decoder.head, logit_rows_of(limits), tensor_size);
+    (void)carve_head_rows(memory, logit_rows_of(limits), decoder.hidden, form.types.inner);
+    (void)carve_logits(memory, *decoder.head, logit_rows_of(limits), form.tensor_size);
   }
   return memory.used();
 }
 
 workspace::workspace(const layers::decoder& decoder,
                      const runner_limits& limits,
-                     std::int32_t tensor_size)
-    : logit_rows_(logit_rows_of(limits)) {
-  const auto bytes = floats(decoder, limits, tensor_size) * sizeof(float);
-  memory_.reset(static_cast<float*>(std::aligned_alloc(region_alignment, bytes)));
-  if (memory_ == nullptr) {
-    throw std::bad_alloc();
-  }
-  carver memory(memory_.get());
-  activations_ = carve_activations(memory, decoder.widths(), limits.max_batch_tokens);
-  last_rows_ = memory.take(limits.max_sequences, decoder.hidden);
+                     const activation_form& form,
+                     kernels::device_queue& queue)
+    : memory_(queue, bytes(decoder, limits, form)), logit_rows_(logit_rows_of(limits)) {
+  carver memory(memory_.data());
+  activations_ =
+      carve_activations(memory, decoder.widths(), limits.max_batch_tokens, form.types.inner);
   if (decoder.head) {
-    head_rows_ = memory.take(logit_rows_, decoder.hidden);
-    logits_ = carve_logits(memory, *decoder.head, logit_rows_, tensor_size);
+    head_rows_ = carve_head_rows(memory, logit_rows_, decoder.hidden, form.types.inner);
+    logits_ = carve_logits(memory, *decoder.head, logit_rows_, form.tensor_size);
   }
 }
 

@@ -31,17 +31,12 @@ struct attention {
   /// Adds attention(x[tokens, hidden]) to the residual stream. `rope` is borrowed; empty tables
   /// rotate nothing.
   [[nodiscard]] result<void> add_to_residual(const context& in,
-                                             const float* x,
-                                             const rope_table& rope,
+                                             kernels::const_elements x,
+                                             const rope_view& rope,
                                              const kernels::paged_kv& kv) const;
 
 private:
   [[nodiscard]] std::int64_t qkv_width() const { return qkv.out_features; }
-
-  /// Norms each of `count` heads that lie side by side in every row.
-  void norm_heads(const context& in, const norm& by, float* first_head, std::int32_t count) const;
-  /// Rotates queries and keys, which lie side by side.
-  void rotate(const context& in, float* first_head, const rope_table& rope) const;
 };
 
 } // namespace vdist::layers

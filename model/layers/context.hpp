@@ -18,7 +18,7 @@ namespace vdist::layers {
 using weight_ref = std::int32_t;
 inline constexpr weight_ref no_weight = -1;
 
-/// Floats per token of the buffers below.
+/// Elements per token of the buffers below.
 struct workspace_widths {
   std::int64_t hidden = 0; // hidden; normed and delta, which share memory
   std::int64_t qkv = 0;
@@ -27,17 +27,18 @@ struct workspace_widths {
   std::int64_t mid = 0; // 0 when the activation works in place
 };
 
-/// Activations of one step, float32, [tokens, width] each, contiguous rows. Each belongs to the
-/// layer that is running; none but `hidden` survives it. What is dead when another is written
-/// shares its memory: delta lies on normed, and up and mid lie on qkv and attended.
+/// Activations of one step in device memory, [tokens, width] each, contiguous rows. The residual stream and what is added
+/// to it are float32; the others are of the backend's inner type (kernels/backend.hpp). Each belongs to the layer that is
+/// running; none but `hidden` survives it. What is dead when another is written shares its memory: delta lies on normed,
+/// and up and mid lie on qkv and attended.
 struct buffers {
   float* hidden = nullptr; // the residual stream; in and out of every block
-  float* normed = nullptr;
+  kernels::elements normed;
   float* delta = nullptr; // what a block adds to the residual stream
-  float* qkv = nullptr;
-  float* attended = nullptr;
-  float* up = nullptr;
-  float* mid = nullptr;
+  kernels::elements qkv;
+  kernels::elements attended;
+  kernels::elements up;
+  kernels::elements mid;
 };
 
 struct context {

@@ -5,12 +5,6 @@
 
 namespace vdist::layers {
 
-void decoder::prepare(std::int32_t max_positions) {
-  if (rope) {
-    table = make_rope_table(*rope, max_positions);
-  }
-}
-
 workspace_widths decoder::widths() const {
   workspace_widths widths{.hidden = hidden};
   for (const auto& layer : layers) {
@@ -36,9 +30,18 @@ result<void> decoder::embed(const context& in) const {
   return {};
 }
 
-const float* decoder::block_input(const context& in, const norm& by) const {
+kernels::const_elements decoder::block_input(const context& in, const norm& by) const {
   if (norms == weights::norm_placement::after) {
-    return in.space.hidden; // a block has read its input before it adds to the stream
+    if (in.space.normed.type == kernels::dtype::float32) {
+      return in.space.hidden; // a block has read its input before it adds to the stream
+    }
+    in.ops.gather_rows({.x = in.space.hidden,
+                        .indices = nullptr,
+                        .y = in.space.normed,
+                        .rows = in.tokens(),
+                        .width = hidden,
+                        .x_stride = hidden});
+    return in.space.normed;
   }
   by.forward(in, in.space.hidden, in.space.normed, in.tokens(), hidden);
   return in.space.normed;

@@ -35,15 +35,11 @@ struct decoder {
   std::optional<position_embedding> positions; // first stage, learned positions only
   weights::norm_placement norms = weights::norm_placement::before;
   std::optional<weights::rope_config> rope;
-  rope_table table; // made by prepare()
+  rope_view table; // in device memory; set by whoever runs the decoder, before the first step
   std::vector<decoder_layer> layers;
   std::optional<lm_head> head; // last stage
 
-  /// Computes the rotary tables for sequences of at most `max_positions` tokens. Once, before the
-  /// first step.
-  void prepare(std::int32_t max_positions);
-
-  /// Floats per token of each buffer that forward() uses.
+  /// Elements per token of each buffer that forward() uses.
   [[nodiscard]] workspace_widths widths() const;
 
   /// First stage: fills buffers::hidden from the token ids. Other stages receive it from the stage
@@ -55,7 +51,7 @@ struct decoder {
 
 private:
   /// What a block reads: the stream, normed if the norms come before.
-  [[nodiscard]] const float* block_input(const context& in, const norm& by) const;
+  [[nodiscard]] kernels::const_elements block_input(const context& in, const norm& by) const;
   /// Norms the stream behind a block if the norms come after.
   void end_block(const context& in, const norm& by) const;
 };

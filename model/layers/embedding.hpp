@@ -18,8 +18,8 @@ struct vocabulary_embedding {
   std::int32_t rows = 0;
   std::int32_t width = 0;
 
-  /// y[t] = table[token_ids[t]]; y is [tokens, width].
-  [[nodiscard]] result<void> forward(const context& in, float* y) const;
+  /// y[t] = table[token_ids[t]]; y is [tokens, width], float32 where a group adds it up.
+  [[nodiscard]] result<void> forward(const context& in, kernels::elements y) const;
 };
 
 /// Learned positions; every rank holds the whole table.

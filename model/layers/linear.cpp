@@ -14,36 +14,55 @@ std::int32_t leaves_of_rank(std::int32_t leaves, std::int32_t tensor_size) noexc
   return leaves % tensor_size == 0 ? leaves / tensor_size : 1;
 }
 
-void column_linear::forward(
-    const context& in, const float* x, std::int32_t rows, float* y, std::int64_t y_stride) const {
+kernels::linear_args column_linear::args(const context& in,
+                                         kernels::const_elements x,
+                                         std::int32_t rows,
+                                         kernels::elements y) const {
+  return {.x = x,
+          .weight = in.weight<void>(weight),
+          .bias = in.weight<float>(bias),
+          .y = y,
+          .tokens = rows,
+          .in_features = in_features,
+          .out_features = out_features,
+          .x_stride = in_features,
+          .y_stride = out_features,
+          .weight_dtype = type,
+          .reduction_leaves = 1};
+}
+
+void column_linear::forward(const context& in,
+                            kernels::const_elements x,
+                            std::int32_t rows,
+                            kernels::elements y,
+                            std::int64_t y_stride) const {
   if (out_features == 0) {
     return;
   }
-  in.ops.linear({.x = x,
-                 .weight = in.weight<void>(weight),
-                 .bias = in.weight<float>(bias),
-                 .y = y,
-                 .tokens = rows,
-                 .in_features = in_features,
-                 .out_features = out_features,
-                 .x_stride = in_features,
-                 .y_stride = y_stride,
-                 .weight_dtype = type,
-                 .reduction_leaves = 1});
+  auto call = args(in, x, rows, y);
+  call.y_stride = y_stride;
+  in.ops.linear(call);
 }
 
-result<void> row_linear::add_to_residual(const context& in, const float* x) const {
-  in.ops.linear({.x = x,
-                 .weight = in.weight<void>(weight),
-                 .bias = nullptr,
-                 .y = in.space.delta,
-                 .tokens = in.tokens(),
-                 .in_features = in_features,
-                 .out_features = out_features,
-                 .x_stride = in_features,
-                 .y_stride = out_features,
-                 .weight_dtype = type,
-                 .reduction_leaves = leaves});
+result<void> row_linear::add_to_residual(const context& in, kernels::const_elements x) const {
+  kernels::linear_args sum{.x = x,
+                           .weight = in.weight<void>(weight),
+                           .bias = in.weight<float>(bias),
+                           .y = in.space.delta,
+                           .tokens = in.tokens(),
+                           .in_features = in_features,
+                           .out_features = out_features,
+                           .x_stride = in_features,
+                           .y_stride = out_features,
+                           .weight_dtype = type,
+                           .reduction_leaves = leaves};
+  if (in.group == nullptr) {
+    in.ops.linear_residual(
+        {.linear = sum, .hidden = in.space.hidden, .hidden_stride = out_features});
+    return {};
+  }
+  sum.bias = nullptr; // L-2
+  in.ops.linear(sum);
   VDIST_TRY(in.sum_over_group(in.space.delta, in.tokens(), out_features));
   in.ops.add_residual({.hidden = in.space.hidden,
                        .delta = in.space.delta,

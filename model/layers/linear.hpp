@@ -33,8 +33,15 @@ struct column_linear {
   std::int32_t out_features = 0; // of this rank; 0 computes nothing
 
   /// y[rows, out_features] with row stride y_stride.
-  void forward(
-      const context& in, const float* x, std::int32_t rows, float* y, std::int64_t y_stride) const;
+  void forward(const context& in,
+               kernels::const_elements x,
+               std::int32_t rows,
+               kernels::elements y,
+               std::int64_t y_stride) const;
+
+  /// The same without a call: y[rows, out_features], contiguous.
+  [[nodiscard]] kernels::linear_args
+  args(const context& in, kernels::const_elements x, std::int32_t rows, kernels::elements y) const;
 };
 
 struct row_linear {
@@ -47,7 +54,7 @@ struct row_linear {
 
   /// Adds the layer's output for x[tokens, in_features] to the residual stream. Uses
   /// buffers::delta.
-  [[nodiscard]] result<void> add_to_residual(const context& in, const float* x) const;
+  [[nodiscard]] result<void> add_to_residual(const context& in, kernels::const_elements x) const;
 };
 
 } // namespace vdist::layers

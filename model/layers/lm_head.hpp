@@ -16,10 +16,16 @@
 namespace vdist::layers {
 
 /// Memory of one call; `part` and `parts` are the same when the rank is alone in its group.
+/// Logits in device memory.
 struct logit_buffers {
   float* part = nullptr;  // [rows, lm_head::width()], this rank's
   float* parts = nullptr; // [ranks, rows, lm_head::width()]
-  float* row = nullptr;   // [vocabulary], one row put together
+};
+
+/// Rows of the residual stream on their way through the head, in device memory.
+struct head_rows {
+  float* stream = nullptr;    // [rows, hidden]
+  kernels::elements features; // [rows, hidden], of the inner type
 };
 
 struct lm_head {
@@ -30,14 +36,30 @@ struct lm_head {
 
   [[nodiscard]] std::int32_t width() const { return project.out_features; }
 
-  /// Logits of x[rows, hidden], which is overwritten by its norm. At most as many rows as the step
-  /// has tokens.
-  [[nodiscard]] result<void>
-  forward(const context& in, float* x, std::int32_t rows, const logit_buffers& space) const;
+  /// Where forward() wants the rows of the stream that it works on: in head_rows::stream for the norm, or, without one, in
+  /// head_rows::features at once.
+  [[nodiscard]] kernels::elements input(const head_rows& rows) const {
+    return final_norm ? kernels::elements(rows.stream) : rows.features;
+  }
 
-  /// The `vocabulary` logits of one of the `rows` of the last forward(); may be overwritten.
+  /// Logits of the `count` rows in input(). At most as many as the step has tokens.
+  [[nodiscard]] result<void> forward(const context& in,
+                                     const head_rows& rows,
+                                     std::int32_t count,
+                                     const logit_buffers& space) const;
+
+  /// Floats of the logits of `count` rows over all ranks, where result_of() begins.
+  [[nodiscard]] std::size_t logit_floats(const context& in, std::int32_t count) const;
+
+  /// Where the last forward() left them: logit_floats() in device memory.
+  [[nodiscard]] float* result_of(const context& in, const logit_buffers& space) const {
+    return in.group == nullptr ? space.part : space.parts;
+  }
+
+  /// The `vocabulary` logits of one of `count` rows, from a copy of the result in host memory; may be overwritten.
+  /// `room`: [vocabulary], used where ranks' parts are put together.
   [[nodiscard]] std::span<float>
-  row(const context& in, const logit_buffers& space, std::int32_t rows, std::int32_t index) const;
+  row(const context& in, float* result, std::int32_t count, std::int32_t index, float* room) const;
 };
 
 } // namespace vdist::layers

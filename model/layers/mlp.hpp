@@ -25,7 +25,7 @@ struct mlp {
   row_linear down;
 
   /// Adds mlp(x[tokens, hidden]) to the residual stream.
-  [[nodiscard]] result<void> add_to_residual(const context& in, const float* x) const;
+  [[nodiscard]] result<void> add_to_residual(const context& in, kernels::const_elements x) const;
 };
 
 } // namespace vdist::layers

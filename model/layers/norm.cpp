@@ -2,8 +2,11 @@
 
 namespace vdist::layers {
 
-void norm::forward(
-    const context& in, const float* x, float* y, std::int32_t rows, std::int64_t stride) const {
+void norm::forward(const context& in,
+                   kernels::const_elements x,
+                   kernels::elements y,
+                   std::int32_t rows,
+                   std::int64_t stride) const {
   if (kind == weights::norm_kind::rms_norm) {
     in.ops.rms_norm({.x = x,
                      .weight = in.weight<float>(weight),

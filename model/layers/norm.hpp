@@ -17,8 +17,11 @@ struct norm {
   float eps = 1e-5F;
 
   /// y[rows, width] = norm(x[rows, width]); rows are `stride` elements apart in both; y may be x.
-  void forward(
-      const context& in, const float* x, float* y, std::int32_t rows, std::int64_t stride) const;
+  void forward(const context& in,
+               kernels::const_elements x,
+               kernels::elements y,
+               std::int32_t rows,
+               std::int64_t stride) const;
 };
 
 } // namespace vdist::layers

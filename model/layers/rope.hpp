@@ -16,6 +16,13 @@
 namespace vdist::layers {
 
 /// Shared by all layers of a rank; kept while the model runs.
+/// Tables in device memory; borrowed.
+struct rope_view {
+  std::int32_t rotary_dim = 0; // even; 0: the model has no rotary positions
+  const float* cos = nullptr;  // [positions, rotary_dim/2]
+  const float* sin = nullptr;  // [positions, rotary_dim/2]
+};
+
 struct rope_table {
   std::int32_t rotary_dim = 0; // even; 0: the model has no rotary positions
   std::int32_t positions = 0;

@@ -83,7 +83,9 @@ struct device_section {
   double memory_utilization = 0.92; // share of a device's memory that may be used
   std::int64_t kv_cache_bytes = 0;  // per worker; 0: from memory_utilization
   std::int32_t threads =
-      0; // CPU threads per worker; 0: cores / local workers (threads_per_worker())
+      0;               // CPU threads per worker; 0: cores / local workers (threads_per_worker())
+  bool shared = false; // cuda: workers may share a GPU, in turns
+  bool graphs = true;  // cuda: steps of the same shape are recorded once and replayed
   sim_section sim;
 };
 

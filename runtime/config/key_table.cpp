@@ -224,6 +224,10 @@ void add_device_keys(std::vector<config_key>& keys) {
       0,
       1024,
       "CPU threads of one worker; 0: cores divided by the workers of the host, at least 1."));
+  keys.push_back(key::boolean<&cc::device, &ds::shared>(
+      "device.shared", "On cuda, workers may share a GPU: to try a topology on fewer GPUs."));
+  keys.push_back(key::boolean<&cc::device, &ds::graphs>(
+      "device.graphs", "On cuda, record decode steps of one size once and replay them."));
 }
 
 void add_sim_keys(std::vector<config_key>& keys) {

@@ -38,7 +38,10 @@ void fields_of_order(Order& o, Visit&& visit) {
         o.random_seed,
         o.weight_type,
         o.step_us,
-        o.token_us);
+        o.token_us,
+        o.device_index,
+        o.device_graphs,
+        o.step_deadline_ms);
 }
 
 template <class Event, class Visit>
@@ -53,7 +56,8 @@ result<void> check(const worker_order& order) {
                         && order.tensor_rank >= 0 && order.tensor_rank < order.tensor_size
                         && order.stages >= 1 && order.first_layer >= 0
                         && order.last_layer >= order.first_layer && order.threads >= 1
-                        && order.device <= worker_device::sim;
+                        && order.device <= worker_device::cuda && order.device_index >= 0
+                        && order.step_deadline_ms >= 1;
   return is_sound ? result<void>() : fail(errc::corrupt, "worker order: fields contradict");
 }
 

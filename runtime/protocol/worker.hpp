@@ -30,7 +30,7 @@ inline constexpr std::uint16_t worker_event_kind = 2;
 inline constexpr std::uint16_t load_progress_kind = 3;
 
 /// What a worker computes with.
-enum class worker_device : std::uint8_t { cpu = 0, sim = 1 };
+enum class worker_device : std::uint8_t { cpu = 0, sim = 1, cuda = 2 };
 
 struct worker_order {
   // Who it is.
@@ -64,7 +64,7 @@ struct worker_order {
   std::int32_t sleep_slice_ms = 0;
   std::string log_level;
 
-  // cpu: where the model is. A worker of the sim device has none.
+  // cpu, cuda: where the model is. A worker of the sim device has none.
   std::string model_folder;
   std::string model_name;
   bool has_random_weights = false;
@@ -74,6 +74,11 @@ struct worker_order {
   // sim.
   double step_us = 0;
   double token_us = 0;
+
+  // cuda.
+  std::int32_t device_index = 0;
+  bool device_graphs = true;
+  std::int32_t step_deadline_ms = 30000; // of the device, for one step
 
   [[nodiscard]] std::int32_t rank() const { return first_rank + slot; }
 

@@ -1,15 +1,20 @@
 #include "tests/support/model_driver.hpp"
 
+#include "model/exec/device_vault.hpp"
+
 #include "transport/tensor/shared_communicator.hpp"
 #include "transport/tensor/shared_pipe.hpp"
 #include "transport/vault/memory_vault.hpp"
 
 #include "kernels/cpu/cpu_backend.hpp"
+#include "kernels/cuda_module.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
 #include <stdexcept>
+#include <string_view>
 #include <thread>
 
 namespace vdist::testing {
@@ -40,11 +45,58 @@ frame::wait_policy patient() {
   return {{.spin_budget = std::chrono::microseconds(0)}, time};
 }
 
+kernels::cuda_module& require_gpu() {
+  std::string why;
+  auto* module = kernels::load_cuda_module(why);
+  if (module == nullptr) {
+    throw std::runtime_error("driver: " + why);
+  }
+  return *module;
+}
+
+std::shared_ptr<vault::vault> make_vault(const driver_config& config) {
+  auto host = std::make_unique<vault::memory_vault>();
+  if (!config.is_on_gpu) {
+    return host;
+  }
+  return std::make_shared<exec::device_vault>(
+      std::move(host), require_gpu(), [](rank_id) { return 0; });
+}
+
+exec::backend_factory backend_of(const driver_config& config) {
+  using made_backend = result<std::unique_ptr<kernels::backend>>;
+  if (config.is_on_gpu) {
+    return [use_graphs = config.use_graphs](const exec::backend_needs& needs) -> made_backend {
+      std::string why;
+      auto made = require_gpu().make_backend({.max_positions = needs.max_positions,
+                                              .max_tokens = needs.max_tokens,
+                                              .max_heads = needs.max_heads,
+                                              .max_head_dim = needs.max_head_dim,
+                                              .max_logit_rows = needs.max_logit_rows,
+                                              .max_vocabulary = needs.max_vocabulary,
+                                              .use_graphs = use_graphs},
+                                             why);
+      return made ? made_backend(std::move(made)) : made_backend(fail(errc::internal, why));
+    };
+  }
+  return [threads = config.backend_threads](const exec::backend_needs& needs) -> made_backend {
+    return kernels::make_cpu_backend({.threads = threads,
+                                      .max_positions = needs.max_positions,
+                                      .max_tokens = needs.max_tokens,
+                                      .max_features = needs.max_features});
+  };
+}
+
 weights::model_config read_config(const std::filesystem::path& folder) {
   return require(weights::read_model_config(folder, arch::supported_architectures()));
 }
 
 } // namespace
+
+bool wants_gpu() {
+  const char* device = std::getenv("VDIST_TEST_DEVICE");
+  return device != nullptr && std::string_view(device) == "cuda";
+}
 
 struct model_driver::rank {
   std::unique_ptr<tensor::communicator> group;
@@ -56,7 +108,7 @@ struct model_driver::rank {
 };
 
 model_driver::model_driver(const driver_config& config)
-    : model_driver(config, std::make_shared<vault::memory_vault>()) {}
+    : model_driver(config, make_vault(config)) {}
 
 model_driver::model_driver(const driver_config& config,
                            std::shared_ptr<vault::vault> memory,
@@ -65,6 +117,7 @@ model_driver::model_driver(const driver_config& config,
       limits_(config.limits),
       vault_(std::move(memory)),
       tensor_(config.tensor),
+      observes_(config.observes),
       epoch_(last_epoch) {
   make_ranks(config);
   start_epoch();
@@ -117,7 +170,7 @@ exec::model_runner_config model_driver::runner_config(const driver_config& confi
   made.rank = rank_id(place.stage * place.tensor_size + place.tensor_rank);
   made.limits = config.limits;
   made.random_seed = 7;
-  if (place.is_last_stage() && place.tensor_rank == 0) {
+  if (config.observes && place.is_last_stage() && place.tensor_rank == 0) {
     made.observer = [this](std::uint64_t id, std::int32_t, std::span<const float> logits) {
       observed_[id].assign(logits.begin(), logits.end());
     };
@@ -133,14 +186,8 @@ void model_driver::add_rank(const driver_config& config, const topology::shard& 
   const exec::peers links{.group = made->group.get(),
                           .from_previous = made->from_previous.get(),
                           .to_next = made->to_next.get()};
-  const auto threads = config.backend_threads;
   made->runner = std::make_unique<exec::model_runner>(
-      runner_config(config, place), links, *vault_, [threads](const exec::backend_needs& needs) {
-        return kernels::make_cpu_backend({.threads = threads,
-                                          .max_positions = needs.max_positions,
-                                          .max_tokens = needs.max_tokens,
-                                          .max_features = needs.max_features});
-      });
+      runner_config(config, place), links, *vault_, backend_of(config));
   std::uint64_t reports = 0;
   require(made->runner->load([&reports](std::uint64_t, std::uint64_t) { ++reports; }));
   load_reports_ += reports;
@@ -269,7 +316,9 @@ void model_driver::record(const protocol::step_plan& plan,
       throw std::runtime_error("driver: results are not in plan order");
     }
     chunks[i].sequence->sampled.push_back(out.tokens[row]);
-    chunks[i].sequence->logits.push_back(observed_.at(plan.request_ids[i]));
+    if (observes_) {
+      chunks[i].sequence->logits.push_back(observed_.at(plan.request_ids[i]));
+    }
     ++row;
   }
   if (row != out.slots.size()) {

@@ -25,6 +25,9 @@
 
 namespace vdist::testing {
 
+/// Whether models run on a GPU: VDIST_TEST_DEVICE=cuda.
+[[nodiscard]] bool wants_gpu();
+
 struct driver_config {
   std::filesystem::path folder;
   weights::weight_origin origin = weights::weight_origin::checkpoint;
@@ -37,6 +40,9 @@ struct driver_config {
                              .blocks = 96,
                              .block_size = 16};
   std::int32_t backend_threads = 1; // per rank
+  bool is_on_gpu = wants_gpu();     // device 0 for every rank
+  bool use_graphs = true;           // on a GPU
+  bool observes = true;             // keeps the logits; on a GPU the host then chooses the tokens
 };
 
 /// One sequence as a scheduler would keep it.
@@ -127,6 +133,7 @@ private:
   std::shared_ptr<vault::vault> vault_;      // shared with the next incarnation of a test
   std::vector<std::unique_ptr<rank>> ranks_; // stages in order, tensor ranks fastest
   std::int32_t tensor_ = 1;
+  bool observes_ = true;
   std::vector<protocol::step_result> results_;
   std::map<std::uint64_t, std::vector<float>> observed_; // logits of the step, by request
   std::uint32_t epoch_ = 0;

@@ -126,6 +126,7 @@ const std::vector<library_rule>& library_rules() {
       {"immintrin.h", {"kernels/", "transport/", "tests/bench/"}},
       {"nmmintrin.h", {"transport/frame/"}},
       {"cuda", {"kernels/", "transport/tensor/", "transport/vault/"}},
+      {"cublasLt.h", {"kernels/cuda/"}},
       {"nccl", {"transport/tensor/"}},
       {"gloo/", {"transport/tensor/", "tests/bench/system/"}},
   };

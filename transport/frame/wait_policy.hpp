@@ -34,6 +34,10 @@ struct wait_bounds {
 
 class wait_policy {
 public:
+  static constexpr int pauses_per_yield = 16;
+  /// Tells the core that this thread only waits; some tens of nanoseconds.
+  static void pause() noexcept;
+
   /// `time` is borrowed and outlives the policy.
   wait_policy(const wait_settings& settings, const clock& time)
       : settings_(settings), clock_(&time) {}
@@ -124,8 +128,6 @@ private:
     }
   }
 
-  static constexpr int pauses_per_yield = 16;
-  static void pause() noexcept;
   static void yield() noexcept;
 
   /// One sleep of at most min(at_most, slice_max) while `rings` and the fence stay as they are.

@@ -1,5 +1,5 @@
 // transport/tensor/fence_watch.hpp — calls back when a fence is raised above an epoch, for waits that
-// cannot watch the fence themselves because a library makes them. Internal to transport/tensor.
+// cannot watch the fence themselves: because a library makes them, or because a device does.
 // One thread per object, asleep until the fence is raised or the object ends; the destructor joins
 // it.
 #pragma once

@@ -4,12 +4,6 @@
 
 namespace vdist::vault {
 
-namespace {
-
-constexpr std::size_t page_bytes = 4096;
-
-} // namespace
-
 result<std::size_t> admit_region(const region_key& key,
                                  std::size_t bytes,
                                  const region_limits& limits,
@@ -19,13 +13,10 @@ result<std::size_t> admit_region(const region_key& key,
                 fmt::format("vault: illegal size ({} bytes={})", to_string(key), bytes));
   }
   if (usage.count >= limits.count) {
-    return fail(errc::resource_exhausted,
-                fmt::format("vault: too many regions ({} held={} limit={})",
-                            to_string(key),
-                            usage.count,
-                            limits.count));
+    return too_many_regions(key, usage.count, limits.count);
   }
-  const std::size_t mapped = (bytes + page_bytes - 1) / page_bytes * page_bytes;
+  const std::size_t page = limits.page_bytes;
+  const std::size_t mapped = (bytes + page - 1) / page * page;
   if (const std::size_t room = limits.bytes - usage.bytes; mapped > room) {
     return fail(errc::resource_exhausted,
                 fmt::format("vault: the limit is reached ({} bytes={} missing={} held={} limit={})",
@@ -36,6 +27,12 @@ result<std::size_t> admit_region(const region_key& key,
                             limits.bytes));
   }
   return mapped;
+}
+
+error too_many_regions(const region_key& key, std::size_t held, std::size_t limit) {
+  return fail(
+      errc::resource_exhausted,
+      fmt::format("vault: too many regions ({} held={} limit={})", to_string(key), held, limit));
 }
 
 error size_differs(const region_key& key, std::size_t bytes, std::size_t held_bytes) {

@@ -16,6 +16,7 @@ namespace vdist::vault {
 struct region_limits {
   std::size_t bytes = std::numeric_limits<std::size_t>::max(); // whole pages of all regions
   std::size_t count = std::numeric_limits<std::size_t>::max(); // regions
+  std::size_t page_bytes = 4096;                               // memory comes in multiples of it
 };
 
 /// What it holds.
@@ -30,6 +31,7 @@ struct region_usage {
                                                const region_limits& limits,
                                                const region_usage& usage);
 
+[[nodiscard]] error too_many_regions(const region_key& key, std::size_t held, std::size_t limit);
 [[nodiscard]] error size_differs(const region_key& key, std::size_t bytes, std::size_t held_bytes);
 [[nodiscard]] error no_such_region(const region_key& key, const char* operation);
 [[nodiscard]] error memory_refused(const region_key& key, std::size_t bytes, const error& cause);
@@ -84,6 +86,14 @@ public:
   [[nodiscard]] std::optional<std::uint64_t> ready_hash(const region_key& key) const {
     const auto place = entries_.find(key);
     return place == entries_.end() ? std::nullopt : place->second.ready_hash;
+  }
+
+  [[nodiscard]] bool holds(const region_key& key) const { return entries_.contains(key); }
+
+  /// What the vault keeps about a region's memory; null when there is no such region.
+  [[nodiscard]] Memory* memory_of(const region_key& key) {
+    const auto place = entries_.find(key);
+    return place == entries_.end() ? nullptr : &place->second.memory;
   }
 
   /// Takes the region out; its memory is the caller's.

@@ -1,5 +1,7 @@
 #include "transport/vault/vault.hpp"
 
+#include "transport/vault/device_memory.hpp"
+
 #include <fmt/format.h>
 
 namespace vdist::vault {
@@ -24,6 +26,10 @@ const char* to_string(region_kind kind) noexcept {
 
 std::string to_string(const region_key& key) {
   return fmt::format("kind={} rank={} index={}", to_string(key.kind), key.rank.value, key.index);
+}
+
+std::string to_string(memory_place place) {
+  return place.is_host() ? "host" : fmt::format("device {}", place.device);
 }
 
 } // namespace vdist::vault

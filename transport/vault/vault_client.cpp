@@ -16,10 +16,11 @@ std::optional<std::uint64_t> hash_of(const reply_message& reply) {
   return has_hash ? std::optional(reply.ready_hash) : std::nullopt;
 }
 
-bool is_in_window(std::uint64_t address, std::size_t bytes) {
-  return address >= region_window_base && address % region_alignment == 0
-         && address - region_window_base <= region_window_bytes
-         && bytes <= region_window_bytes - (address - region_window_base);
+bool is_in_window(memory_place place, std::uint64_t address, std::size_t bytes) {
+  const auto base = place.is_host() ? region_window_base : device_window_base;
+  const auto length = place.is_host() ? region_window_bytes : device_window_bytes;
+  return address >= base && address % region_alignment == 0 && address - base <= length
+         && bytes <= length - (address - base);
 }
 
 bool overlap(std::uint64_t address, std::size_t bytes, std::span<const std::byte> other) {
@@ -31,8 +32,12 @@ bool overlap(std::uint64_t address, std::size_t bytes, std::span<const std::byte
 
 vault_client::vault_client(socket::unique_fd server,
                            const clock& time,
-                           const vault_client_settings& settings)
-    : settings_(settings), clock_(time), server_(std::move(server), time) {}
+                           const vault_client_settings& settings,
+                           device_access devices)
+    : settings_(settings),
+      devices_(std::move(devices)),
+      clock_(time),
+      server_(std::move(server), time) {}
 
 result<vault_client::answer> vault_client::await_reply(std::uint64_t sequence,
                                                        time_point deadline) const {
@@ -69,7 +74,8 @@ vault_client::keep(const region_key& key, std::size_t bytes, const answer& reply
   if (known != mapped_.end() && known->second.id == reply.head.region_id) {
     return known->second; // L-1
   }
-  if (reply.fds.size() != 1 || !is_in_window(reply.head.address, bytes)) {
+  const auto place = place_of(reply.head);
+  if (reply.fds.size() != 1 || !is_in_window(place, reply.head.address, bytes)) {
     return fail(errc::corrupt,
                 fmt::format("vault: the server's reply makes no sense ({} address={:#x} bytes={} "
                             "fds={})",
@@ -80,38 +86,78 @@ vault_client::keep(const region_key& key, std::size_t bytes, const answer& reply
   }
   // Another process has released what was mapped under this key or here: it is ours no longer.
   std::erase_if(mapped_, [&key, bytes, &reply](const auto& each) {
-    return each.first == key || overlap(reply.head.address, bytes, each.second.mapping->memory());
+    return each.first == key || overlap(reply.head.address, bytes, each.second.memory);
   });
-  auto mapping = socket::shared_mapping::map(reply.fds.front(), bytes, reply.head.address);
-  if (!mapping && settings_.may_move) {
-    mapping = socket::shared_mapping::map(reply.fds.front(), bytes);
+  auto made = place.is_host() ? map_host(bytes, reply) : map_device(bytes, reply);
+  if (!made) {
+    return fail(
+        made.error().code,
+        fmt::format("vault: cannot map the region ({}): {}", to_string(key), made.error().context));
   }
-  if (!mapping) {
-    return fail(mapping.error().code,
-                fmt::format("vault: cannot map the region ({}): {}",
-                            to_string(key),
-                            mapping.error().context));
+  mapped_.emplace(key, *made);
+  return made;
+}
+
+result<vault_client::mapped_region> vault_client::map_host(std::size_t bytes,
+                                                           const answer& reply) const {
+  const auto& file = reply.fds.front();
+  auto mapped = socket::shared_mapping::map(file, bytes, reply.head.address);
+  if (!mapped && settings_.may_move) {
+    mapped = socket::shared_mapping::map(file, bytes);
   }
+  if (!mapped) {
+    return mapped.error();
+  }
+  const auto memory = mapped->memory();
   if (bytes >= region_alignment) {
     // Advice only: it helps where the system allows huge pages for shared memory.
-    madvise(mapping->memory().data(), bytes, MADV_HUGEPAGE);
+    madvise(memory.data(), bytes, MADV_HUGEPAGE);
   }
-  const mapped_region made{reply.head.region_id,
-                           std::make_shared<socket::shared_mapping>(std::move(mapping).value())};
-  mapped_.emplace(key, made);
-  return made;
+  return mapped_region{reply.head.region_id,
+                       memory,
+                       std::make_shared<socket::shared_mapping>(std::move(mapped).value())};
+}
+
+result<vault_client::mapped_region> vault_client::map_device(std::size_t bytes,
+                                                             const answer& reply) const {
+  VDIST_ASSIGN(
+      auto mapped,
+      devices_.mapper->map(reply.fds.front().get(), reply.head.device, bytes, reply.head.address));
+  return mapped_region{reply.head.region_id, std::span(mapped.get(), bytes), std::move(mapped)};
+}
+
+result<void> vault_client::fill_zero(const region_key& key,
+                                     memory_place place,
+                                     std::span<std::byte> memory) const {
+  VDIST_TRY(devices_.mapper->fill_zero(place.device, memory));
+  VDIST_TRY(ask(request_for(operation::zeroed, key)));
+  return {};
+}
+
+memory_place vault_client::place_of_key(const region_key& key) const {
+  return devices_.mapper ? devices_.place_of(key) : host_memory;
 }
 
 result<region> vault_client::map(const region_key& key, std::size_t bytes) {
   auto request = request_for(operation::map, key);
   request.bytes = bytes;
+  const auto place = place_of_key(key);
+  request.device = place.device;
   const std::lock_guard lock(mutex_);
   VDIST_ASSIGN(const auto reply, ask(request));
+  if (place_of(reply.head) != place) { // B-4
+    return fail(errc::corrupt,
+                fmt::format("vault: the reply is about other memory ({} wanted={} replied={})",
+                            to_string(key),
+                            to_string(place),
+                            to_string(place_of(reply.head))));
+  }
   VDIST_ASSIGN(const auto kept, keep(key, bytes, reply));
-  return region{kept.mapping->memory(),
-                (reply.head.flags & reply_is_new) != 0,
-                hash_of(reply.head),
-                kept.mapping};
+  const bool is_new = (reply.head.flags & reply_is_new) != 0;
+  if (is_new && !place.is_host()) {
+    VDIST_TRY(fill_zero(key, place, kept.memory));
+  }
+  return region{kept.memory, is_new, hash_of(reply.head), kept.hold};
 }
 
 result<void> vault_client::mark_ready(const region_key& key, std::uint64_t content_hash) {

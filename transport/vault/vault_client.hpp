@@ -1,14 +1,18 @@
 // transport/vault/vault_client.hpp — the vault of another process, for one process that uses it.
 // Every region is mapped at the address that the server chose, so a successor, and every other
 // process, finds it where its predecessor had it (unless it may_move).
+// Regions can be memory of a device instead (device_access): then `memory` of a region is an address
+// for kernels, not for this process's own reads and writes.
 // L-1 map() of one region gives the same mapping as long as this client has not seen its release.
 // L-2 an error of the server arrives with its code and text. L-3 without the server every call is
 // `closed`, or `timed_out` after the deadline, and what is mapped stays mapped.
-// Thread-safe: one request at a time. Cost: map() takes some 50 µs and touches no page.
+// Thread-safe: one request at a time. Cost: map() takes some 50 µs and touches no page; on a device some ms per
+// 100 GiB, and filling it with zeros when it is new.
 #pragma once
 
 #include "transport/socket/message_socket.hpp"
 #include "transport/socket/shared_file.hpp"
+#include "transport/vault/device_memory.hpp"
 #include "transport/vault/vault_protocol.hpp"
 
 #include <chrono>
@@ -21,7 +25,7 @@ struct vault_client_settings {
   /// Of one request. The server answers in microseconds unless it frees a large region.
   duration deadline = std::chrono::seconds(10);
   /// Maps a region elsewhere, aligned to a page only, when its address is taken in this process. For
-  /// a process that may be in several clusters and keeps no address in what it shares.
+  /// a process that may be in several clusters and keeps no address in what it shares. Regions of devices never move.
   bool may_move = false;
 };
 
@@ -30,11 +34,13 @@ public:
   /// Takes over the client's end of open_vault_client(); `time` must outlive this object.
   vault_client(socket::unique_fd server,
                const clock& time,
-               const vault_client_settings& settings = {});
+               const vault_client_settings& settings = {},
+               device_access devices = {});
 
   /// Errors beyond those of vault::map: resource_exhausted (the address is taken in this process),
-  /// corrupt (the server's reply makes no sense), closed, timed_out. After an error of this side
-  /// the region exists, zero-filled, and is not new to the next map().
+  /// corrupt (the server's reply makes no sense), closed, timed_out; on a device also queue_full (another process is
+  /// filling the region with zeros) and those of its mapper. After an error of this side the region exists, zero-filled,
+  /// and is not new to the next map(); on a device it is new until a map() has filled it.
   [[nodiscard]] result<region> map(const region_key& key, std::size_t bytes) override;
   [[nodiscard]] result<void> mark_ready(const region_key& key, std::uint64_t content_hash) override;
   /// Nothing also when the server does not answer.
@@ -48,7 +54,8 @@ public:
 private:
   struct mapped_region {
     std::uint64_t id = 0;
-    std::shared_ptr<const socket::shared_mapping> mapping; // shared with the holds of its regions
+    std::span<std::byte> memory;
+    std::shared_ptr<const void> hold; // keeps `memory` mapped; shared with the holds of its regions
   };
 
   struct answer {
@@ -62,8 +69,15 @@ private:
   /// Maps what the server answered, unless it is mapped already. Needs mutex_.
   [[nodiscard]] result<mapped_region>
   keep(const region_key& key, std::size_t bytes, const answer& reply);
+  [[nodiscard]] result<mapped_region> map_host(std::size_t bytes, const answer& reply) const;
+  [[nodiscard]] result<mapped_region> map_device(std::size_t bytes, const answer& reply) const;
+  /// D-2. Needs mutex_.
+  [[nodiscard]] result<void>
+  fill_zero(const region_key& key, memory_place place, std::span<std::byte> memory) const;
+  [[nodiscard]] memory_place place_of_key(const region_key& key) const;
 
   const vault_client_settings settings_;
+  const device_access devices_;
   const clock& clock_;
   const socket::message_socket server_;
   mutable std::mutex mutex_;

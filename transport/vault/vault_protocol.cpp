@@ -12,23 +12,37 @@ error malformed(const char* what, std::size_t bytes) {
   return fail(errc::corrupt, fmt::format("vault: malformed {} (bytes={})", what, bytes));
 }
 
+bool is_place(std::int32_t device) {
+  return device >= host_memory.device && device <= device_max;
+}
+
 bool is_consistent(const request_message& request) {
   return request.magic == request_magic && request.version == protocol_version
-         && request.wanted >= operation::map && request.wanted <= operation::add_client
-         && request.kind <= region_kind_last && request.reserved == decltype(request.reserved){};
+         && request.wanted >= operation::map && request.wanted <= operation::zeroed
+         && request.kind <= region_kind_last && request.reserved == decltype(request.reserved){}
+         && is_place(request.device) && request.reserved_end == 0;
 }
 
 bool is_consistent(const reply_message& reply, std::size_t message_bytes) {
   const bool is_error = reply.code != errc::ok;
   return reply.magic == reply_magic && reply.version == protocol_version
          && (reply.flags & ~reply_flags_all) == 0 && reply.text_bytes <= error_text_bytes_max
-         && message_bytes == sizeof reply + reply.text_bytes && is_error == (reply.text_bytes > 0);
+         && message_bytes == sizeof reply + reply.text_bytes && is_error == (reply.text_bytes > 0)
+         && is_place(reply.device) && reply.reserved_end == 0;
 }
 
 } // namespace
 
 region_key key_of(const request_message& request) {
   return {.rank = rank_id(request.rank), .kind = request.kind, .index = request.index};
+}
+
+memory_place place_of(const request_message& request) {
+  return {request.device};
+}
+
+memory_place place_of(const reply_message& reply) {
+  return {reply.device};
 }
 
 result<request_message> parse_request(std::span<const std::byte> bytes) {

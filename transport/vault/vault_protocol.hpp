@@ -2,14 +2,16 @@
 // message of a message_socket each. Both run on one host and come from one build: fixed-width
 // structs in the host's byte order, no padding.
 // Client → server: request; server → client: exactly one reply with the request's sequence, followed
-// by the error's text if there is one. A reply to map carries the region's file as its one
-// descriptor. Parent → server: a request add_client whose one descriptor is the server's end of a
-// new pair; it has no reply.
+// by the error's text if there is one. A reply to map carries the region's memory as its one
+// descriptor and says where that memory is. Parent → server: a request add_client whose one
+// descriptor is the server's end of a new pair; it has no reply.
 // B-1 every byte is checked before it is believed: magic, version, sizes, ranges, reserved zeros.
 // B-2 a client that breaks B-1, or sends a descriptor, is disconnected. B-3 a reply of an older
-// sequence belongs to a request that ran into its deadline and is dropped.
+// sequence belongs to a request that ran into its deadline and is dropped. B-4 a reply about memory of
+// another place than the one that was asked for is corrupt (D-3).
 #pragma once
 
+#include "transport/vault/device_memory.hpp"
 #include "transport/vault/vault.hpp"
 
 #include <array>
@@ -22,7 +24,7 @@ namespace vdist::vault {
 
 inline constexpr std::uint32_t request_magic = 0x76'61'75'71; // "vauq"
 inline constexpr std::uint32_t reply_magic = 0x76'61'75'72;   // "vaur"
-inline constexpr std::uint16_t protocol_version = 1;
+inline constexpr std::uint16_t protocol_version = 2;
 /// Longest error text of a reply; the rest is cut.
 inline constexpr std::size_t error_text_bytes_max = 1024;
 
@@ -33,6 +35,7 @@ enum class operation : std::uint16_t {
   release = 4,
   usage = 5,
   add_client = 6, // on the control socket only
+  zeroed = 7,     // the client has filled the device's region that was new to it with zeros
 };
 
 struct request_message {
@@ -44,14 +47,16 @@ struct request_message {
   std::uint32_t index = 0;
   region_kind kind = region_kind::custom;
   std::array<std::uint8_t, 7> reserved{};
-  std::uint64_t bytes = 0;        // map
-  std::uint64_t content_hash = 0; // mark_ready
+  std::uint64_t bytes = 0;                  // map
+  std::uint64_t content_hash = 0;           // mark_ready
+  std::int32_t device = host_memory.device; // map: where the region shall be
+  std::uint32_t reserved_end = 0;
 };
 
-static_assert(sizeof(request_message) == 48
+static_assert(sizeof(request_message) == 56
               && std::has_unique_object_representations_v<request_message>);
 
-inline constexpr std::uint32_t reply_is_new = 1;         // map
+inline constexpr std::uint32_t reply_is_new = 1; // map; on a device: to be filled with zeros
 inline constexpr std::uint32_t reply_has_ready_hash = 2; // map, ready_hash
 inline constexpr std::uint32_t reply_flags_all = reply_is_new | reply_has_ready_hash;
 
@@ -61,30 +66,41 @@ struct reply_message {
   errc code = errc::ok;
   std::uint64_t sequence = 0;
   std::uint64_t region_id = 0; // map: never reused, so a region made anew is told from the old one
-  std::uint64_t address = 0;   // map: in the region window
+  std::uint64_t address = 0;   // map: in the window of the region's place
   std::uint64_t ready_hash = 0;
   std::uint64_t total_bytes = 0; // of the whole vault, in every reply
-  std::uint64_t limit_bytes = 0;
+  std::uint64_t limit_bytes = 0; // of host memory
   std::uint32_t flags = 0;
   std::uint32_t text_bytes = 0;
+  std::int32_t device = host_memory.device; // map: where the region is
+  std::uint32_t reserved_end = 0;
 };
 
-static_assert(sizeof(reply_message) == 64
+static_assert(sizeof(reply_message) == 72
               && std::has_unique_object_representations_v<reply_message>);
 
 // Where regions lie, in every process. Far from where Linux puts programs, heaps, libraries and
 // stacks (below 0x1000'0000'0000 or above 0x5500'0000'0000), and in the application's part of the
 // address space under AddressSanitizer too. ThreadSanitizer keeps nearly everything for its shadow;
 // what it leaves to the application and nobody uses is the part below position-independent programs.
+// Devices' regions have a window of their own: host and device share one address space. Each begins at a multiple of the
+// granule, and the rest of its last granule is left free: drivers reserve no smaller ranges at a given address.
+inline constexpr std::uint64_t device_address_granule = std::uint64_t{64} << 20U;
 #if defined(__SANITIZE_THREAD__)
 inline constexpr std::uint64_t region_window_base = 0x5500'0000'0000;
-inline constexpr std::uint64_t region_window_bytes = 0x0055'0000'0000; // 340 GiB
+inline constexpr std::uint64_t region_window_bytes = 0x0040'0000'0000; // 256 GiB
+inline constexpr std::uint64_t device_window_base = 0x5540'0000'0000;
+inline constexpr std::uint64_t device_window_bytes = 0x0015'0000'0000; // 84 GiB
 #else
 inline constexpr std::uint64_t region_window_base = 0x2000'0000'0000;
 inline constexpr std::uint64_t region_window_bytes = 0x2000'0000'0000; // 32 TiB
+inline constexpr std::uint64_t device_window_base = 0x1100'0000'0000;
+inline constexpr std::uint64_t device_window_bytes = 0x0f00'0000'0000; // 15 TiB
 #endif
 
 [[nodiscard]] region_key key_of(const request_message& request);
+[[nodiscard]] memory_place place_of(const request_message& request);
+[[nodiscard]] memory_place place_of(const reply_message& reply);
 
 /// Error: corrupt (B-1).
 [[nodiscard]] result<request_message> parse_request(std::span<const std::byte> bytes);

@@ -2,10 +2,12 @@
 
 #include "runtime/base/log.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
 #include <poll.h>
+#include <utility>
 
 namespace vdist::vault {
 
@@ -14,9 +16,11 @@ namespace {
 /// For send and receive: do it now or not at all (H-2).
 constexpr time_point at_once = time_point{};
 
-region_limits limits_of(const vault_server_settings& settings) {
+region_limits limits_of(const vault_server_settings& settings, memory_place place) {
   region_limits limits{.count = settings.regions_max};
-  limits.bytes = settings.limit_bytes == 0 ? limits.bytes : settings.limit_bytes;
+  const auto bytes = place.is_host() ? settings.limit_bytes : settings.device_limit_bytes;
+  limits.bytes = bytes == 0 ? limits.bytes : bytes;
+  limits.page_bytes = place.is_host() ? limits.page_bytes : region_alignment;
   return limits;
 }
 
@@ -34,12 +38,15 @@ result<void> wait_for_any(std::vector<pollfd>& sources) {
 
 vault_server::vault_server(socket::unique_fd control,
                            const clock& time,
-                           const vault_server_settings& settings)
+                           const vault_server_settings& settings,
+                           device_memory_source devices)
     : settings_(settings),
       clock_(time),
       control_(std::move(control), time),
-      table_(limits_of(settings)),
-      window_(settings.window_base, settings.window_bytes, region_alignment) {}
+      devices_(std::move(devices)),
+      host_window_(settings.window_base, settings.window_bytes, region_alignment),
+      devices_window_(
+          settings.devices_window_base, settings.devices_window_bytes, device_address_granule) {}
 
 result<void> vault_server::run() {
   std::vector<pollfd> sources;
@@ -53,7 +60,7 @@ result<void> vault_server::run() {
       if (sources[i + 1].revents == 0) {
         continue;
       }
-      const auto served = serve(clients_[i].link);
+      const auto served = serve(clients_[i]);
       clients_[i].has_ended = !served;
       if (!served && served.error().code != errc::closed) {
         log::error("vault server: client disconnected: {}", served.error().context);
@@ -87,13 +94,14 @@ result<bool> vault_server::take_client() {
   } else if (clients_.size() >= settings_.clients_max) {
     log::error("vault server: no client added: too many (limit={})", settings_.clients_max);
   } else {
-    clients_.push_back({socket::message_socket(std::move(received->fds.front()), clock_)});
+    clients_.push_back({.link = socket::message_socket(std::move(received->fds.front()), clock_),
+                        .id = next_client_id_++});
   }
   return true;
 }
 
-result<void> vault_server::serve(const socket::message_socket& link) {
-  auto received = link.receive(at_once);
+result<void> vault_server::serve(const client& from) {
+  auto received = from.link.receive(at_once);
   if (!received) {
     return received.error().code == errc::timed_out ? result<void>{} : received.error();
   }
@@ -101,37 +109,40 @@ result<void> vault_server::serve(const socket::message_socket& link) {
   if (!received->fds.empty() || request.wanted == operation::add_client) {
     return fail(errc::corrupt, "vault: a client sends no descriptors and adds no clients"); // B-2
   }
-  const answer reply = reply_to(request);
+  const answer reply = reply_to(from, request);
   const auto files = std::span(&reply.file, reply.file < 0 ? 0 : 1);
-  return link.send(encode_reply(reply.head, reply.text), files, at_once);
+  return from.link.send(encode_reply(reply.head, reply.text), files, at_once);
 }
 
-vault_server::answer vault_server::reply_to(const request_message& request) {
+vault_server::answer vault_server::reply_to(const client& from, const request_message& request) {
   answer reply;
-  if (const auto done = carry_out(request, reply); !done) {
+  if (const auto done = carry_out(from, request, reply); !done) {
     reply = {.head = {.code = done.error().code}, .text = done.error().context};
   }
   reply.head.sequence = request.sequence;
-  reply.head.total_bytes = table_.usage().bytes;
-  reply.head.limit_bytes = table_.limits().bytes;
+  reply.head.total_bytes = usage().bytes;
+  reply.head.limit_bytes = limits_of(settings_, host_memory).bytes;
   return reply;
 }
 
-result<void> vault_server::carry_out(const request_message& request, answer& reply) {
+result<void>
+vault_server::carry_out(const client& from, const request_message& request, answer& reply) {
   const auto key = key_of(request);
   switch (request.wanted) {
   case operation::map:
-    return map(request, reply);
+    return map(from, request, reply);
   case operation::mark_ready:
-    return table_.mark_ready(key, request.content_hash);
+    return table_at(place_holding(key)).mark_ready(key, request.content_hash);
   case operation::ready_hash:
-    if (const auto hash = table_.ready_hash(key)) {
+    if (const auto hash = table_at(place_holding(key)).ready_hash(key)) {
       reply.head.flags = reply_has_ready_hash;
       reply.head.ready_hash = *hash;
     }
     return {};
   case operation::release:
     return release(key);
+  case operation::zeroed:
+    return end_zeroing(from, key);
   case operation::usage:
   case operation::add_client: // refused before
     return {};
@@ -139,35 +150,119 @@ result<void> vault_server::carry_out(const request_message& request, answer& rep
   return {};
 }
 
-result<void> vault_server::map(const request_message& request, answer& reply) {
-  const auto make = [this](std::size_t mapped_bytes) {
-    return make_region(mapped_bytes);
+result<void> vault_server::map(const client& from, const request_message& request, answer& reply) {
+  const auto key = key_of(request);
+  const auto place = place_of(request);
+  const auto held_at = place_holding(key);
+  const bool is_held = table_at(held_at).holds(key);
+  if (is_held && held_at != place) { // H-4
+    return fail(errc::invalid_argument,
+                fmt::format("vault: the region exists in other memory ({} wanted={} held={})",
+                            to_string(key),
+                            to_string(place),
+                            to_string(held_at)));
+  }
+  if (const auto all = usage(); !is_held && all.count >= settings_.regions_max) {
+    return too_many_regions(key, all.count, settings_.regions_max);
+  }
+  const auto make = [this, &from, place](std::size_t mapped_bytes) {
+    return make_region(from, place, mapped_bytes);
   };
-  VDIST_ASSIGN(const auto found, table_.map(key_of(request), request.bytes, make));
+  auto& table = table_at(place);
+  VDIST_ASSIGN(const auto found, table.map(key, request.bytes, make));
+  VDIST_ASSIGN(const bool is_to_zero, has_to_zero(from, key, *table.memory_of(key)));
   const auto& held = *found.held;
   reply.head.region_id = held.memory.id;
   reply.head.address = held.memory.address;
+  reply.head.device = place.device;
   reply.head.ready_hash = held.ready_hash.value_or(0);
-  reply.head.flags =
-      (found.is_new ? reply_is_new : 0U) | (held.ready_hash ? reply_has_ready_hash : 0U);
+  reply.head.flags = (found.is_new || is_to_zero ? reply_is_new : 0U)
+                     | (held.ready_hash ? reply_has_ready_hash : 0U);
   reply.file = held.memory.file.get();
   return {};
 }
 
-result<vault_server::region_file> vault_server::make_region(std::size_t mapped_bytes) {
-  VDIST_ASSIGN(auto file, socket::make_shared_file("vdist-region", mapped_bytes));
-  const auto address = window_.take(mapped_bytes);
+result<bool>
+vault_server::has_to_zero(const client& from, const region_key& key, region_memory& memory) const {
+  if (memory.zeroing_client == 0) {
+    return false;
+  }
+  const bool is_others = std::any_of(clients_.begin(), clients_.end(), [&](const client& each) {
+    return each.id == memory.zeroing_client && each.id != from.id && !each.has_ended;
+  });
+  if (is_others) {
+    return fail(errc::queue_full,
+                fmt::format("vault: another process is filling the region with zeros ({})",
+                            to_string(key)));
+  }
+  memory.zeroing_client = from.id;
+  return true;
+}
+
+result<void> vault_server::end_zeroing(const client& from, const region_key& key) {
+  auto* memory = table_at(place_holding(key)).memory_of(key);
+  if (memory == nullptr) {
+    return no_such_region(key, "fill with zeros");
+  }
+  if (memory->zeroing_client != from.id) {
+    return fail(errc::stale,
+                fmt::format("vault: the region is not this client's to fill ({})", to_string(key)));
+  }
+  memory->zeroing_client = 0;
+  return {};
+}
+
+result<vault_server::region_memory>
+vault_server::make_region(const client& from, memory_place place, std::size_t mapped_bytes) {
+  if (!place.is_host() && !devices_) {
+    return fail(errc::unsupported, "this vault has no memory of devices");
+  }
+  VDIST_ASSIGN(auto file,
+               place.is_host() ? socket::make_shared_file("vdist-region", mapped_bytes)
+                               : devices_(place.device, mapped_bytes));
+  auto& window = window_of(place);
+  const auto address = window.take(mapped_bytes);
   if (!address) {
     return fail(errc::resource_exhausted,
-                fmt::format("no addresses left (longest_free={})", window_.longest_free()));
+                fmt::format("no addresses left (longest_free={})", window.longest_free()));
   }
-  return region_file{std::move(file), *address, next_region_id_++};
+  return region_memory{.file = std::move(file),
+                       .address = *address,
+                       .id = next_region_id_++,
+                       .zeroing_client = place.is_host() ? 0 : from.id};
 }
 
 result<void> vault_server::release(const region_key& key) {
-  VDIST_ASSIGN(const auto released, table_.release(key));
-  window_.give(released.memory.address, released.mapped_bytes);
+  const auto place = place_holding(key);
+  VDIST_ASSIGN(const auto released, table_at(place).release(key));
+  window_of(place).give(released.memory.address, released.mapped_bytes);
   return {};
+}
+
+vault_server::region_memory_table& vault_server::table_at(memory_place place) {
+  return tables_.try_emplace(place, limits_of(settings_, place)).first->second;
+}
+
+memory_place vault_server::place_holding(const region_key& key) const {
+  for (const auto& [place, table] : tables_) {
+    if (table.holds(key)) {
+      return place;
+    }
+  }
+  return host_memory;
+}
+
+region_usage vault_server::usage() const {
+  region_usage all;
+  for (const auto& [place, table] : tables_) {
+    all.bytes += table.usage().bytes;
+    all.count += table.usage().count;
+  }
+  return all;
+}
+
+address_window& vault_server::window_of(memory_place place) {
+  return place.is_host() ? host_window_ : devices_window_;
 }
 
 result<socket::unique_fd> open_vault_client(const socket::message_socket& control,

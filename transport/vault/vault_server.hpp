@@ -4,30 +4,41 @@
 // business. H-1 whatever a client sends or does, other clients and the regions are unharmed.
 // H-2 it never waits for a client: who does not take a reply at once is disconnected. H-3 a region's
 // address is free again after release(); while a hold lives on somewhere, reuse comes late (W-2).
+// H-4 a key names one region, in whatever memory. H-5 a device's region is new to every map() until the client that was
+// told so says that it is zero; other clients are refused meanwhile, and take over when that client ends (D-2).
 // One thread runs it. Cost: some 10 µs per request; release() of a region that nobody maps any more
-// frees its pages here, about 0.1 s per GiB touched.
+// frees its pages here, about 0.1 s per GiB touched. The first region of a device starts its driver:
+// up to a second, once, in which other clients wait.
 #pragma once
 
 #include "transport/socket/message_socket.hpp"
 #include "transport/socket/shared_file.hpp"
 #include "transport/vault/address_window.hpp"
+#include "transport/vault/device_memory.hpp"
 #include "transport/vault/region_table.hpp"
 #include "transport/vault/vault_protocol.hpp"
 
 namespace vdist::vault {
 
 struct vault_server_settings {
-  std::size_t limit_bytes = 0;    // of all regions; 0: the system's memory is the limit
-  std::size_t regions_max = 8192; // each costs one descriptor
-  std::size_t clients_max = 1024; // at a time; each costs one descriptor
+  std::size_t limit_bytes = 0;        // of all regions of the host; 0: its memory is the limit
+  std::size_t device_limit_bytes = 0; // of all regions of one device; 0: its memory is the limit
+  std::size_t regions_max = 8192;     // wherever they are; each costs one descriptor
+  std::size_t clients_max = 1024;     // at a time; each costs one descriptor
   std::uint64_t window_base = region_window_base;
   std::uint64_t window_bytes = region_window_bytes;
+  std::uint64_t devices_window_base = device_window_base;
+  std::uint64_t devices_window_bytes = device_window_bytes;
 };
 
 class vault_server {
 public:
-  /// `control` brings new clients (open_vault_client); `time` must outlive this object.
-  vault_server(socket::unique_fd control, const clock& time, const vault_server_settings& settings);
+  /// `control` brings new clients (open_vault_client); `time` must outlive this object. Without a source there are no
+  /// regions on devices; it is called when one is asked for and not before.
+  vault_server(socket::unique_fd control,
+               const clock& time,
+               const vault_server_settings& settings,
+               device_memory_source devices = {});
 
   /// Serves until the other end of the control socket is closed. Error: io_failed (the control
   /// socket is none, or poll fails). Clients' errors are logged and answered, never returned.
@@ -35,14 +46,18 @@ public:
 
 private:
   /// The memory of one region. Lives while a descriptor or a mapping of any process does.
-  struct region_file {
+  struct region_memory {
     socket::unique_fd file;
     std::uint64_t address = 0;
     std::uint64_t id = 0;
+    std::uint64_t zeroing_client = 0; // who has yet to fill it with zeros (H-5); 0: it is filled
   };
+
+  using region_memory_table = region_table<region_memory>;
 
   struct client {
     socket::message_socket link;
+    std::uint64_t id = 0; // never reused
     bool has_ended = false;
   };
 
@@ -55,20 +70,35 @@ private:
   /// One message of the control socket. False: it has been closed.
   [[nodiscard]] result<bool> take_client();
   /// One request and its reply. An error ends this client.
-  [[nodiscard]] result<void> serve(const socket::message_socket& link);
-  [[nodiscard]] answer reply_to(const request_message& request);
-  [[nodiscard]] result<void> carry_out(const request_message& request, answer& reply);
-  [[nodiscard]] result<void> map(const request_message& request, answer& reply);
-  [[nodiscard]] result<region_file> make_region(std::size_t mapped_bytes);
+  [[nodiscard]] result<void> serve(const client& from);
+  [[nodiscard]] answer reply_to(const client& from, const request_message& request);
+  [[nodiscard]] result<void>
+  carry_out(const client& from, const request_message& request, answer& reply);
+  [[nodiscard]] result<void> map(const client& from, const request_message& request, answer& reply);
+  /// Who fills a device's region with zeros: true when it is `from` (H-5).
+  [[nodiscard]] result<bool>
+  has_to_zero(const client& from, const region_key& key, region_memory& memory) const;
+  [[nodiscard]] result<void> end_zeroing(const client& from, const region_key& key);
+  [[nodiscard]] result<region_memory>
+  make_region(const client& from, memory_place place, std::size_t mapped_bytes);
   [[nodiscard]] result<void> release(const region_key& key);
+
+  [[nodiscard]] region_memory_table& table_at(memory_place place);
+  /// The one that holds this key, else the host's.
+  [[nodiscard]] memory_place place_holding(const region_key& key) const;
+  [[nodiscard]] region_usage usage() const;
+  [[nodiscard]] address_window& window_of(memory_place place);
 
   const vault_server_settings settings_;
   const clock& clock_;
   const socket::message_socket control_;
+  const device_memory_source devices_;
   std::vector<client> clients_;
-  region_table<region_file> table_;
-  address_window window_;
+  std::map<memory_place, region_memory_table> tables_;
+  address_window host_window_;
+  address_window devices_window_;
   std::uint64_t next_region_id_ = 1;
+  std::uint64_t next_client_id_ = 1;
 };
 
 /// Parent's side: makes a pair, hands one end to the server behind `control` and returns the other,

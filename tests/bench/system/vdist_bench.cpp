@@ -20,6 +20,8 @@
 #include "runtime/base/log.hpp"
 #include "runtime/config/load.hpp"
 
+#include "kernels/cuda_module.hpp"
+
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
@@ -170,58 +172,118 @@ double flops_per_token(const engine& running) {
   return 2 * weights;
 }
 
+/// What the machine reaches at best where the model runs: of the CPU's cores, or of the first GPU.
+struct machine_rates {
+  std::string what; // "16 threads", "NVIDIA H200"
+  double read_bytes_per_s = 0;
+  double flops_per_s = 0;
+};
+
+/// Before the engine starts: it takes the memory.
+result<machine_rates> measure_machine(const options& wanted) {
+  VDIST_ASSIGN(const auto config, config::load(wanted.config, wanted.overrides));
+  std::string why;
+  auto* module =
+      config.device.kind == config::device_kind::cuda ? kernels::load_cuda_module(why) : nullptr;
+  if (module == nullptr) {
+    const int threads = actors::available_cores();
+    return machine_rates{.what = fmt::format("{} threads", threads),
+                         .read_bytes_per_s = kernels::bench::measure_read_bandwidth(threads),
+                         .flops_per_s = kernels::bench::measure_fma_peak(threads)};
+  }
+  const auto facts = module->facts_of(0, why);
+  const auto rates = module->measure(0, why);
+  if (!why.empty()) {
+    return fail(errc::not_found, why);
+  }
+  return machine_rates{.what = facts.name,
+                       .read_bytes_per_s = rates.read_bytes_per_s,
+                       .flops_per_s = rates.gemm_flops_per_s};
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values.empty() ? 0 : values[values.size() / 2];
+}
+
+/// Keys and values that a step reads for a sequence of `tokens` tokens, over all ranks of a replica.
+double kv_bytes(const engine& running, double tokens) {
+  const auto& setup = running.setup();
+  double per_block = 0;
+  for (const auto rank : setup.layout->ranks_of_replica(0)) {
+    per_block +=
+        static_cast<double>(setup.memory[static_cast<std::size_t>(rank.value)].kv_per_block);
+  }
+  return per_block / setup.limits.block_size * tokens;
+}
+
 result<void> bench_latency(const options& wanted) {
-  const int threads = actors::available_cores();
-  const double bandwidth = kernels::bench::measure_read_bandwidth(threads);
+  VDIST_ASSIGN(const auto machine, measure_machine(wanted));
   VDIST_ASSIGN(auto running, start(wanted));
   VDIST_TRY(run_one(*running, wanted, 0)); // warm-up
-  double best_s = 1e30;
+  std::vector<double> times;
   for (std::int32_t i = 1; i <= wanted.repetitions; ++i) {
     VDIST_ASSIGN(const auto done, run_one(*running, wanted, static_cast<std::uint32_t>(i)));
-    best_s = std::min(best_s, (done.last_s - done.first_s) / static_cast<double>(done.tokens - 1));
+    times.push_back((done.last_s - done.first_s) / static_cast<double>(done.tokens - 1));
   }
-  const double bytes = bytes_per_step(*running);
-  print(fmt::format(
-      "machine     read bandwidth on {} threads      {:8.2f} GB/s", threads, bandwidth / 1e9));
+  const double step_s = median(times);
+  const double context = wanted.prompt_tokens + wanted.tokens / 2.0;
+  const double weights = bytes_per_step(*running);
+  const double bytes = weights + kv_bytes(*running, context);
+  print(
+      fmt::format("machine     {:<33} {:8.2f} GB/s", machine.what, machine.read_bytes_per_s / 1e9));
   print(fmt::format("decode      time per token, batch 1          {:8.3f} ms  ({:.1f} tokens/s)",
-                    best_s * 1e3,
-                    1 / best_s));
-  print(fmt::format("decode      weights read per token           {:8.2f} MB", bytes / 1e6));
-  print(fmt::format("decode      weight bandwidth                 {:8.2f} GB/s",
-                    bytes / best_s / 1e9));
+                    step_s * 1e3,
+                    1 / step_s));
+  print(fmt::format("decode      read per token                   {:8.2f} MB  (weights {:.2f})",
+                    bytes / 1e6,
+                    weights / 1e6));
+  print(fmt::format("decode      read bandwidth                   {:8.2f} GB/s",
+                    bytes / step_s / 1e9));
   print(fmt::format("decode      share of the read bandwidth      {:8.1f} %",
-                    100 * bytes / best_s / bandwidth));
+                    100 * bytes / step_s / machine.read_bytes_per_s));
   return {};
 }
 
+/// Multiplications and additions of causal attention over a prompt.
+double attention_flops(const engine& running, double tokens) {
+  const auto& model = *running.setup().model;
+  return 2 * tokens * tokens * model.heads * model.head_dim * model.layers;
+}
+
 result<void> bench_prefill(const options& wanted) {
-  const int threads = actors::available_cores();
-  const double peak = kernels::bench::measure_fma_peak(threads);
+  VDIST_ASSIGN(const auto machine, measure_machine(wanted));
   VDIST_ASSIGN(auto running, start(wanted));
   auto one = wanted;
   one.tokens = 1;
-  double best_s = 1e30;
+  std::vector<double> times;
   for (std::int32_t i = 0; i <= wanted.repetitions; ++i) {
     VDIST_ASSIGN(const auto done, run_one(*running, one, static_cast<std::uint32_t>(i)));
-    best_s = std::min(best_s, done.first_s);
+    if (i > 0) { // the first one warms up
+      times.push_back(done.first_s);
+    }
   }
-  const double flops = flops_per_token(*running) * wanted.prompt_tokens;
-  print(fmt::format(
-      "machine     peak of a register loop, {} threads {:6.1f} GFLOP/s", threads, peak / 1e9));
+  const double prompt_s = median(times);
+  const double matrices = flops_per_token(*running) * wanted.prompt_tokens;
+  const double flops = matrices + attention_flops(*running, wanted.prompt_tokens);
+  print(fmt::format("machine     {:<33} {:8.1f} GFLOP/s", machine.what, machine.flops_per_s / 1e9));
   print(fmt::format("prefill     {} tokens                        {:8.1f} ms  ({:.1f} tokens/s)",
                     wanted.prompt_tokens,
-                    best_s * 1e3,
-                    wanted.prompt_tokens / best_s));
+                    prompt_s * 1e3,
+                    wanted.prompt_tokens / prompt_s));
   print(fmt::format("prefill     matrices alone                   {:8.1f} GFLOP/s",
-                    flops / best_s / 1e9));
+                    matrices / prompt_s / 1e9));
+  print(fmt::format("prefill     with attention                   {:8.1f} GFLOP/s",
+                    flops / prompt_s / 1e9));
   print(fmt::format("prefill     share of the peak                {:8.1f} %",
-                    100 * flops / best_s / peak));
+                    100 * flops / prompt_s / machine.flops_per_s));
   return {};
 }
 
 struct burst {
   double seconds = 0;
   std::size_t tokens = 0;
+  double step_s = 0; // of one token while all sequences decode
 };
 
 result<burst> run_burst(engine& running, const options& wanted, std::uint32_t seed) {
@@ -234,8 +296,13 @@ result<burst> run_burst(engine& running, const options& wanted, std::uint32_t se
     all.push_back(std::move(generation));
   }
   burst done;
+  double latest_first_s = 0;
   for (auto& generation : all) {
     VDIST_ASSIGN(const auto sequence, finish(*generation.sequences.front(), submitted));
+    if (sequence.first_s > latest_first_s) { // it decodes while all others do
+      latest_first_s = sequence.first_s;
+      done.step_s = (sequence.last_s - sequence.first_s) / static_cast<double>(sequence.tokens - 1);
+    }
     done.tokens += sequence.tokens;
     done.seconds = std::max(done.seconds, sequence.last_s);
   }
@@ -251,6 +318,35 @@ result<void> bench_throughput(const options& wanted) {
                     wanted.prompt_tokens,
                     wanted.tokens,
                     static_cast<double>(done.tokens) / done.seconds));
+  return {};
+}
+
+/// Decode of many sequences against what reading the weights once and everybody's cache takes.
+result<void> bench_batch(const options& wanted) {
+  VDIST_ASSIGN(const auto machine, measure_machine(wanted));
+  VDIST_ASSIGN(auto running, start(wanted));
+  std::vector<double> times;
+  for (std::int32_t i = 0; i <= wanted.repetitions; ++i) {
+    VDIST_ASSIGN(const auto done,
+                 run_burst(*running, wanted, static_cast<std::uint32_t>(i) * 100000U));
+    if (i > 0) { // the first one warms up
+      times.push_back(done.step_s);
+    }
+  }
+  const double step_s = median(times);
+  const double context = wanted.prompt_tokens + wanted.tokens / 2.0;
+  const double bytes = bytes_per_step(*running) + wanted.sequences * kv_bytes(*running, context);
+  const double ideal_s = bytes / machine.read_bytes_per_s;
+  print(
+      fmt::format("machine     {:<33} {:8.2f} GB/s", machine.what, machine.read_bytes_per_s / 1e9));
+  print(fmt::format(
+      "batch       {} sequences of {} tokens       {:8.3f} ms per step  ({:.0f} tokens/s)",
+      wanted.sequences,
+      context,
+      step_s * 1e3,
+      wanted.sequences / step_s));
+  print(fmt::format("batch       ideal time / measured            {:8.1f} %",
+                    100 * ideal_s / step_s));
   return {};
 }
 
@@ -328,7 +424,8 @@ void add(CLI::App& app,
     sub->add_option("--tokens", wanted.tokens, "generated tokens of a sequence");
     sub->add_option("--prompt-tokens", wanted.prompt_tokens, "prompt tokens of a sequence");
     sub->add_option("--sequences", wanted.sequences, "sequences at once");
-    sub->add_option("--repetitions", wanted.repetitions, "the best of so many");
+    sub->add_option(
+        "--repetitions", wanted.repetitions, "the median of so many, after one to warm up");
   }
   sub->callback([&chosen, run] { chosen = run; });
 }
@@ -352,6 +449,13 @@ int main_of(int argc, char** argv) {
       bench_prefill,
       true);
   add(app, wanted, chosen, "throughput", "many sequences at once", bench_throughput, true);
+  add(app,
+      wanted,
+      chosen,
+      "batch",
+      "decode of many sequences against the read bandwidth",
+      bench_batch,
+      true);
   add(app,
       wanted,
       chosen,

@@ -142,7 +142,7 @@ BOOST_AUTO_TEST_CASE(
     guarded_rows y(1, p.out, p.out);
     linear_args args = p.args(y.data(), p.out);
     args.tokens = 1;
-    args.x += t * p.x_stride;
+    args.x = args.x.behind(t * p.x_stride);
     alone->linear(args);
     const auto row = y.values();
     rows.insert(rows.end(), row.begin(), row.end());
@@ -173,7 +173,7 @@ BOOST_AUTO_TEST_CASE(partial_sums_of_tensor_ranks_add_up_to_the_same_bits) {
         const stored_tensor weight(p.type, columns);
         guarded_rows y(tokens, p.out, p.out);
         linear_args args = p.args(y.data(), p.out);
-        args.x += rank * share;
+        args.x = args.x.behind(rank * share);
         args.weight = weight.data();
         args.in_features = share;
         args.reduction_leaves = leaves / ranks;

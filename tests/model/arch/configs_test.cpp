@@ -210,7 +210,7 @@ BOOST_AUTO_TEST_CASE(weights_take_two_bytes_an_element_and_vectors_four,
     const exec::runner_limits limits{
         .max_batch_tokens = 64, .max_sequences = 4, .max_positions = 64, .blocks = 4};
     const auto exact = 2 * (expected.total() + padding) + 2 * vectors;
-    const auto bytes = static_cast<std::int64_t>(exec::memory_of(network, limits, 1).weights);
+    const auto bytes = static_cast<std::int64_t>(exec::memory_of(network, limits, {}).weights);
     const auto starts = static_cast<std::int64_t>(network.plan.weights.size())
                         * static_cast<std::int64_t>(weights::weight_alignment);
     BOOST_TEST(bytes >= exact);

@@ -211,7 +211,7 @@ BOOST_AUTO_TEST_CASE(kv_blocks_cost_what_heads_and_layers_say, *testing::needs_t
                                    .blocks = 100,
                                    .block_size = 16};
   BOOST_TEST(exec::kv_bytes(whole, limits) == 100U * 16 * 128 * 1024);
-  BOOST_TEST(exec::memory_of(whole, limits, 1).weights == whole.plan.bytes);
+  BOOST_TEST(exec::memory_of(whole, limits, {}).weights == whole.plan.bytes);
   BOOST_TEST(exec::needs_of(whole, limits).max_features == 14336);
 }
 

@@ -86,9 +86,18 @@ BOOST_AUTO_TEST_CASE(a_step_of_new_and_running_sequences_is_laid_out_in_plan_ord
              boost::test_tools::per_element());
   BOOST_TEST(as_vector(batch.first_position, 2) == (std::vector<std::int32_t>{2, 3}),
              boost::test_tools::per_element());
-  BOOST_TEST(batch.block_tables[0] == 30);
-  BOOST_TEST(batch.block_tables[batch.block_table_stride] == 9);
-  BOOST_TEST(batch.block_tables[batch.block_table_stride + 1] == 31);
+  BOOST_TEST(batch.blocks_of(0)[0] == 30);
+  BOOST_TEST(batch.blocks_of(1)[0] == 9);
+  BOOST_TEST(batch.blocks_of(1)[1] == 31);
+  BOOST_TEST(batch.longest_query == 2);
+  BOOST_TEST(as_vector(table.token_slots(), 4) == (std::vector<std::int32_t>{0, 0, 2, 2}),
+             boost::test_tools::per_element());
+  BOOST_TEST(table.new_blocks().rows == (std::vector<std::int32_t>{0, 2}),
+             boost::test_tools::per_element());
+  BOOST_TEST(table.new_blocks().columns == (std::vector<std::int32_t>{0, 1}),
+             boost::test_tools::per_element());
+  BOOST_TEST(table.new_blocks().blocks == (std::vector<std::int32_t>{30, 31}),
+             boost::test_tools::per_element());
   BOOST_TEST(table.max_position() == 5);
   BOOST_TEST(table.sampled().size() == 1U);
   BOOST_TEST(table.sampled()[0] == 1);
@@ -148,7 +157,26 @@ BOOST_AUTO_TEST_CASE(a_retired_slot_takes_another_sequence) {
   plan.retired_slots = {1};
   BOOST_REQUIRE(table.apply(plan));
   BOOST_TEST(table.view(1).tokens.size() == 1U);
-  BOOST_TEST(table.batch().block_tables[0] == 3);
+  BOOST_TEST(table.batch().blocks_of(0)[0] == 3);
+}
+
+//
+BOOST_AUTO_TEST_CASE(a_token_on_the_device_is_known_once_it_was_resolved) {
+  auto table = make_table();
+  BOOST_REQUIRE(table.apply(plan_of({{1, 0, {5, 6}, {1}, is_new | samples}})));
+  const auto request = table.view(1).request_id;
+  table.feed_on_device(1);
+  BOOST_REQUIRE(table.apply(plan_of({{1, 2, {protocol::fed_token}, {}, samples}})));
+  BOOST_TEST(table.token_ids()[0] == protocol::fed_token); // the device fills it in
+  table.feed_on_device(1);
+  table.resolve(1, request, 2, 42); // late: the step that it was fed to is under way
+  BOOST_TEST(table.view(1).tokens[2] == 42);
+  table.resolve(1, request, 3, 43); // in time: the next plan gets the token itself
+  BOOST_REQUIRE(table.apply(plan_of({{1, 3, {protocol::fed_token}, {}, samples}})));
+  BOOST_TEST(table.token_ids()[0] == 43);
+  table.resolve(1, request + 1, 3, 44); // of another request
+  BOOST_TEST(table.view(1).tokens[3] == 43);
+  BOOST_TEST(is_refused(table, {{1, 4, {protocol::fed_token}, {2}, samples}}, "did not sample"));
 }
 
 //

@@ -52,7 +52,8 @@ public:
       : driver_({.folder = std::filesystem::path(VDIST_SOURCE_DIR) / "tests" / "golden" / "models"
                            / model,
                  .tensor = tensor,
-                 .limits = limits}) {}
+                 .limits = limits,
+                 .observes = false}) {}
 
   epoch start_epoch() override {
     driver_.start_epoch();

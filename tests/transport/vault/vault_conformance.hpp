@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <fmt/format.h>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -17,8 +18,15 @@
 
 namespace vdist::testing {
 
-/// A vault with this limit (0: none), and whatever must live as long.
-using vault_factory = std::function<std::shared_ptr<vault::vault>(std::size_t limit_bytes)>;
+struct vault_factory {
+  /// A vault with this limit (0: none), and whatever must live as long.
+  std::function<std::shared_ptr<vault::vault>(std::size_t limit_bytes)> make;
+  std::size_t page_bytes = 4096; // its memory comes in multiples of it
+
+  std::shared_ptr<vault::vault> operator()(std::size_t limit_bytes) const {
+    return make(limit_bytes);
+  }
+};
 
 inline constexpr vault::region_key weights_of_0{rank_id(0), vault::region_kind::weights, 0};
 inline constexpr vault::region_key cache_of_0{rank_id(0), vault::region_kind::kv_cache, 0};
@@ -70,19 +78,24 @@ inline void tells_complete_contents_from_half_written_ones(const vault_factory& 
 }
 
 inline void says_how_much_is_missing(const vault_factory& make) {
-  const auto held = make(3 * 4096);
-  BOOST_TEST(held->limit_bytes() == 12288U);
-  BOOST_REQUIRE(held->map(weights_of_0, 4097)); // two pages
-  BOOST_TEST(held->total_bytes() == 8192U);
-  const auto refused = held->map(cache_of_0, 10000);
+  const auto page = make.page_bytes;
+  const auto held = make(3 * page);
+  BOOST_TEST(held->limit_bytes() == 3 * page);
+  BOOST_REQUIRE(held->map(weights_of_0, page + 1)); // two pages
+  BOOST_TEST(held->total_bytes() == 2 * page);
+  const auto refused = held->map(cache_of_0, 3 * page - 1);
   BOOST_REQUIRE(!refused);
   BOOST_CHECK(refused.error().code == errc::resource_exhausted);
   BOOST_TEST(refused.error().context
-             == "vault: the limit is reached (kind=kv_cache rank=0 index=0 bytes=12288 "
-                "missing=8192 held=8192 limit=12288)");
+             == fmt::format("vault: the limit is reached (kind=kv_cache rank=0 index=0 bytes={} "
+                            "missing={} held={} limit={})",
+                            3 * page,
+                            2 * page,
+                            2 * page,
+                            3 * page));
   BOOST_REQUIRE(held->release(weights_of_0));
   BOOST_TEST(held->total_bytes() == 0U);
-  const auto fits = held->map(cache_of_0, 10000);
+  const auto fits = held->map(cache_of_0, 3 * page - 1);
   BOOST_REQUIRE(fits); // the refusal left nothing behind
   BOOST_TEST(fits->is_new);
 }
@@ -154,9 +167,10 @@ inline void serves_many_threads(const vault_factory& make) { // V-2: new to one 
   std::atomic<int> made{0};
   std::array<std::thread, 4> threads;
   for (auto& thread : threads) {
-    thread = std::thread([&held, &made] {
+    thread = std::thread([&held, &made, &make] {
       for (std::uint32_t i = 0; i < 200; ++i) {
-        const auto mapped = held->map({rank_id(1), vault::region_kind::exchange, i}, 5000);
+        const auto mapped =
+            held->map({rank_id(1), vault::region_kind::exchange, i}, make.page_bytes + 1);
         made += mapped && mapped->is_new ? 1 : 0;
       }
     });
@@ -165,14 +179,14 @@ inline void serves_many_threads(const vault_factory& make) { // V-2: new to one 
     thread.join();
   }
   BOOST_TEST(made == 200);
-  BOOST_TEST(held->total_bytes() == 200U * 8192);
+  BOOST_TEST(held->total_bytes() == 200U * 2 * make.page_bytes);
 }
 
 } // namespace vdist::testing
 
 #define VDIST_VAULT_CASE(name, factory)                                                            \
   BOOST_AUTO_TEST_CASE(name) {                                                                     \
-    ::vdist::testing::name(factory);                                                               \
+    ::vdist::testing::name(::vdist::testing::vault_factory{factory});                              \
   }
 
 #define VDIST_VAULT_CONFORMANCE(suite, factory)                                                    \

@@ -23,13 +23,15 @@ socket::unique_fd vault_host::open_client() const {
 }
 
 std::unique_ptr<vault::vault_client>
-vault_host::make_client(const vault::vault_client_settings& settings) const {
-  return std::make_unique<vault::vault_client>(open_client(), vault_clock, settings);
+vault_host::make_client(const vault::vault_client_settings& settings,
+                        const vault::device_access& devices) const {
+  return std::make_unique<vault::vault_client>(open_client(), vault_clock, settings, devices);
 }
 
-server_thread::server_thread(const vault::vault_server_settings& settings) {
+server_thread::server_thread(const vault::vault_server_settings& settings,
+                             const vault::device_memory_source& devices) {
   auto server =
-      std::make_unique<vault::vault_server>(std::move(server_end_), vault_clock, settings);
+      std::make_unique<vault::vault_server>(std::move(server_end_), vault_clock, settings, devices);
   thread_ = std::thread([this, server = std::move(server)] { served_ = server->run(); });
 }
 

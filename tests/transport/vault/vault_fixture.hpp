@@ -33,7 +33,8 @@ public:
   /// A client's end of a new pair.
   [[nodiscard]] socket::unique_fd open_client() const;
   [[nodiscard]] std::unique_ptr<vault::vault_client>
-  make_client(const vault::vault_client_settings& settings = {}) const;
+  make_client(const vault::vault_client_settings& settings = {},
+              const vault::device_access& devices = {}) const;
 
   /// For messages that no parent sends.
   [[nodiscard]] const socket::message_socket& control() const { return *control_; }
@@ -50,7 +51,8 @@ private:
 
 class server_thread final : public vault_host {
 public:
-  explicit server_thread(const vault::vault_server_settings& settings = {});
+  explicit server_thread(const vault::vault_server_settings& settings = {},
+                         const vault::device_memory_source& devices = {});
   ~server_thread() override;
 
 private:

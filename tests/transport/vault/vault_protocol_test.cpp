@@ -1,6 +1,7 @@
 #include "transport/vault/vault_protocol.hpp"
 
 #include "tests/support/open_fds.hpp"
+#include "tests/transport/vault/fake_device.hpp"
 #include "tests/transport/vault/vault_fixture.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -27,13 +28,15 @@ byte_list bytes_of(const Message& message) {
 
 /// A legal request about a few small regions, none of which is precious_key().
 request_message draw_request(std::mt19937& draw) {
-  return {.wanted = static_cast<operation>(1 + draw() % 5),
+  const auto wanted = draw() % 6;
+  return {.wanted = wanted == 5 ? operation::zeroed : static_cast<operation>(1 + wanted),
           .sequence = draw(),
           .rank = static_cast<std::int32_t>(draw() % 2),
           .index = static_cast<std::uint32_t>(draw() % 4),
           .kind = static_cast<region_kind>(draw() % 4),
           .bytes = draw() % 3 == 0 ? draw() : 4096,
-          .content_hash = draw()};
+          .content_hash = draw(),
+          .device = static_cast<std::int32_t>(draw() % 6) - 1};
 }
 
 region_key precious_key() {
@@ -69,17 +72,21 @@ BOOST_AUTO_TEST_CASE(requests_and_replies_arrive_as_they_were) {
                                 .rank = -3,
                                 .index = 8,
                                 .kind = region_kind::channels,
-                                .bytes = 99};
+                                .bytes = 99,
+                                .device = 3};
   const auto parsed = parse_request(bytes_of(request));
   BOOST_REQUIRE(parsed);
   BOOST_TEST((bytes_of(*parsed) == bytes_of(request)));
   BOOST_TEST((key_of(*parsed) == region_key{rank_id(-3), region_kind::channels, 8}));
-  const reply_message reply{.code = errc::not_found, .sequence = 5, .limit_bytes = 7};
+  BOOST_TEST((place_of(*parsed) == memory_place{3}));
+  const reply_message reply{
+      .code = errc::not_found, .sequence = 5, .limit_bytes = 7, .device = device_max};
   const auto answered = parse_reply(encode_reply(reply, "no such thing"));
   BOOST_REQUIRE(answered);
   BOOST_TEST(answered->text == "no such thing");
   BOOST_CHECK(answered->head.code == errc::not_found);
   BOOST_TEST(answered->head.limit_bytes == 7U);
+  BOOST_TEST((place_of(answered->head) == memory_place{device_max}));
   const std::string endless(10'000, 'x');
   BOOST_TEST(parse_reply(encode_reply(reply, endless))->text.size() == error_text_bytes_max);
 }
@@ -112,12 +119,18 @@ BOOST_AUTO_TEST_CASE(damaged_messages_are_corrupt) { // B-1
   request_message odd;
   odd.wanted = static_cast<operation>(0);
   BOOST_TEST(!parse_request(bytes_of(odd)));
-  odd.wanted = static_cast<operation>(7);
+  odd.wanted = static_cast<operation>(8);
   BOOST_TEST(!parse_request(bytes_of(odd)));
   odd = {.kind = static_cast<region_kind>(6)};
   BOOST_TEST(!parse_request(bytes_of(odd)));
   odd = {.reserved = {0, 0, 0, 0, 0, 0, 1}};
   BOOST_TEST(!parse_request(bytes_of(odd)));
+  for (const std::int32_t device : {-2, device_max + 1, 1 << 30, -(1 << 30)}) {
+    BOOST_TEST(!parse_request(bytes_of(request_message{.device = device})));
+    BOOST_TEST(!parse_reply(bytes_of(reply_message{.device = device})));
+  }
+  BOOST_TEST(!parse_request(bytes_of(request_message{.reserved_end = 1})));
+  BOOST_TEST(!parse_reply(bytes_of(reply_message{.reserved_end = 1})));
   BOOST_TEST(!parse_reply(bytes_of(reply_message{.flags = 4})));
   BOOST_TEST(!parse_reply(bytes_of(reply_message{.text_bytes = 1})));
   BOOST_TEST(!parse_reply(bytes_of(reply_message{.code = errc::closed}))); // an error has a text
@@ -128,7 +141,10 @@ BOOST_AUTO_TEST_CASE(hostile_clients_harm_nobody) { // H-1, B-1, B-2
   const quiet_log quiet;
   const auto fds_before = open_fds();
   {
-    const server_thread server({.limit_bytes = std::size_t{1} << 40U, .clients_max = 8});
+    const server_thread server({.limit_bytes = std::size_t{1} << 40U,
+                                .device_limit_bytes = std::size_t{1} << 35U,
+                                .clients_max = 8},
+                               make_fake_memory);
     const auto honest = server.make_client();
     const auto precious = honest->map(precious_key(), 10'000).value();
     std::fill(precious.memory.begin(), precious.memory.end(), std::byte{0xaa});

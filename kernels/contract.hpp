@@ -1,4 +1,4 @@
-// kernels/cpu/contract.hpp — a kernel called outside its contract ends the process: the arguments
+// kernels/contract.hpp — a kernel called outside its contract ends the process: the arguments
 // come from model/, never from outside, and a wrong shape would write beyond its arrays.
 #pragma once
 

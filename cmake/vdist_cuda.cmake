@@ -1,0 +1,33 @@
+# The CUDA backend: one module, libvdist_cuda.so, built whenever nvcc is there (VDIST_CUDA=OFF leaves it out). Everything
+# that links CUDA's libraries is in it; the programs load it when a configuration asks for it (kernels/cuda_module.hpp).
+option(VDIST_CUDA "build libvdist_cuda.so where nvcc is found" ON)
+if(VDIST_CUDA)
+  if(NOT CMAKE_CUDA_COMPILER)
+    find_program(VDIST_NVCC nvcc HINTS /usr/local/cuda/bin)
+    if(VDIST_NVCC)
+      set(CMAKE_CUDA_COMPILER "${VDIST_NVCC}")
+    endif()
+  endif()
+  # Machine code for every generation that we support in a release, for one in development: each costs a compilation.
+  if(CMAKE_BUILD_TYPE STREQUAL "Release")
+    set(VDIST_CUDA_ARCHITECTURES "80-real;89-real;90a-real" CACHE STRING "architectures of libvdist_cuda.so")
+  else()
+    set(VDIST_CUDA_ARCHITECTURES "90a-real" CACHE STRING "architectures of libvdist_cuda.so")
+  endif()
+  set(CMAKE_CUDA_ARCHITECTURES "${VDIST_CUDA_ARCHITECTURES}")
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20") # CMake 3.25 does not know that CUDA 13 speaks it
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG") # device asserts make ptxas serialise matrix instructions
+    set(CMAKE_CUDA_FLAGS_RELWITHDEBINFO "-O3 -DNDEBUG -lineinfo")
+    set(CMAKE_CUDA_FLAGS_DEBUG "-O3 -DNDEBUG -lineinfo")
+    set(CMAKE_CUDA_COMPILER_LAUNCHER "${CMAKE_SOURCE_DIR}/cmake/checked_nvcc.sh" ${VDIST_CCACHE})
+    find_package(CUDAToolkit REQUIRED)
+    set(VDIST_HAS_CUDA TRUE)
+  endif()
+endif()

@@ -1,0 +1,58 @@
+// kernels/device_queue.hpp — memory and order of execution of the device that a backend computes on. Operations of the
+// backend and the copies below are run in the order of the calls, perhaps after the call has returned: what they read and
+// write must stay until a mark() behind them has passed.
+//
+// Q-1 Copies and operations of one queue never overtake each other.
+// Q-2 A failure of the device sticks: failure() names the first operation that was refused or broke, everything behind it
+//     is undefined, and only a new queue helps.
+// Q-3 run() with a key that it has seen replays what the first calls recorded: the same operations on the same addresses.
+//     What changes between replays lies in the memory that they read.
+// On the CPU everything is done when the call returns. Not thread-safe: one worker owns one.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace vdist::kernels {
+
+/// A point in the order of the calls; counts from 1.
+using queue_mark = std::uint64_t;
+
+class device_queue {
+public:
+  virtual ~device_queue() = default;
+
+  /// Memory of the device, aligned to 256 bytes, uninitialised; nullptr when there is not as much. Slow: at start only.
+  [[nodiscard]] virtual void* allocate(std::size_t bytes) noexcept = 0;
+  virtual void release(void* memory) noexcept = 0;
+
+  /// Memory of the host that the device copies from and to at full speed. Slow: at start only.
+  [[nodiscard]] virtual void* allocate_staging(std::size_t bytes) noexcept = 0;
+  virtual void release_staging(void* memory) noexcept = 0;
+
+  /// Host memory to device memory; anything but staging memory makes the call wait.
+  virtual void copy_in(void* to, const void* from, std::size_t bytes) noexcept = 0;
+  virtual void copy_out(void* to, const void* from, std::size_t bytes) noexcept = 0;
+  virtual void fill_zero(void* memory, std::size_t bytes) noexcept = 0;
+
+  /// The point behind everything that was called so far.
+  [[nodiscard]] virtual queue_mark mark() noexcept = 0;
+
+  /// Waits until the device has passed `at`. False: not within `timeout`, or the device has failed.
+  [[nodiscard]] virtual bool wait(queue_mark at, std::chrono::nanoseconds timeout) noexcept = 0;
+
+  /// Calls `work`, which calls operations of this queue's backend. Work that a device cannot record is called
+  /// every time.
+  virtual void run(std::uint64_t key, const std::function<void()>& work) = 0;
+
+  /// "linear (tokens=3 in=64 out=32): an illegal memory access was encountered (device 0)"; empty: none.
+  [[nodiscard]] virtual const std::string& failure() const noexcept = 0;
+
+  /// Whether memory of the device may be read and written by the host directly.
+  [[nodiscard]] virtual bool is_host_memory() const noexcept = 0;
+};
+
+} // namespace vdist::kernels

@@ -1,0 +1,189 @@
+#include "model/exec/staged_links.hpp"
+
+#include <algorithm>
+#include <span>
+
+namespace vdist::exec {
+
+namespace {
+
+constexpr std::size_t room_bytes = std::size_t{8} << 20U;
+
+result<void> refuse(const char* operation) {
+  return fail(errc::unsupported,
+              std::string(operation) + ": not between devices without direct access");
+}
+
+std::span<float> floats_at(std::byte* data, std::size_t count) {
+  return {reinterpret_cast<float*>(data), count};
+}
+
+} // namespace
+
+staging_area::staging_area(kernels::device_queue& queue, std::chrono::milliseconds deadline)
+    : queue_(queue), deadline_(deadline), memory_(queue, room_bytes, memory_place::staging) {}
+
+std::size_t staging_area::room() {
+  return room_bytes;
+}
+
+result<void> staging_area::wait() {
+  if (queue_.wait(queue_.mark(), deadline_)) {
+    return {};
+  }
+  return fail(errc::internal,
+              queue_.failure().empty() ? "wait for the device: it takes too long"
+                                       : queue_.failure());
+}
+
+result<std::byte*> staging_area::fetch(const void* data, std::size_t bytes, std::size_t at) {
+  queue_.copy_out(memory_.data() + at, data, bytes);
+  VDIST_TRY(wait());
+  return memory_.data() + at;
+}
+
+void staging_area::put(void* data, std::size_t bytes, std::size_t at) {
+  queue_.copy_in(data, memory_.data() + at, bytes);
+}
+
+namespace {
+
+class staged_communicator final : public tensor::communicator {
+public:
+  staged_communicator(tensor::communicator& inner,
+                      kernels::device_queue& queue,
+                      std::chrono::milliseconds deadline)
+      : inner_(inner), area_(queue, deadline) {}
+
+  [[nodiscard]] std::int32_t rank() const noexcept override { return inner_.rank(); }
+
+  [[nodiscard]] std::int32_t size() const noexcept override { return inner_.size(); }
+
+  result<void> start_epoch(epoch next) override { return inner_.start_epoch(next); }
+
+  result<void> all_reduce_sum(std::span<float> data) override {
+    return in_pieces(data, [this](std::span<float> piece) { return inner_.all_reduce_sum(piece); });
+  }
+
+  result<void> all_gather(std::span<const float> in, std::span<float> out) override {
+    const auto ranks = static_cast<std::size_t>(size());
+    const auto most = area_.room() / sizeof(float) / (ranks + 1);
+    for (std::size_t first = 0; first < in.size(); first += most) {
+      const auto count = std::min(most, in.size() - first);
+      const auto bytes = count * sizeof(float);
+      VDIST_ASSIGN(auto* mine, area_.fetch(in.data() + first, bytes));
+      VDIST_TRY(inner_.all_gather(floats_at(mine, count), floats_at(mine + bytes, count * ranks)));
+      for (std::size_t rank = 0; rank < ranks; ++rank) {
+        area_.put(out.data() + rank * in.size() + first, bytes, bytes * (rank + 1));
+      }
+      VDIST_TRY(area_.wait());
+    }
+    return {};
+  }
+
+  result<void> barrier() override {
+    VDIST_TRY(area_.wait());
+    return inner_.barrier();
+  }
+
+  result<void> broadcast(std::span<std::byte> data, std::int32_t root) override {
+    for (std::size_t first = 0; first < data.size(); first += area_.room()) {
+      const auto bytes = std::min(area_.room(), data.size() - first);
+      VDIST_ASSIGN(auto* staged, area_.fetch(data.data() + first, bytes));
+      VDIST_TRY(inner_.broadcast({staged, bytes}, root));
+      area_.put(data.data() + first, bytes);
+    }
+    return area_.wait();
+  }
+
+  // What no model asks of a tensor group on a device.
+  result<void> reduce_scatter_sum(std::span<const float> /*in*/,
+                                  std::span<float> /*out*/) override {
+    return refuse("reduce-scatter");
+  }
+
+  result<void> all_to_all(std::span<const std::byte> /*in*/,
+                          std::span<std::byte> /*out*/) override {
+    return refuse("all-to-all");
+  }
+
+  result<void> all_to_all_v(std::span<const std::byte> /*in*/,
+                            const tensor::rank_parts& /*in_parts*/,
+                            std::span<std::byte> /*out*/,
+                            const tensor::rank_parts& /*out_parts*/) override {
+    return refuse("all-to-all");
+  }
+
+  result<void> send(std::span<const std::byte> /*data*/, std::int32_t /*to*/) override {
+    return refuse("send");
+  }
+
+  result<void> recv(std::span<std::byte> /*data*/, std::int32_t /*from*/) override {
+    return refuse("receive");
+  }
+
+private:
+  template <class Operation>
+  result<void> in_pieces(std::span<float> data, const Operation& operation) {
+    const auto most = area_.room() / sizeof(float);
+    for (std::size_t first = 0; first < data.size(); first += most) {
+      const auto count = std::min(most, data.size() - first);
+      VDIST_ASSIGN(auto* staged, area_.fetch(data.data() + first, count * sizeof(float)));
+      VDIST_TRY(operation(floats_at(staged, count)));
+      area_.put(data.data() + first, count * sizeof(float));
+    }
+    return {};
+  }
+
+  tensor::communicator& inner_;
+  staging_area area_;
+};
+
+class staged_pipe final : public tensor::pipe {
+public:
+  staged_pipe(tensor::pipe& inner, kernels::device_queue& queue, std::chrono::milliseconds deadline)
+      : inner_(inner), area_(queue, deadline) {}
+
+  result<void> start_epoch(epoch now) override { return inner_.start_epoch(now); }
+
+  result<void> send(std::span<const float> data) override {
+    const auto most = area_.room() / sizeof(float);
+    for (std::size_t first = 0; first < data.size(); first += most) {
+      const auto count = std::min(most, data.size() - first);
+      VDIST_ASSIGN(auto* staged, area_.fetch(data.data() + first, count * sizeof(float)));
+      VDIST_TRY(inner_.send(floats_at(staged, count)));
+    }
+    return {};
+  }
+
+  result<void> recv(std::span<float> data) override {
+    const auto most = area_.room() / sizeof(float);
+    for (std::size_t first = 0; first < data.size(); first += most) {
+      const auto count = std::min(most, data.size() - first);
+      VDIST_TRY(area_.wait()); // the piece before has left the staging memory
+      VDIST_TRY(inner_.recv(floats_at(area_.data(), count)));
+      area_.put(data.data() + first, count * sizeof(float));
+    }
+    return {};
+  }
+
+private:
+  tensor::pipe& inner_;
+  staging_area area_;
+};
+
+} // namespace
+
+std::unique_ptr<tensor::communicator> stage_communicator(tensor::communicator* inner,
+                                                         kernels::device_queue& queue,
+                                                         std::chrono::milliseconds deadline) {
+  return inner == nullptr ? nullptr
+                          : std::make_unique<staged_communicator>(*inner, queue, deadline);
+}
+
+std::unique_ptr<tensor::pipe>
+stage_pipe(tensor::pipe* inner, kernels::device_queue& queue, std::chrono::milliseconds deadline) {
+  return inner == nullptr ? nullptr : std::make_unique<staged_pipe>(*inner, queue, deadline);
+}
+
+} // namespace vdist::exec

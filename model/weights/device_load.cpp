@@ -1,0 +1,246 @@
+#include "model/weights/device_load.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <fmt/format.h>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace vdist::weights {
+
+namespace {
+
+/// Rows first … first + count - 1 of a weight, and the gap behind its last one.
+struct band {
+  const weight* source = nullptr;
+  index_range rows;
+  std::size_t offset = 0;    // in the region
+  std::size_t gap_bytes = 0; // up to the next weight; zeros
+};
+
+/// The part of a weight that a band is, as a weight of its own.
+weight cut(const band& part) {
+  const auto& whole = *part.source;
+  weight cut{.name = whole.name, .role = whole.role, .type = whole.type, .shape = whole.shape};
+  cut.shape.rows = part.rows.count;
+  const auto covered = whole.shape.rows - whole.padding_rows;
+  cut.padding_rows = std::clamp<std::int64_t>(part.rows.end() - covered, 0, part.rows.count);
+  for (const auto& slice : whole.slices) {
+    const auto first = std::max(slice.destination_row, part.rows.first);
+    const auto end = std::min(slice.destination_row + slice.rows.count, part.rows.end());
+    if (first >= end) {
+      continue;
+    }
+    auto piece = slice;
+    piece.rows = {slice.rows.first + first - slice.destination_row, end - first};
+    piece.destination_row = first - part.rows.first;
+    cut.slices.push_back(std::move(piece));
+  }
+  return cut;
+}
+
+std::vector<band> cut_into_bands(const weight_plan& plan) {
+  std::vector<band> bands;
+  for (std::size_t i = 0; i < plan.weights.size(); ++i) {
+    const auto& source = plan.weights[i];
+    const auto end = i + 1 < plan.weights.size() ? plan.weights[i + 1].offset : plan.bytes;
+    const auto row_bytes =
+        static_cast<std::size_t>(source.shape.width()) * kernels::size_of(source.type);
+    const auto rows_max = std::max<std::int64_t>(
+        1, static_cast<std::int64_t>(device_band_bytes / std::max<std::size_t>(row_bytes, 1)));
+    for (std::int64_t row = 0; row < source.shape.rows; row += rows_max) {
+      bands.push_back({.source = &source,
+                       .rows = {row, std::min(rows_max, source.shape.rows - row)},
+                       .offset = source.offset + static_cast<std::size_t>(row) * row_bytes});
+    }
+    if (!bands.empty() && bands.back().source == &source) {
+      bands.back().gap_bytes = end - source.offset - source.bytes();
+    }
+  }
+  return bands;
+}
+
+std::size_t bytes_of(const band& part) {
+  return static_cast<std::size_t>(part.rows.count * part.source->shape.width())
+             * kernels::size_of(part.source->type)
+         + part.gap_bytes;
+}
+
+/// What the loading threads share. The queue belongs to whoever holds the mutex.
+class device_loading {
+public:
+  device_loading(const weight_plan& plan,
+                 const weight_source& source,
+                 std::byte* region,
+                 kernels::device_queue& queue,
+                 std::chrono::milliseconds deadline,
+                 const load_options& options)
+      : plan_(plan),
+        source_(source),
+        region_(region),
+        queue_(queue),
+        deadline_(deadline),
+        options_(options),
+        bands_(cut_into_bands(plan)) {
+    for (const auto& part : bands_) {
+      room_bytes_ = std::max(room_bytes_, bytes_of(part));
+    }
+  }
+
+  [[nodiscard]] std::size_t band_count() const { return bands_.size(); }
+
+  void work() {
+    if (auto done = take_bands(); !done) {
+      has_failed_.store(true);
+      const std::lock_guard lock(mutex_);
+      if (!error_) {
+        error_ = done.error();
+      }
+    }
+  }
+
+  result<void> finish() {
+    if (error_) {
+      return *error_;
+    }
+    if (options_.progress) {
+      options_.progress(plan_.bytes, plan_.bytes);
+    }
+    return {};
+  }
+
+private:
+  /// Two of them per thread: one is filled while the other is on its way.
+  struct room {
+    void* staging = nullptr;
+    kernels::queue_mark sent = 0; // 0: nothing is under way
+  };
+
+  result<void> take_bands() {
+    std::array<room, 2> rooms;
+    auto done = take_bands(rooms);
+    for (auto& each : rooms) {
+      if (done) {
+        done = wait(each.sent);
+      }
+      const std::lock_guard lock(mutex_);
+      if (each.staging != nullptr) {
+        queue_.release_staging(each.staging); // waits for the device by itself
+      }
+    }
+    return done;
+  }
+
+  result<void> take_bands(std::array<room, 2>& rooms) {
+    std::size_t turn = 0;
+    for (std::size_t i = next_.fetch_add(1); i < bands_.size() && !has_failed_.load();
+         i = next_.fetch_add(1)) {
+      auto& mine = rooms[turn++ % rooms.size()];
+      VDIST_TRY(make_free(mine));
+      VDIST_TRY(fill(bands_[i], static_cast<std::byte*>(mine.staging)));
+      send(bands_[i], mine);
+    }
+    return {};
+  }
+
+  result<void> make_free(room& mine) {
+    if (mine.staging != nullptr) {
+      return wait(mine.sent);
+    }
+    const std::lock_guard lock(mutex_);
+    mine.staging = queue_.allocate_staging(room_bytes_);
+    if (mine.staging == nullptr) {
+      return fail(errc::resource_exhausted,
+                  fmt::format("load weights: no staging memory (bytes={})", room_bytes_));
+    }
+    return {};
+  }
+
+  result<void> fill(const band& part, std::byte* staging) {
+    const auto piece = cut(part);
+    VDIST_TRY(load_weight(piece, source_, {staging, piece.bytes()}));
+    std::fill_n(staging + piece.bytes(), part.gap_bytes, std::byte{0});
+    return {};
+  }
+
+  void send(const band& part, room& mine) {
+    const std::lock_guard lock(mutex_);
+    queue_.copy_in(region_ + part.offset, mine.staging, bytes_of(part));
+    mine.sent = queue_.mark();
+    bytes_done_ += bytes_of(part);
+    if (options_.progress) {
+      options_.progress(bytes_done_, plan_.bytes);
+    }
+  }
+
+  result<void> wait(kernels::queue_mark sent) {
+    const auto end = std::chrono::steady_clock::now() + deadline_;
+    for (;;) {
+      {
+        const std::lock_guard lock(mutex_);
+        if (sent == 0 || queue_.wait(sent, std::chrono::nanoseconds(0))) {
+          return {};
+        }
+        if (!queue_.failure().empty()) {
+          return fail(errc::internal, "load weights: " + queue_.failure());
+        }
+      }
+      if (std::chrono::steady_clock::now() > end) {
+        return fail(
+            errc::internal,
+            fmt::format("load weights: a copy to the device takes too long (deadline_ms={})",
+                        deadline_.count()));
+      }
+      std::this_thread::yield();
+    }
+  }
+
+  const weight_plan& plan_;
+  const weight_source& source_;
+  std::byte* region_;
+  kernels::device_queue& queue_; // guarded by mutex_
+  std::chrono::milliseconds deadline_;
+  const load_options& options_;
+  const std::vector<band> bands_; // in the order of the region
+  std::size_t room_bytes_ = 0;
+  std::atomic<std::size_t> next_{0};
+  std::atomic<bool> has_failed_{false};
+  std::mutex mutex_; // guards the rest, and the progress callback
+  std::size_t bytes_done_ = 0;
+  std::optional<error> error_;
+};
+
+} // namespace
+
+result<void> load_weights_to_device(const weight_plan& plan,
+                                    const weight_source& source,
+                                    std::byte* region,
+                                    kernels::device_queue& queue,
+                                    std::chrono::milliseconds deadline,
+                                    const load_options& options) {
+  if (options.threads < 1 || options.threads > max_load_threads) {
+    return fail(errc::invalid_argument,
+                fmt::format("load weights: illegal number of threads (threads={}, legal=1 to {})",
+                            options.threads,
+                            max_load_threads));
+  }
+  device_loading shared(plan, source, region, queue, deadline, options);
+  {
+    const auto threads = std::min(static_cast<std::size_t>(options.threads), shared.band_count());
+    std::vector<std::jthread> helpers;
+    try {
+      for (std::size_t i = 1; i < threads; ++i) {
+        helpers.emplace_back([&shared] { shared.work(); });
+      }
+    } catch (const std::system_error&) { // no more threads to be had: those that run do the work
+    }
+    shared.work();
+  }
+  return shared.finish();
+}
+
+} // namespace vdist::weights

@@ -1,0 +1,164 @@
+// A model on a GPU beside itself: recorded or not, sampled there or on the host, in chunks or not, taken over by a second
+// incarnation. Where two runs put the same work to the device they must agree bit by bit (kernels/backend.hpp N-4).
+#include "tests/kernels/cuda/cuda_fixture.hpp"
+#include "tests/support/model_driver.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace vdist {
+
+namespace {
+
+using kernels::testing::has_gpu;
+using testing::driven_sequence;
+using testing::driver_config;
+using testing::model_driver;
+
+constexpr exec::runner_limits limits{.max_batch_tokens = 256,
+                                     .max_sequences = 8,
+                                     .max_positions = 128,
+                                     .blocks = 160,
+                                     .block_size = 16};
+
+std::filesystem::path source_folder() {
+  return VDIST_SOURCE_DIR;
+}
+
+driver_config config_of(const std::string& model) {
+  return {.folder = source_folder() / "tests" / "golden" / "models" / model,
+          .limits = limits,
+          .is_on_gpu = true,
+          .observes = false};
+}
+
+using token_lists = std::vector<std::vector<token_id>>;
+
+/// Four prompts, decoded together; each samples in a way of its own.
+token_lists generate(const driver_config& config,
+                     std::int32_t steps,
+                     std::int32_t chunk_tokens = 0,
+                     bool is_greedy = false) {
+  model_driver driver(config);
+  std::vector<driven_sequence> sequences;
+  sequences.reserve(4);
+  for (std::int32_t i = 0; i < 4; ++i) {
+    std::vector<token_id> prompt;
+    for (std::int32_t t = 0; t < 9 + 7 * i; ++t) {
+      prompt.push_back((t * 37 + i * 11) % driver.model().vocabulary);
+    }
+    auto sequence = driver.add(prompt);
+    if (!is_greedy) {
+      sequence.record.seed = 100U + static_cast<std::uint64_t>(i);
+      sequence.record.temperature = i == 0 ? 0.0F : 0.9F;
+      sequence.record.top_p = i == 2 ? 0.8F : 1.0F;
+      sequence.record.top_k = i == 3 ? 5 : 0;
+    }
+    sequences.push_back(std::move(sequence));
+  }
+  std::vector<driven_sequence*> batch;
+  for (auto& sequence : sequences) {
+    batch.push_back(&sequence);
+  }
+  driver.generate(batch, steps, chunk_tokens);
+  token_lists out;
+  for (const auto& sequence : sequences) {
+    out.push_back(sequence.sampled);
+  }
+  return out;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(cuda_model, *boost::unit_test::precondition(has_gpu))
+
+BOOST_AUTO_TEST_CASE(recorded_steps_give_the_tokens_of_steps_that_are_not) {
+  for (const auto* model : {"llama3_gqa", "gpt2", "qwen3"}) {
+    auto config = config_of(model);
+    const auto recorded = generate(config, 40);
+    config.use_graphs = false;
+    BOOST_TEST((generate(config, 40) == recorded), model);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_run_repeats_itself) {
+  const auto config = config_of("llama3_gqa");
+  const auto once = generate(config, 40);
+  BOOST_TEST((generate(config, 40) == once));
+}
+
+BOOST_AUTO_TEST_CASE(the_device_samples_what_the_host_would) {
+  for (const auto* model : {"llama3_gqa", "gpt2", "mistral_window"}) {
+    auto config = config_of(model);
+    const auto on_device = generate(config, 40);
+    config.observes = true; // the host has to see the logits, so it samples
+    BOOST_TEST((generate(config, 40) == on_device), model);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(float32_gives_the_greedy_tokens_of_the_cpu) {
+  for (const auto* model : {"llama2_mha", "llama3_gqa", "gpt2", "qwen3", "opt", "phi3_long"}) {
+    auto config = config_of(model);
+    config.type = kernels::dtype::float32;
+    const auto on_gpu = generate(config, 60, 0, true);
+    config.is_on_gpu = false;
+    BOOST_TEST((generate(config, 60, 0, true) == on_gpu), model);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_demo_model_tells_the_cpu_s_story_in_float32) {
+  driver_config config{.folder = source_folder() / "examples" / "models" / "tiny-tales",
+                       .type = kernels::dtype::float32,
+                       .limits = limits,
+                       .is_on_gpu = true,
+                       .observes = false};
+  config.limits.max_positions = 256;
+  const auto on_gpu = generate(config, 150, 0, true);
+  config.is_on_gpu = false;
+  BOOST_TEST((generate(config, 150, 0, true) == on_gpu));
+}
+
+BOOST_AUTO_TEST_CASE(chunks_of_a_prompt_change_no_greedy_token_in_float32) {
+  auto config = config_of("llama3_gqa");
+  config.type = kernels::dtype::float32;
+  const auto whole = generate(config, 40, 0, true);
+  BOOST_TEST((generate(config, 40, 5, true) == whole));
+}
+
+BOOST_AUTO_TEST_CASE(ranks_and_stages_give_the_same_greedy_tokens_in_float32) {
+  auto config = config_of("llama3_gqa");
+  config.type = kernels::dtype::float32;
+  const auto alone = generate(config, 40, 0, true);
+  config.tensor = 2;
+  BOOST_TEST((generate(config, 40, 0, true) == alone), "tensor 2");
+  config.tensor = 1;
+  config.stage_layers = {2, 1};
+  BOOST_TEST((generate(config, 40, 0, true) == alone), "pipeline 2");
+  config.tensor = 2;
+  BOOST_TEST((generate(config, 40, 0, true) == alone), "tensor 2, pipeline 2");
+}
+
+BOOST_AUTO_TEST_CASE(a_second_incarnation_takes_weights_and_cache_over) {
+  const auto config = config_of("llama3_gqa");
+  model_driver first(config);
+  auto sequence = first.add({1, 2, 3, 4, 5, 6, 7, 8, 9});
+  driven_sequence* const one[] = {&sequence};
+  first.generate(one, 10);
+  auto undisturbed = sequence;
+  driven_sequence* const same[] = {&undisturbed};
+  first.generate(same, 20);
+
+  model_driver second(config, first.memory(), first.current_epoch());
+  BOOST_TEST(second.load_reports() == second.ranks()); // nothing was loaded
+  sequence.is_announced = false;
+  driven_sequence* const again[] = {&sequence};
+  second.generate(again, 20);
+  BOOST_TEST((sequence.sampled == undisturbed.sampled));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+} // namespace vdist
