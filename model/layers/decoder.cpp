@@ -19,7 +19,7 @@ workspace_widths decoder::widths() const {
 
 result<void> decoder::embed(const context& in) const {
   if (widen) {
-    VDIST_TRY(embedding->forward(in, in.space.normed));
+    VDIST_TRY(embed_narrow(in));
     widen->forward(in, in.space.normed, in.tokens(), in.space.hidden, hidden);
   } else {
     VDIST_TRY(embedding->forward(in, in.space.hidden));
@@ -27,6 +27,22 @@ result<void> decoder::embed(const context& in) const {
   if (positions) {
     positions->add_to_residual(in);
   }
+  return {};
+}
+
+/// The rows of a table that is narrower than the stream, in buffers::normed. What ranks add up is float32, so it passes
+/// through the stream, which is empty yet, where the linear behind wants another type.
+result<void> decoder::embed_narrow(const context& in) const {
+  if (in.group == nullptr || in.space.normed.type == kernels::dtype::float32) {
+    return embedding->forward(in, in.space.normed);
+  }
+  VDIST_TRY(embedding->forward(in, in.space.hidden));
+  in.ops.gather_rows({.x = in.space.hidden,
+                      .indices = nullptr,
+                      .y = in.space.normed,
+                      .rows = in.tokens(),
+                      .width = embedding->width,
+                      .x_stride = embedding->width});
   return {};
 }
 

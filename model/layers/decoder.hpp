@@ -50,6 +50,7 @@ struct decoder {
   [[nodiscard]] result<void> run_layers(const context& in) const;
 
 private:
+  [[nodiscard]] result<void> embed_narrow(const context& in) const;
   /// What a block reads: the stream, normed if the norms come before.
   [[nodiscard]] kernels::const_elements block_input(const context& in, const norm& by) const;
   /// Norms the stream behind a block if the norms come after.

@@ -63,6 +63,24 @@ BOOST_AUTO_TEST_CASE(a_batch_does_not_notice_either) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_story_does_not_notice_that_its_only_worker_died_twice) {
+  // A SIGKILL of a thread would be one of the whole program.
+  const std::vector<std::string> one_worker{"--set",
+                                            "parallel.tensor=1",
+                                            "--set",
+                                            "parallel.pipeline=1",
+                                            "--set",
+                                            "cluster.isolation=process"};
+  const auto undisturbed = story(one_worker);
+  auto arguments = one_worker;
+  arguments.insert(arguments.end(),
+                   {"--faults", VDIST_SOURCE_DIR "/config/faults/one-worker.toml"});
+  const auto disturbed = story(arguments);
+  BOOST_TEST(disturbed.exit_code == 0, disturbed.err);
+  BOOST_TEST(disturbed.out == undisturbed.out);
+  BOOST_TEST(disturbed.err.find("restarts=2") != std::string::npos, disturbed.err);
+}
+
 BOOST_AUTO_TEST_CASE(a_fault_that_is_never_hit_fails_the_run) {
   const auto never = folder.write(
       "never.toml",

@@ -460,6 +460,8 @@ void run(const std::string& filter, std::int32_t ordinal) {
                              bench_sample,
                              bench_digest}) {
     family(all);
+    why = all.device.queue().failure();
+    check(why.empty());
   }
 }
 
