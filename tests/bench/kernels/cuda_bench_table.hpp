@@ -1,8 +1,8 @@
 // tests/bench/kernels/cuda_bench_table.hpp — times operations of a device and prints one line for each.
 //
 // Many calls are recorded into one piece of work (kernels/device_queue.hpp Q-3), which is replayed several times without a
-// gap, a mark behind each. The median distance of two marks over the calls is the time of one call: as in a step, where
-// one operation follows the other and may start before the one before has quite ended.
+// gap. The median time of such a round over its calls is the time of one call: as in a step, where one operation follows
+// the other and may start before the one before has quite ended.
 #pragma once
 
 #include "kernels/backend.hpp"
@@ -38,7 +38,6 @@ public:
 private:
   double seconds_of(const call& one, double at_best);
   void wait(queue_mark mark);
-  std::chrono::steady_clock::time_point passing(queue_mark mark);
 
   backend& device_;
   device_rates rates_;
