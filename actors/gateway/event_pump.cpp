@@ -64,7 +64,8 @@ void event_pump::drain(source& from) {
     if (frame.error().code != errc::timed_out) {
       log::warn("worker events: {}", frame.error().context);
     }
-    if (frame.error().code == errc::closed) {
+    // `aborted`: the writer claims an epoch of which these rings know none, and keeps that frame in front for ever.
+    if (frame.error().code == errc::closed || frame.error().code == errc::aborted) {
       from.is_over = true;
       return;
     }

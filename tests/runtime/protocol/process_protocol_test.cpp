@@ -47,7 +47,10 @@ worker_order example_order() {
           .random_seed = 9,
           .weight_type = 1,
           .step_us = 1.5,
-          .token_us = 0.25};
+          .token_us = 0.25,
+          .device_index = 5,
+          .device_graphs = false,
+          .step_deadline_ms = 1234};
 }
 
 std::vector<host_message> example_messages() {
@@ -70,6 +73,21 @@ bytes encoded(const Message& message) {
   bytes out;
   encode(message, out);
   return out;
+}
+
+/// As a build that knew only the first `fields` of a message would have written it.
+bytes first_fields_of(const bytes& message, std::uint32_t fields) {
+  const auto whole = msgpack::unpack(reinterpret_cast<const char*>(message.data()), message.size());
+  const auto& all = whole.get().via.array;
+  BOOST_REQUIRE(fields <= all.size);
+  msgpack::sbuffer buffer;
+  msgpack::packer<msgpack::sbuffer> packer(buffer);
+  packer.pack_array(fields);
+  for (std::uint32_t i = 0; i < fields; ++i) {
+    packer.pack(all.ptr[i]);
+  }
+  const auto* data = reinterpret_cast<const std::byte*>(buffer.data());
+  return {data, data + buffer.size()};
 }
 
 /// Whatever comes, the decoders return.
@@ -129,6 +147,24 @@ BOOST_AUTO_TEST_CASE(a_missing_tail_keeps_defaults_and_an_unknown_tail_is_skippe
   BOOST_TEST(command.now == 9U);
 }
 
+BOOST_AUTO_TEST_CASE(an_order_of_an_older_build_keeps_the_defaults_of_what_it_does_not_say) {
+  constexpr std::uint32_t fields_before_devices = 30; // up to token_us
+  const worker_order defaults;
+  auto expected = example_order();
+  for (std::uint32_t fields = fields_before_devices + 3; fields >= fields_before_devices;
+       --fields) {
+    expected.step_deadline_ms = fields > 32 ? 1234 : defaults.step_deadline_ms;
+    expected.device_graphs = fields > 31 ? false : defaults.device_graphs;
+    expected.device_index = fields > 30 ? 5 : defaults.device_index;
+    worker_order order;
+    BOOST_REQUIRE(decode(first_fields_of(encoded(example_order()), fields), order).has_value());
+    BOOST_TEST((order == expected), fields << " fields");
+  }
+  BOOST_TEST(defaults.device_index == 0);
+  BOOST_TEST(defaults.device_graphs);
+  BOOST_TEST(defaults.step_deadline_ms == 30'000);
+}
+
 BOOST_AUTO_TEST_CASE(orders_that_contradict_themselves_are_refused) {
   const auto is_refused = [](auto spoil) {
     auto order = example_order();
@@ -142,6 +178,8 @@ BOOST_AUTO_TEST_CASE(orders_that_contradict_themselves_are_refused) {
   BOOST_TEST(is_refused([](auto& order) { order.last_layer = 3; }));
   BOOST_TEST(is_refused([](auto& order) { order.threads = 0; }));
   BOOST_TEST(is_refused([](auto& order) { order.device = static_cast<worker_device>(9); }));
+  BOOST_TEST(is_refused([](auto& order) { order.device_index = -1; }));
+  BOOST_TEST(is_refused([](auto& order) { order.step_deadline_ms = 0; }));
 }
 
 BOOST_AUTO_TEST_CASE(cut_lengthened_and_random_bytes_are_refused_or_decoded_but_never_harm) {
