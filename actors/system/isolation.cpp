@@ -1,5 +1,7 @@
 #include "actors/system/isolation.hpp"
 
+#include "actors/system/devices.hpp"
+
 #include "model/exec/device_vault.hpp"
 
 #include "transport/vault/memory_vault.hpp"

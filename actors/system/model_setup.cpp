@@ -1,18 +1,14 @@
 #include "actors/system/model_setup.hpp"
 
-#include "actors/system/machine.hpp"
+#include "actors/system/devices.hpp"
 
 #include "model/hub/fetch.hpp"
 #include "model/weights/checkpoint.hpp"
-
-#include "kernels/cuda_module.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
 #include <fstream>
 #include <iterator>
-#include <limits>
-#include <map>
 
 namespace vdist::actors {
 
@@ -22,33 +18,6 @@ using config::device_kind;
 
 std::string in_mib(std::size_t bytes) {
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1024.0 * 1024.0));
-}
-
-/// auto: GPUs where there are any.
-result<device_kind> resolve_device(device_kind wanted) {
-  if (wanted == device_kind::cpu || wanted == device_kind::sim) {
-    return wanted;
-  }
-  std::string why;
-  if (kernels::load_cuda_module(why) != nullptr) {
-    return device_kind::cuda;
-  }
-  if (wanted == device_kind::automatic) {
-    return device_kind::cpu;
-  }
-  return fail(errc::not_found,
-              fmt::format("device.kind \"cuda\": {} (legal here: auto, cpu, sim)", why));
-}
-
-/// Bits that do not depend on the batch are the CPU's promise alone.
-result<void> check_numerics(const model_setup& setup) {
-  if (setup.device == device_kind::cuda
-      && setup.config.numerics.mode == config::numerics_mode::invariant) {
-    return fail(errc::unsupported,
-                "numerics.mode: \"invariant\" is not available on \"cuda\" (legal: \"fast\", or "
-                "device.kind = \"cpu\")");
-  }
-  return {};
 }
 
 kernels::dtype resolve_type(config::weight_dtype wanted, kernels::dtype stored) {
@@ -231,54 +200,6 @@ result<void> check_checkpoint(const model_setup& setup) {
   return {};
 }
 
-/// Devices must be there, be of one kind within the cluster, and have the memory: the least that any of them leaves to one
-/// of its workers.
-result<std::size_t> budget_on_devices(const model_setup& setup) {
-  std::string why;
-  auto* module = kernels::load_cuda_module(why);
-  if (module == nullptr) {
-    return fail(errc::not_found, "cuda: " + why);
-  }
-  std::map<std::int32_t, std::size_t> workers; // by device
-  for (std::int32_t rank = 0; rank < setup.layout->world(); ++rank) {
-    ++workers[device_of(setup, rank_id(rank))];
-  }
-  std::optional<kernels::device_facts> first;
-  auto least = std::numeric_limits<std::size_t>::max();
-  for (const auto& [device, count] : workers) {
-    const auto facts = module->facts_of(device, why);
-    if (!why.empty()) {
-      return fail(errc::not_found, "cuda: " + why);
-    }
-    if (first && (first->name != facts.name || first->major != facts.major)) {
-      return fail(
-          errc::bad_configuration,
-          fmt::format("device {}: {} beside {}; the workers of a cluster need GPUs of one kind "
-                      "(node.devices)",
-                      device,
-                      facts.name,
-                      first->name));
-    }
-    first = facts;
-    const auto usable =
-        static_cast<double>(facts.total_bytes) * setup.config.device.memory_utilization;
-    const auto used = facts.total_bytes - facts.free_bytes;
-    const auto left = std::max(0.0, usable - static_cast<double>(used));
-    least = std::min(least, static_cast<std::size_t>(left) / count);
-  }
-  return least - std::min(least, device_reserve_bytes);
-}
-
-/// Bytes that one worker may use.
-result<std::size_t> budget_of_worker(const model_setup& setup) {
-  if (setup.device == device_kind::cuda) {
-    return budget_on_devices(setup);
-  }
-  const auto usable =
-      static_cast<double>(available_memory()) * setup.config.device.memory_utilization;
-  return static_cast<std::size_t>(usable) / static_cast<std::size_t>(setup.layout->world());
-}
-
 /// Bytes of KV cache that a worker may have.
 result<std::size_t> kv_budget(const model_setup& setup, const worker_memory& worker) {
   const auto wanted = static_cast<std::size_t>(setup.config.device.kv_cache_bytes);
@@ -338,13 +259,6 @@ result<void> size_kv_cache(model_setup& setup) {
 
 } // namespace
 
-std::int32_t device_of(const model_setup& setup, rank_id rank) {
-  const auto device = setup.layout->place_of(rank).device;
-  std::string why;
-  const auto* module = setup.config.device.shared ? kernels::load_cuda_module(why) : nullptr;
-  return module == nullptr ? device : device % module->device_count();
-}
-
 result<arch::network> network_of(const model_setup& setup, rank_id rank) {
   return arch::build(*setup.model, setup.layout->shard_of(rank), setup.type);
 }
@@ -354,8 +268,7 @@ result<model_setup> set_up_model(const config::cluster_config& config,
                                  const phase_listener& on_phase,
                                  const byte_listener& on_download) {
   model_setup setup{.config = config};
-  VDIST_ASSIGN(setup.device, resolve_device(config.device.kind));
-  VDIST_TRY(check_numerics(setup));
+  VDIST_ASSIGN(setup.device, resolve_device(config));
   const bool has_model = setup.device != device_kind::sim || !config.model.path.empty();
   if (has_model) {
     VDIST_TRY(download_model(setup, env, on_phase, on_download));

@@ -84,9 +84,6 @@ using byte_listener = std::function<void(std::uint64_t bytes_done, std::uint64_t
                                                const phase_listener& on_phase,
                                                const byte_listener& on_download = {});
 
-/// The GPU of one rank; with device.shared the ranks go round those that this host has.
-[[nodiscard]] std::int32_t device_of(const model_setup& setup, rank_id rank);
-
 /// The network of one rank, as the worker will build it.
 [[nodiscard]] result<arch::network> network_of(const model_setup& setup, rank_id rank);
 

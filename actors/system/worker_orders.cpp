@@ -1,5 +1,6 @@
 #include "actors/system/worker_orders.hpp"
 
+#include "actors/system/devices.hpp"
 #include "actors/system/machine.hpp"
 
 namespace vdist::actors {

@@ -54,6 +54,8 @@ struct device_limits {
                                                  std::int32_t vocabulary) noexcept;
 [[nodiscard]] cudaError_t
 sample(const sample_args& args, void* workspace, cudaStream_t stream) noexcept;
+
+// digest.cu
 [[nodiscard]] cudaError_t digest(const digest_args& args, cudaStream_t stream) noexcept;
 
 // qkv.cu

@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 #include <mutex>
 #include <optional>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -222,24 +221,8 @@ result<void> load_weights_to_device(const weight_plan& plan,
                                     kernels::device_queue& queue,
                                     std::chrono::milliseconds deadline,
                                     const load_options& options) {
-  if (options.threads < 1 || options.threads > max_load_threads) {
-    return fail(errc::invalid_argument,
-                fmt::format("load weights: illegal number of threads (threads={}, legal=1 to {})",
-                            options.threads,
-                            max_load_threads));
-  }
   device_loading shared(plan, source, region, queue, deadline, options);
-  {
-    const auto threads = std::min(static_cast<std::size_t>(options.threads), shared.band_count());
-    std::vector<std::jthread> helpers;
-    try {
-      for (std::size_t i = 1; i < threads; ++i) {
-        helpers.emplace_back([&shared] { shared.work(); });
-      }
-    } catch (const std::system_error&) { // no more threads to be had: those that run do the work
-    }
-    shared.work();
-  }
+  VDIST_TRY(work_on_threads(options.threads, shared.band_count(), [&shared] { shared.work(); }));
   return shared.finish();
 }
 

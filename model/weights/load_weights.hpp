@@ -8,6 +8,7 @@
 // Cost: reads the bytes of the slices once, writes plan.bytes once.
 #pragma once
 
+#include "model/weights/loading_threads.hpp"
 #include "model/weights/weight_plan.hpp"
 #include "model/weights/weight_source.hpp"
 
@@ -27,7 +28,6 @@ struct load_options {
   std::function<void(std::size_t bytes_done, std::size_t bytes_total)> progress;
 };
 
-inline constexpr std::int32_t max_load_threads = 64;
 /// Large enough for one request of the disk, small enough to share out evenly.
 inline constexpr std::size_t load_piece_bytes = std::size_t{4} << 20;
 inline constexpr std::size_t transpose_bytes = std::size_t{256} << 10;
