@@ -112,7 +112,7 @@ private:
   sleep_until(bell& door, Ready&& ready, const wait_bounds& bounds, time_point until) const {
     while (true) {
       const auto rings = door.rings_.load(std::memory_order_seq_cst);
-      door.has_sleepers_.store(1, std::memory_order_seq_cst);
+      door.note_sleeper(rings);
       if (const auto p = poll(ready, bounds); p != progress::go_on) {
         return p;
       }
