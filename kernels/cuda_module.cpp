@@ -1,6 +1,5 @@
 #include "kernels/cuda_module.hpp"
 
-#include <array>
 #include <dlfcn.h>
 #include <filesystem>
 #include <mutex>

@@ -210,8 +210,6 @@ public:
   }
 
 private:
-  using sizes = std::initializer_list<std::pair<const char*, std::int64_t>>;
-
   /// Sizes of an operation, for a message.
   struct shape_text {
     const char* first_name;

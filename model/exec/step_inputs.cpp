@@ -24,6 +24,16 @@ std::size_t bytes_of(std::int32_t count) {
   return aligned(static_cast<std::size_t>(count) * sizeof(T));
 }
 
+/// On the CPU a step is never padded, and its arrays are the slot table's own.
+step_arrays in_host_memory(slot_table& slots) {
+  return {.token_ids = slots.token_ids(),
+          .positions = slots.positions(),
+          .token_slots = slots.token_slots(),
+          .batch = slots.batch(),
+          .last_rows = slots.last_rows().data(),
+          .sampled_rows = slots.sampled_rows().data()};
+}
+
 } // namespace
 
 /// Byte offsets of the arrays of a shape.
@@ -79,22 +89,12 @@ step_inputs::step_inputs(kernels::backend& ops, const runner_limits& limits, std
   }
 }
 
-step_arrays step_inputs::in_host_memory(slot_table& slots, const step_shape& shape) const {
-  (void)shape; // always the step's own
-  return {.token_ids = slots.token_ids(),
-          .positions = slots.positions(),
-          .token_slots = slots.token_slots(),
-          .batch = slots.batch(),
-          .last_rows = slots.last_rows().data(),
-          .sampled_rows = slots.sampled_rows().data()};
-}
-
 step_arrays step_inputs::place(slot_table& slots,
                                const step_shape& shape,
                                std::span<const kernels::sampling_row> sampling,
                                std::int32_t flight) {
   if (ops_.queue().is_host_memory()) {
-    return in_host_memory(slots, shape);
+    return in_host_memory(slots);
   }
   update_tables(slots.new_blocks(), flight);
   const layout at(shape);

@@ -56,7 +56,6 @@ public:
 private:
   struct layout; // offsets of a shape
 
-  [[nodiscard]] step_arrays in_host_memory(slot_table& slots, const step_shape& shape) const;
   void update_tables(const block_changes& changes, std::int32_t flight);
 
   kernels::backend& ops_;
