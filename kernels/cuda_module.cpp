@@ -20,14 +20,16 @@ void* open_library(std::string& why) {
     if (std::filesystem::exists(path, ignored)) {
       void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
       if (library == nullptr) {
-        why = std::string("load ") + path.string() + ": " + dlerror();
+        why = std::string("load ") + path.string() + ": " + dlerror()
+              + "; is CUDA's cuBLASLt on the loader's path?";
       }
       return library;
     }
   }
   void* library = dlopen(library_name, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
-    why = std::string("this build has no CUDA: ") + dlerror();
+    why = std::string("this build has no CUDA: ") + dlerror()
+          + "; install it beside the programs, from a build on a machine with nvcc";
   }
   return library;
 }

@@ -15,12 +15,14 @@ namespace vdist::kernels {
 /// What one device is and has.
 struct device_facts {
   std::string name;       // "NVIDIA H200"
-  std::string uuid;       // tells devices of one kind apart
+  std::string uuid;       // tells devices of one kind apart; as nvidia-smi has it, without "GPU-"
   std::int32_t major = 0; // compute capability
   std::int32_t minor = 0;
   std::int32_t multiprocessors = 0;
   std::size_t total_bytes = 0;
-  std::size_t free_bytes = 0; // now
+  std::size_t free_bytes = 0;    // now
+  std::int32_t processes = -1;   // other processes that compute there now; negative: unknown
+  std::size_t process_bytes = 0; // theirs, as far as it is known
 };
 
 /// What a device reaches at best.
@@ -52,8 +54,18 @@ public:
   /// Devices that this process sees.
   [[nodiscard]] virtual std::int32_t device_count() const noexcept = 0;
 
-  /// `why` is set when there is no such device or it does not answer.
+  /// `why` is set when there is no such device, it does not answer, or it may not be used. Makes no context, which would
+  /// take half a GiB of the device, unless the driver came without its management library.
   [[nodiscard]] virtual device_facts facts_of(std::int32_t device, std::string& why) = 0;
+
+  /// Whether kernels of `device` reach the memory of `peer` directly; of its own device, always. Makes no context. False,
+  /// and `why`, when they do not. It need not hold the other way round.
+  [[nodiscard]] virtual bool
+  can_access(std::int32_t device, std::int32_t peer, std::string& why) = 0;
+
+  /// `device` becomes the calling thread's: for a thread that takes over a backend which another one made. False, and
+  /// `why`, when there is no such device or it failed.
+  [[nodiscard]] virtual bool use_device(std::int32_t device, std::string& why) = 0;
 
   /// Medians, measured now: about a second, and 2 GiB of device memory.
   [[nodiscard]] virtual device_rates measure(std::int32_t device, std::string& why) = 0;
@@ -92,7 +104,7 @@ public:
 
 /// What the library exports: `cuda_entry_name`, of type cuda_entry. It answers only to a program of its own version,
 /// which changes whenever an interface of this folder does.
-inline constexpr std::uint32_t cuda_module_version = 2;
+inline constexpr std::uint32_t cuda_module_version = 3;
 inline constexpr const char* cuda_entry_name = "vdist_cuda_module";
 using cuda_entry = cuda_module* (*)(std::uint32_t version, std::string& why);
 

@@ -25,6 +25,10 @@ class device_queue {
 public:
   virtual ~device_queue() = default;
 
+  /// Before a thread calls anything else here, other than the one that made the queue: what it allocates and copies then
+  /// belongs to this device. One thread at a time, all the same.
+  virtual void use_on_this_thread() noexcept {}
+
   /// Memory of the device, aligned to 256 bytes, uninitialised; nullptr when there is not as much. Slow: at start only.
   [[nodiscard]] virtual void* allocate(std::size_t bytes) noexcept = 0;
   virtual void release(void* memory) noexcept = 0;

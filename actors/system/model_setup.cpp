@@ -2,6 +2,7 @@
 
 #include "actors/system/devices.hpp"
 
+#include "model/exec/peer_links.hpp"
 #include "model/hub/fetch.hpp"
 #include "model/weights/checkpoint.hpp"
 
@@ -174,9 +175,11 @@ result<void> measure_workers(model_setup& setup) {
     }
     VDIST_ASSIGN(const auto network, network_of(setup, rank_id(rank)));
     const auto bytes = exec::memory_of(network, setup.limits, form);
+    const auto exchange =
+        setup.peer_exchange ? exec::peer_exchange_bytes(setup.layout->shard_of(rank_id(rank))) : 0;
     setup.memory.push_back({.weights = bytes.weights,
                             .kv_per_block = bytes.kv_per_block,
-                            .activations = bytes.activations});
+                            .activations = bytes.activations + exchange});
   }
   return {};
 }
@@ -200,26 +203,37 @@ result<void> check_checkpoint(const model_setup& setup) {
   return {};
 }
 
-/// Bytes of KV cache that a worker may have.
-result<std::size_t> kv_budget(const model_setup& setup, const worker_memory& worker) {
+/// `what` with where the memory of a worker comes from.
+error not_enough(const model_setup& setup, const std::string& what) {
+  return fail(errc::resource_exhausted, fmt::format("{}; {}", what, origin_of_budget(setup)));
+}
+
+/// Bytes of KV cache that the worker of a rank may have.
+result<std::size_t> kv_budget(const model_setup& setup, std::size_t rank) {
+  const auto& worker = setup.memory[rank];
   const auto wanted = static_cast<std::size_t>(setup.config.device.kv_cache_bytes);
   const auto taken = worker.weights + worker.activations;
   if (taken > setup.memory_budget) {
-    return fail(errc::resource_exhausted,
-                fmt::format("memory: a worker needs {} for weights and {} for activations, {} may "
-                            "be used (missing {})",
-                            in_mib(worker.weights),
-                            in_mib(worker.activations),
-                            in_mib(setup.memory_budget),
-                            in_mib(taken - setup.memory_budget)));
+    return not_enough(
+        setup,
+        fmt::format("memory: the worker of rank {} needs {} for weights and {} for activations, "
+                    "{} may be used (missing {}); raise parallel.tensor or "
+                    "device.memory_utilization, or lower scheduler.max_batch_tokens",
+                    rank,
+                    in_mib(worker.weights),
+                    in_mib(worker.activations),
+                    in_mib(setup.memory_budget),
+                    in_mib(taken - setup.memory_budget)));
   }
   const auto left = setup.memory_budget - taken;
   if (wanted > left) {
-    return fail(errc::resource_exhausted,
-                fmt::format("device.kv_cache_bytes: {} asked for, {} may be used (missing {})",
-                            in_mib(wanted),
-                            in_mib(left),
-                            in_mib(wanted - left)));
+    return not_enough(setup,
+                      fmt::format("device.kv_cache_bytes: {} asked for, {} may be used by rank {} "
+                                  "(missing {}); lower it or raise device.memory_utilization",
+                                  in_mib(wanted),
+                                  in_mib(left),
+                                  rank,
+                                  in_mib(wanted - left)));
   }
   if (wanted > 0) {
     return wanted;
@@ -233,22 +247,24 @@ result<void> size_kv_cache(model_setup& setup) {
   const auto block_size = setup.limits.block_size;
   const auto blocks_per_sequence = (setup.max_model_len + block_size - 1) / block_size;
   auto blocks = std::int64_t{blocks_per_sequence} * setup.limits.max_sequences;
-  for (const auto& worker : setup.memory) {
-    VDIST_ASSIGN(const auto budget, kv_budget(setup, worker));
+  for (std::size_t rank = 0; rank < setup.memory.size(); ++rank) {
+    const auto& worker = setup.memory[rank];
+    VDIST_ASSIGN(const auto budget, kv_budget(setup, rank));
     if (worker.kv_per_block == 0) {
       continue; // a stage without layers
     }
     const auto fitting = static_cast<std::int64_t>(budget / worker.kv_per_block);
     if (fitting < blocks_per_sequence) {
       const auto needed = static_cast<std::size_t>(blocks_per_sequence) * worker.kv_per_block;
-      return fail(errc::resource_exhausted,
-                  fmt::format("memory: the KV cache of one sequence of {} tokens needs {} per "
-                              "worker, {} may be used (missing {}); "
-                              "lower model.max_model_len or raise device.kv_cache_bytes",
-                              setup.max_model_len,
-                              in_mib(needed),
-                              in_mib(budget),
-                              in_mib(needed - budget)));
+      return not_enough(
+          setup,
+          fmt::format("memory: the KV cache of one sequence of {} tokens needs {} per worker, {} "
+                      "may be used (missing {}); lower model.max_model_len, or raise "
+                      "device.kv_cache_bytes, device.memory_utilization or parallel.tensor",
+                      setup.max_model_len,
+                      in_mib(needed),
+                      in_mib(budget),
+                      in_mib(needed - budget)));
     }
     blocks = std::min(blocks, fitting);
   }
@@ -291,6 +307,11 @@ result<model_setup> set_up_model(const config::cluster_config& config,
                        sizes.data,
                        sizes.pipeline,
                        sizes.tensor));
+  if (setup.device == device_kind::cuda) {
+    VDIST_ASSIGN(const auto plane, exchange_of(setup));
+    setup.peer_exchange = plane.kind == exchange_kind::peer;
+    on_phase("exchange", fmt::format("{} ({})", to_string(plane.kind), plane.reason));
+  }
   if (has_model) {
     VDIST_TRY(read_tokenizer(setup));
     on_phase("tokenizer",

@@ -39,7 +39,7 @@ inline constexpr std::size_t device_reserve_bytes = std::size_t{1} << 30U;
 struct worker_memory {
   std::size_t weights = 0;
   std::size_t kv_per_block = 0;
-  std::size_t activations = 0;
+  std::size_t activations = 0; // and what ranks exchange on GPUs
 };
 
 struct model_setup {
@@ -57,6 +57,7 @@ struct model_setup {
   exec::runner_limits limits;        // blocks included
   std::vector<worker_memory> memory; // by rank
   std::size_t memory_budget = 0; // bytes that one worker may use for weights, activations and KV
+  bool peer_exchange = false;    // ranks meet in each other's device memory
   std::optional<error> shortage; // of memory: all is known, but it cannot run here; no blocks then
 
   /// Requests that may be under way in the whole cluster: what runs and what waits. Whoever was

@@ -45,6 +45,9 @@ protocol::worker_order order_of(const model_setup& setup,
     order.device_index = device_of(setup, ranks.at(static_cast<std::size_t>(slot)));
     order.device_graphs = config.device.graphs;
     order.step_deadline_ms = config.fault_tolerance.step_deadline_ms;
+    for (std::size_t i = 0; setup.peer_exchange && i < ranks.size(); ++i) {
+      order.peer_devices.push_back(device_of(setup, ranks[i]));
+    }
   }
   if (setup.device == config::device_kind::sim) {
     order.device = protocol::worker_device::sim;

@@ -87,6 +87,9 @@ result<void> join_pipes(const rank_runner_config& config,
                         const rank_runner_links& links,
                         const frame::wait_policy& waits,
                         linked_runner& into) {
+  if (config.meets_peers()) {
+    return {};
+  }
   if (!config.place.is_first_stage()) {
     const rank_id previous(config.rank.value - config.tensor_size);
     VDIST_ASSIGN(into.from_previous,
@@ -97,6 +100,19 @@ result<void> join_pipes(const rank_runner_config& config,
                  join_pipe(tensor::pipe_end::sender, config.rank, config, links, waits));
   }
   return {};
+}
+
+exec::model_runner_config with_peers(exec::model_runner_config model,
+                                     const rank_runner_config& config,
+                                     const rank_runner_links& links,
+                                     const frame::wait_policy& waits) {
+  if (config.meets_peers()) {
+    model.peer_exchange = exec::peer_link_settings{.are_mapped = links.maps_peers,
+                                                   .wait = config.collective_deadline,
+                                                   .stop = links.stop,
+                                                   .waits = &waits};
+  }
+  return model;
 }
 
 exec::backend_factory cpu_backend_of(std::int32_t threads) {
@@ -141,7 +157,7 @@ result<std::unique_ptr<exec::step_runner>> make_rank_runner(const rank_runner_co
   VDIST_TRY(join_pipes(config, links, waits, *runner));
   if (const auto* model = std::get_if<exec::model_runner_config>(&config.device)) {
     runner->inner = std::make_unique<exec::model_runner>(
-        *model,
+        with_peers(*model, config, links, waits),
         runner->links(),
         *links.memory,
         config.cuda ? cuda_backend_of(*config.cuda) : cpu_backend_of(config.threads));

@@ -24,6 +24,7 @@ namespace vdist::actors {
 struct cuda_choice {
   std::int32_t device = 0; // ordinal
   bool use_graphs = true;
+  bool meets_peers = false; // in device memory
 };
 
 struct rank_runner_config {
@@ -34,12 +35,16 @@ struct rank_runner_config {
   std::optional<cuda_choice> cuda; // else the CPU, or the sim device
   std::chrono::milliseconds collective_deadline{10000};
   std::variant<exec::model_runner_config, exec::sim_runner_config> device;
+
+  /// Whether its ranks meet in device memory.
+  [[nodiscard]] bool meets_peers() const { return cuda && cuda->meets_peers; }
 };
 
 /// Borrowed; all outlive the runner.
 struct rank_runner_links {
   vault::vault* memory = nullptr;
   const frame::fence* stop = nullptr;
+  bool maps_peers = false; // `memory` makes other devices' regions accessible to this rank's device
 };
 
 /// Called on the thread that will run the steps.

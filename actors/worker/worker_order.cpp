@@ -51,7 +51,9 @@ result<rank_runner_config> runner_config_of(const worker_order& order) {
     return config;
   }
   if (order.device == worker_device::cuda) {
-    config.cuda = cuda_choice{.device = order.device_index, .use_graphs = order.device_graphs};
+    config.cuda = cuda_choice{.device = order.device_index,
+                              .use_graphs = order.device_graphs,
+                              .meets_peers = !order.peer_devices.empty()};
   }
   VDIST_ASSIGN(auto model,
                weights::read_model_config(order.model_folder, arch::supported_architectures()));

@@ -48,10 +48,19 @@ result<worker_order> read_order(const socket::unique_fd& file) {
   return order;
 }
 
-/// A worker on a GPU has weights and KV cache there, and finds them again where its predecessor had them.
+/// A worker on a GPU has weights and KV cache there, and finds them again where its predecessor had them; it may reach what
+/// the others of its replica have for it on their GPUs.
 vault::device_access devices_of(const worker_order& order) {
-  return order.device == protocol::worker_device::cuda ? exec::access_to_device(order.device_index)
-                                                       : vault::device_access{};
+  if (order.device != protocol::worker_device::cuda) {
+    return {};
+  }
+  return exec::access_to_devices(order.device_index,
+                                 [devices = order.peer_devices,
+                                  own = order.device_index,
+                                  first = order.first_rank](rank_id rank) {
+                                   const auto slot = static_cast<std::size_t>(rank.value - first);
+                                   return slot < devices.size() ? devices[slot] : own;
+                                 });
 }
 
 /// Everything that the two threads of a worker share.
@@ -98,19 +107,20 @@ private:
   }
 
   worker_thread_links thread_links() {
-    return {.points = points_.get(),
-            .time = &time_,
-            .wiring = {.memory = &memory_, .stop = &replica_->fence},
-            .waits = &waits_,
-            .make_runner = [this]() -> result<std::unique_ptr<exec::step_runner>> {
-              VDIST_ASSIGN(const auto config, runner_config_of(order_));
-              return make_rank_runner(
-                  config, {.memory = &memory_, .stop = &replica_->fence}, waits_);
-            },
-            .progress =
-                [this](std::uint64_t done, std::uint64_t total) {
-                  tell_progress({done, total});
-                }};
+    return {
+        .points = points_.get(),
+        .time = &time_,
+        .wiring = {.memory = &memory_, .stop = &replica_->fence},
+        .waits = &waits_,
+        .make_runner = [this]() -> result<std::unique_ptr<exec::step_runner>> {
+          VDIST_ASSIGN(const auto config, runner_config_of(order_));
+          return make_rank_runner(
+              config, {.memory = &memory_, .stop = &replica_->fence, .maps_peers = true}, waits_);
+        },
+        .progress =
+            [this](std::uint64_t done, std::uint64_t total) {
+              tell_progress({done, total});
+            }};
   }
 
   error obey_commands() {

@@ -133,16 +133,15 @@ void worker_thread::step_through(epoch now) {
     report_failure(worker_event::kind::failed, now, opened.error());
     return;
   }
-  if (auto started = runner_->start_epoch(now); !started) {
-    report_failure(worker_event::kind::failed, now, started.error());
+  auto worked = runner_->start_epoch(now);
+  if (worked) {
+    under_way_.clear();
+    worked = answer_plans(now, *opened);
+  }
+  if (worked) {
     return;
   }
-  under_way_.clear();
-  auto stepped = answer_plans(now, *opened);
-  if (stepped) {
-    return;
-  }
-  const auto& cause = stepped.error();
+  const auto& cause = worked.error();
   if (cause.code == errc::timed_out) {
     report_failure(worker_event::kind::peer_late, now, cause);
   } else if (cause.code != errc::aborted && cause.code != errc::closed) {

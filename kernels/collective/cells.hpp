@@ -147,4 +147,48 @@ private:
   bool is_aligned_;
 };
 
+/// Rows of equal messages, `stride` cells apart, seen as the units of one: none of them lies in two rows, so a row that is
+/// aligned to 16 moves by whole units, whatever its neighbours do. Fewer than 2^32 units.
+template <class Cell>
+class message_rows {
+public:
+  struct shape {
+    std::size_t rows;
+    std::size_t part;   // cells of a row
+    std::size_t stride; // cells from row to row
+  };
+
+  VDIST_LANE message_rows(Cell* data, const shape& shape)
+      : data_(data), shape_(shape), row_units_(message<Cell>(data, shape.part).units()) {}
+
+  [[nodiscard]] VDIST_LANE std::size_t units() const { return shape_.rows * row_units_; }
+
+  /// As message::load() and store() of the row that `index` falls into.
+  [[nodiscard]] VDIST_LANE unit load(std::size_t index) const {
+    const std::size_t row = row_of(index);
+    return at(row).load(index - row * row_units_);
+  }
+
+  VDIST_LANE void store(std::size_t index, const unit& value) const {
+    const std::size_t row = row_of(index);
+    at(row).store(index - row * row_units_, value);
+  }
+
+private:
+  /// In 32 bits, and for one row not at all: devices divide slowly.
+  [[nodiscard]] VDIST_LANE std::size_t row_of(std::size_t index) const {
+    return shape_.rows == 1
+               ? 0
+               : static_cast<std::uint32_t>(index) / static_cast<std::uint32_t>(row_units_);
+  }
+
+  [[nodiscard]] VDIST_LANE message<Cell> at(std::size_t row) const {
+    return {data_ + row * shape_.stride, shape_.part};
+  }
+
+  Cell* data_;
+  shape shape_;
+  std::size_t row_units_;
+};
+
 } // namespace vdist::kernels

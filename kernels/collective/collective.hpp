@@ -20,6 +20,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace vdist::kernels {
@@ -40,12 +41,17 @@ struct all_reduce_args {
   void* data = nullptr;        // [count], in place, 4-byte aligned; 16 is faster
   std::int64_t count = 0;      // elements; even for bfloat16; 0 launches nothing
   dtype type = dtype::float32; // or bfloat16
+  /// The way it takes, for measurements; the same on all ranks. Of words only in layouts that have some.
+  std::optional<sum_path> forced = std::nullopt; // none: choose_sum_path()
 };
 
+/// Row i of out = row i of `in` of rank 0, of rank 1, …. Addresses are 4-byte aligned; where they are to 16, and parts are
+/// whole 16 bytes, it is faster.
 struct all_gather_args {
-  const void* in = nullptr; // [bytes]
-  void* out = nullptr;      // [ranks, bytes]; does not overlap in
-  std::int64_t bytes = 0;   // a multiple of 4, as are the addresses; 0 launches nothing
+  const void* in = nullptr; // [rows, part]
+  void* out = nullptr;      // [rows, ranks, part]; does not overlap in
+  std::int64_t bytes = 0;   // of `in`: a multiple of 4 * rows, below 2^34; 0 launches nothing
+  std::int64_t rows = 1;    // 0 only without bytes
 };
 
 struct broadcast_args {

@@ -23,7 +23,13 @@ namespace vdist::kernels {
 
 inline constexpr std::int32_t group_ranks_max = 8;
 inline constexpr std::int32_t lanes_max =
-    16; // blocks of one rank's kernel: spinning must never fill a device
+    64; // blocks of one rank's kernel: spinning must never fill a device
+inline constexpr std::int32_t word_lanes_max = 16; // of these with word slots: small sums only
+
+/// Lanes of a large message: enough for the links, and few enough that also ranks that share a device all run at once.
+[[nodiscard]] constexpr std::int32_t bulk_lanes_max(std::int32_t ranks) {
+  return ranks > 4 ? lanes_max / 2 : lanes_max;
+}
 inline constexpr std::uint32_t exchange_banks = 8;
 inline constexpr std::size_t flag_stride = 128; // bytes between flags: no two share a line
 inline constexpr std::size_t unit_bytes =
@@ -43,9 +49,13 @@ struct exchange_layout {
     return bulk_units * unit_bytes;
   }
 
-  /// Of one kind; halves and sources of all lanes.
-  [[nodiscard]] VDIST_COLLECTIVE constexpr std::size_t slots() const {
-    return static_cast<std::size_t>(lanes_max) * 2 * static_cast<std::size_t>(ranks);
+  /// Halves and sources of so many lanes.
+  [[nodiscard]] VDIST_COLLECTIVE constexpr std::size_t slots(std::int32_t lanes) const {
+    return static_cast<std::size_t>(lanes) * 2 * static_cast<std::size_t>(ranks);
+  }
+
+  [[nodiscard]] VDIST_COLLECTIVE constexpr std::size_t words_bytes() const {
+    return slots(word_lanes_max) * word_slot_bytes();
   }
 
   [[nodiscard]] VDIST_COLLECTIVE constexpr std::size_t
@@ -59,7 +69,7 @@ struct exchange_layout {
   }
 
   [[nodiscard]] VDIST_COLLECTIVE constexpr std::size_t bank_bytes() const {
-    return flags_bytes() + slots() * (word_slot_bytes() + bulk_slot_bytes());
+    return flags_bytes() + words_bytes() + slots(lanes_max) * bulk_slot_bytes();
   }
 
   [[nodiscard]] VDIST_COLLECTIVE constexpr std::size_t bank_at(std::uint32_t epoch) const {
@@ -81,8 +91,7 @@ struct exchange_layout {
 
   [[nodiscard]] VDIST_COLLECTIVE constexpr std::size_t
   bulk_at(std::int32_t lane, std::uint32_t half, std::int32_t source) const {
-    return flags_bytes() + slots() * word_slot_bytes()
-           + slot_index(lane, half, source) * bulk_slot_bytes();
+    return flags_bytes() + words_bytes() + slot_index(lane, half, source) * bulk_slot_bytes();
   }
 
   /// Of the whole region.
@@ -91,16 +100,16 @@ struct exchange_layout {
   }
 };
 
-/// The layout of a tensor group: 72 MiB for 2 ranks, 80 for 4, 96 for 8.
+/// The layout of a tensor group: 136 MiB for 2 ranks, 144 for 4, 160 for 8.
 [[nodiscard]] constexpr exchange_layout group_layout(std::int32_t ranks) {
   return {.ranks = ranks,
           .word_units = 512,
-          .bulk_units = std::size_t{16384} / static_cast<std::size_t>(ranks)};
+          .bulk_units = std::size_t{8192} / static_cast<std::size_t>(ranks)};
 }
 
-/// The layout of a pipe between two stages, 32 MiB: rank 0 sends, rank 1 receives.
+/// The layout of a pipe between two stages, 64 MiB: rank 0 sends, rank 1 receives.
 [[nodiscard]] constexpr exchange_layout pipe_layout() {
-  return {.ranks = 2, .word_units = 0, .bulk_units = 4096};
+  return {.ranks = 2, .word_units = 0, .bulk_units = 2048};
 }
 
 /// How a sum travels. The bits are the same in all cases.
@@ -135,11 +144,12 @@ struct lane_shape {
   std::int32_t threads = 32; // per lane, whole warps
 };
 
-/// One unit per thread, until all lanes are full. A pure function of the size.
-[[nodiscard]] constexpr lane_shape choose_lanes(std::size_t units) {
+/// One unit per thread, until all of `most` lanes are full. A pure function of the size.
+[[nodiscard]] constexpr lane_shape choose_lanes(std::size_t units, std::int32_t most) {
   const std::size_t threads_max = lane_threads_max;
   const std::size_t wanted = (units + threads_max - 1) / threads_max;
-  const std::size_t lanes = wanted < 1 ? 1 : (wanted < lanes_max ? wanted : lanes_max);
+  const auto lanes_most = static_cast<std::size_t>(most);
+  const std::size_t lanes = wanted < 1 ? 1 : (wanted < lanes_most ? wanted : lanes_most);
   const std::size_t share = (units + lanes - 1) / lanes;
   const std::size_t threads = (share + 31) / 32 * 32;
   return {.lanes = static_cast<std::int32_t>(lanes),

@@ -84,15 +84,17 @@ public:
       const auto first = mine.first + done;
       const auto count = smaller(mine.count - done, g_.layout.bulk_units);
       ++bulk_;
-      for (std::size_t i = m_.thread(); i < count; i += m_.threads()) {
-        push_to_all(i, data.load(first + i));
-      }
+      each_unit(
+          count,
+          [&](std::size_t i) { return data.load(first + i); },
+          [&](std::size_t i, const unit& value) { push_to_all(i, value); });
       if (!exchange()) {
         return false;
       }
-      for (std::size_t i = m_.thread(); i < count; i += m_.threads()) {
-        data.store(first + i, sum_at<Cell>(data.load(first + i), i));
-      }
+      each_unit(
+          count,
+          [&](std::size_t i) { return sum_at<Cell>(data.load(first + i), i); },
+          [&](std::size_t i, const unit& sum) { data.store(first + i, sum); });
     }
     return true;
   }
@@ -110,27 +112,33 @@ public:
     return true;
   }
 
-  /// out[r * cells …] = in of rank r. `in` has `cells` cells.
-  [[nodiscard]] VDIST_LANE bool gather(const cell* in, cell* out, std::size_t cells) {
-    const message<const cell> source(in, cells);
+  /// Row i of out = row i of `in` of rank 0, of rank 1, …: `in` is [rows, part] cells, out [rows, Ranks, part].
+  [[nodiscard]] VDIST_LANE bool
+  gather(const cell* in, cell* out, std::size_t rows, std::size_t part) {
+    const message_rows<const cell> source(in, {rows, part, part});
+    const auto part_of_rank = [&](std::int32_t r) {
+      return message_rows<cell>(out + static_cast<std::size_t>(r) * part,
+                                {rows, part, part * Ranks});
+    };
+    const auto own = part_of_rank(g_.rank);
     const auto mine = part_of(source.units(), index_, lanes_);
     for (std::size_t done = 0; done < mine.count; done += g_.layout.bulk_units) {
       const auto first = mine.first + done;
       const auto count = smaller(mine.count - done, g_.layout.bulk_units);
       ++bulk_;
-      for (std::size_t i = m_.thread(); i < count; i += m_.threads()) {
-        const unit value = source.load(first + i);
-        push_to_all(i, value);
-        message<cell>(out + static_cast<std::size_t>(g_.rank) * cells, cells)
-            .store(first + i, value);
-      }
+      each_unit(
+          count,
+          [&](std::size_t i) { return source.load(first + i); },
+          [&](std::size_t i, const unit& value) {
+            push_to_all(i, value);
+            own.store(first + i, value);
+          });
       if (!exchange()) {
         return false;
       }
       for (int r = 0; r < Ranks; ++r) {
         if (r != g_.rank) {
-          copy_out(
-              r, message<cell>(out + static_cast<std::size_t>(r) * cells, cells), first, count);
+          copy_out(r, part_of_rank(r), first, count);
         }
       }
     }
@@ -146,9 +154,10 @@ public:
       const auto count = smaller(mine.count - done, g_.layout.bulk_units);
       ++bulk_;
       if (g_.rank == root) {
-        for (std::size_t i = m_.thread(); i < count; i += m_.threads()) {
-          push_to_all(i, data.load(first + i));
-        }
+        each_unit(
+            count,
+            [&](std::size_t i) { return data.load(first + i); },
+            [&](std::size_t i, const unit& value) { push_to_all(i, value); });
       }
       if (!exchange()) {
         return false;
@@ -171,9 +180,11 @@ public:
       if (!hears_from(peer, bulk_ > 2 ? bulk_ - 2 : 0)) { // it has read what lies in this half
         return false;
       }
-      for (std::size_t i = m_.thread(); i < count; i += m_.threads()) {
-        m_.store_unit(bulk_slot(peer, g_.rank) + i, data.load(first + i));
-      }
+      unit* const slot = bulk_slot(peer, g_.rank);
+      each_unit(
+          count,
+          [&](std::size_t i) { return data.load(first + i); },
+          [&](std::size_t i, const unit& value) { m_.store_unit(slot + i, value); });
       m_.sync();
       tell(peer);
     }
@@ -305,6 +316,14 @@ private:
 
   // Bulk.
 
+  /// store(i, load(i)) for this thread's share of `count` units.
+  template <class Load, class Store>
+  VDIST_LANE void each_unit(std::size_t count, const Load& load, const Store& store) {
+    for (std::size_t i = m_.thread(); i < count; i += m_.threads()) {
+      store(i, load(i));
+    }
+  }
+
   VDIST_LANE void push_to_all(std::size_t at, const unit& value) {
     VDIST_UNROLL
     for (int k = 1; k < Ranks; ++k) { // everybody begins with another one
@@ -312,11 +331,15 @@ private:
     }
   }
 
+  /// `to` is a message or rows of them.
+  template <class Message>
   VDIST_LANE void
-  copy_out(std::int32_t source, const message<cell>& to, std::size_t first, std::size_t count) {
-    for (std::size_t i = m_.thread(); i < count; i += m_.threads()) {
-      to.store(first + i, m_.load_unit(bulk_slot(g_.rank, source) + i));
-    }
+  copy_out(std::int32_t source, const Message& to, std::size_t first, std::size_t count) {
+    const unit* const slot = bulk_slot(g_.rank, source);
+    each_unit(
+        count,
+        [&](std::size_t i) { return m_.load_unit(slot + i); },
+        [&](std::size_t i, const unit& value) { to.store(first + i, value); });
   }
 
   /// `own` and what the others have pushed to place `at`.
@@ -337,22 +360,25 @@ private:
     for (int k = 1; k < Ranks; ++k) {
       const int peer = (g_.rank + k) % Ranks;
       const auto theirs = part_of(count, peer, Ranks);
-      for (std::size_t i = m_.thread(); i < theirs.count; i += m_.threads()) {
-        m_.store_unit(bulk_slot(peer, g_.rank) + i, data.load(first + theirs.first + i));
-      }
+      unit* const slot = bulk_slot(peer, g_.rank);
+      each_unit(
+          theirs.count,
+          [&](std::size_t i) { return data.load(first + theirs.first + i); },
+          [&](std::size_t i, const unit& value) { m_.store_unit(slot + i, value); });
     }
     if (!exchange()) {
       return false;
     }
     const auto mine = part_of(count, g_.rank, Ranks);
-    for (std::size_t i = m_.thread(); i < mine.count; i += m_.threads()) {
-      const auto at = first + mine.first + i;
-      const unit sum = sum_at<Cell>(data.load(at), i);
-      data.store(at, sum);
-      ++bulk_; // the other half takes the sums
-      push_to_all(i, sum);
-      --bulk_;
-    }
+    each_unit(
+        mine.count,
+        [&](std::size_t i) { return sum_at<Cell>(data.load(first + mine.first + i), i); },
+        [&](std::size_t i, const unit& sum) {
+          data.store(first + mine.first + i, sum);
+          ++bulk_; // the other half takes the sums
+          push_to_all(i, sum);
+          --bulk_;
+        });
     ++bulk_;
     if (!exchange()) {
       return false;

@@ -1,8 +1,8 @@
 // kernels/cuda/all_reduce.cu — collectives over exchange memory of peers: kernels/collective/lane_protocol.hpp on the
 // device's instructions.
 //
-// Grid: at most 16 blocks (lanes) of up to 512 threads, so that a rank that waits leaves the device to others; one unit of
-// 16 bytes per thread up to 128 KB, loops above. Bytes over the links per rank: words 2 (n-1) B, one_shot (n-1) B, two_shot
+// Grid: at most 64 blocks (lanes; 16 for words) of up to 512 threads, so that a rank that waits leaves the device to others;
+// one unit of 16 bytes per thread up to 512 KB, loops above. Bytes over the links per rank: words 2 (n-1) B, one_shot (n-1) B, two_shot
 // 2 (n-1)/n B. Flops: (n-1) per element.
 // Memory order: 8-byte words carry their own tag and are written and read whole (st/ld.relaxed.sys.v2.u64); bulk data lies
 // behind a flag of st.release.sys, read with ld.acquire.sys. Only the device's own memory is polled, and no host word.
@@ -16,6 +16,10 @@
 namespace vdist::kernels::cuda {
 
 namespace {
+
+/// Blocks on a multiprocessor at once, for messages of many lanes: all lanes of all ranks run at the same time, also where
+/// eight ranks share a device.
+constexpr int lane_blocks_min = 2;
 
 /// The Machine of lane_protocol.hpp.
 struct device_thread {
@@ -118,7 +122,7 @@ run_lane(const group_view& group, group_operation operation, const Work& work) {
 }
 
 template <int Ranks, class Cell, sum_path Path>
-__global__ void __launch_bounds__(lane_threads_max)
+__global__ void __launch_bounds__(lane_threads_max, Path == sum_path::words ? 1 : lane_blocks_min)
     all_reduce_kernel(const __grid_constant__ group_view group, cell* data, std::size_t cells) {
   run_lane<Ranks>(group, group_operation::all_reduce, [&](auto& mine) {
     const message<cell> sum(data, cells);
@@ -133,14 +137,19 @@ __global__ void __launch_bounds__(lane_threads_max)
 }
 
 template <int Ranks>
-__global__ void __launch_bounds__(lane_threads_max) all_gather_kernel(
-    const __grid_constant__ group_view group, const cell* in, cell* out, std::size_t cells) {
-  run_lane<Ranks>(
-      group, group_operation::all_gather, [&](auto& mine) { return mine.gather(in, out, cells); });
+__global__ void __launch_bounds__(lane_threads_max, lane_blocks_min)
+    all_gather_kernel(const __grid_constant__ group_view group,
+                      const cell* in,
+                      cell* out,
+                      std::size_t rows,
+                      std::size_t part) {
+  run_lane<Ranks>(group, group_operation::all_gather, [&](auto& mine) {
+    return mine.gather(in, out, rows, part);
+  });
 }
 
 template <int Ranks>
-__global__ void __launch_bounds__(lane_threads_max)
+__global__ void __launch_bounds__(lane_threads_max, lane_blocks_min)
     broadcast_kernel(const __grid_constant__ group_view group,
                      cell* data,
                      std::size_t cells,
@@ -151,14 +160,14 @@ __global__ void __launch_bounds__(lane_threads_max)
   });
 }
 
-__global__ void __launch_bounds__(lane_threads_max)
+__global__ void __launch_bounds__(lane_threads_max, lane_blocks_min)
     send_kernel(const __grid_constant__ group_view group, const cell* data, std::size_t cells) {
   run_lane<2>(group, group_operation::send, [&](auto& mine) {
     return mine.send(message<const cell>(data, cells), 1);
   });
 }
 
-__global__ void __launch_bounds__(lane_threads_max)
+__global__ void __launch_bounds__(lane_threads_max, lane_blocks_min)
     recv_kernel(const __grid_constant__ group_view group, cell* data, std::size_t cells) {
   run_lane<2>(group, group_operation::recv, [&](auto& mine) {
     return mine.recv(message<cell>(data, cells), 0);
@@ -168,7 +177,7 @@ __global__ void __launch_bounds__(lane_threads_max)
 // Kernels by number of ranks.
 
 using all_reduce_function = void (*)(group_view, cell*, std::size_t);
-using all_gather_function = void (*)(group_view, const cell*, cell*, std::size_t);
+using all_gather_function = void (*)(group_view, const cell*, cell*, std::size_t, std::size_t);
 using broadcast_function = void (*)(group_view, cell*, std::size_t, std::int32_t, group_operation);
 
 template <int Ranks, class Cell>
@@ -203,8 +212,9 @@ std::size_t units_of(std::size_t cells) {
   return (cells + unit_cells - 1) / unit_cells;
 }
 
-launch_shape shape_of(std::size_t cells) {
-  const auto chosen = choose_lanes(units_of(cells));
+/// Rows begin units of their own.
+launch_shape shape_of(std::size_t cells, std::int32_t lanes_most, std::size_t rows = 1) {
+  const auto chosen = choose_lanes(rows * units_of(cells / rows), lanes_most);
   return {dim3(static_cast<unsigned>(chosen.lanes)), dim3(static_cast<unsigned>(chosen.threads))};
 }
 
@@ -227,12 +237,15 @@ all_reduce(const group_view& group, const all_reduce_args& args, cudaStream_t st
   }
   const auto bytes = static_cast<std::size_t>(args.count) * size_of(args.type);
   const auto cells = bytes / sizeof(cell);
-  const auto path = choose_sum_path(bytes, group.layout.ranks);
+  const auto path = args.forced.value_or(choose_sum_path(bytes, group.layout.ranks));
   return with_ranks(group.layout.ranks, [&](auto ranks) {
     const auto kernel = args.type == dtype::bfloat16
                             ? all_reduce_of<ranks.value, bfloat16_cell>(path)
                             : all_reduce_of<ranks.value, float_cell>(path);
-    return launch(kernel, shape_of(cells), stream, group, static_cast<cell*>(args.data), cells);
+    const auto lanes_most =
+        path == sum_path::words ? word_lanes_max : bulk_lanes_max(group.layout.ranks);
+    return launch(
+        kernel, shape_of(cells, lanes_most), stream, group, static_cast<cell*>(args.data), cells);
   });
 }
 
@@ -242,14 +255,16 @@ all_gather(const group_view& group, const all_gather_args& args, cudaStream_t st
     return cudaSuccess;
   }
   const auto cells = static_cast<std::size_t>(args.bytes) / sizeof(cell);
+  const auto rows = static_cast<std::size_t>(args.rows);
   return with_ranks(group.layout.ranks, [&](auto ranks) {
     return launch(static_cast<all_gather_function>(all_gather_kernel<ranks.value>),
-                  shape_of(cells),
+                  shape_of(cells, bulk_lanes_max(ranks.value), rows),
                   stream,
                   group,
                   static_cast<const cell*>(args.in),
                   static_cast<cell*>(args.out),
-                  cells);
+                  rows,
+                  cells / rows);
   });
 }
 
@@ -262,7 +277,7 @@ cudaError_t launch_broadcast(const group_view& group,
   const auto cells = static_cast<std::size_t>(args.bytes) / sizeof(cell);
   return with_ranks(group.layout.ranks, [&](auto ranks) {
     return launch(static_cast<broadcast_function>(broadcast_kernel<ranks.value>),
-                  shape_of(cells),
+                  shape_of(cells, bulk_lanes_max(group.layout.ranks)),
                   stream,
                   group,
                   static_cast<cell*>(args.data),
@@ -288,7 +303,7 @@ cudaError_t send(const group_view& group, const send_args& args, cudaStream_t st
   const auto cells = static_cast<std::size_t>(args.bytes) / sizeof(cell);
   return args.bytes <= 0 ? cudaSuccess
                          : launch(send_kernel,
-                                  shape_of(cells),
+                                  shape_of(cells, bulk_lanes_max(group.layout.ranks)),
                                   stream,
                                   group,
                                   static_cast<const cell*>(args.data),
@@ -297,10 +312,13 @@ cudaError_t send(const group_view& group, const send_args& args, cudaStream_t st
 
 cudaError_t recv(const group_view& group, const recv_args& args, cudaStream_t stream) noexcept {
   const auto cells = static_cast<std::size_t>(args.bytes) / sizeof(cell);
-  return args.bytes <= 0
-             ? cudaSuccess
-             : launch(
-                 recv_kernel, shape_of(cells), stream, group, static_cast<cell*>(args.data), cells);
+  return args.bytes <= 0 ? cudaSuccess
+                         : launch(recv_kernel,
+                                  shape_of(cells, bulk_lanes_max(group.layout.ranks)),
+                                  stream,
+                                  group,
+                                  static_cast<cell*>(args.data),
+                                  cells);
 }
 
 cudaError_t load_collectives() noexcept {

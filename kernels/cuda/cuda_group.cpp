@@ -95,6 +95,7 @@ public:
 
   void all_gather(const all_gather_args& a) noexcept override {
     VDIST_CONTRACT("all_gather", are_cells(a.in, a.bytes) && are_cells(a.out, 0));
+    VDIST_CONTRACT("all_gather", a.bytes == 0 || are_rows(a.bytes, a.rows));
     check(cuda::all_gather(view_, a, queue_.stream()), "all_gather", a.bytes);
   }
 
@@ -146,6 +147,12 @@ private:
   static bool are_cells(const void* data, std::int64_t bytes) {
     return reinterpret_cast<std::uintptr_t>(data) % sizeof(cell) == 0
            && bytes % static_cast<std::int64_t>(sizeof(cell)) == 0;
+  }
+
+  static bool are_rows(std::int64_t bytes, std::int64_t rows) {
+    return rows > 0 && bytes % static_cast<std::int64_t>(sizeof(cell)) == 0
+           && bytes / static_cast<std::int64_t>(sizeof(cell)) % rows == 0
+           && bytes < std::int64_t{1} << 34;
   }
 
   void check(cudaError_t status, const char* operation, std::int64_t size) noexcept {

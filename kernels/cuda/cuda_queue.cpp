@@ -48,6 +48,10 @@ void cuda_queue::fail(cudaError_t status, const std::string& operation) noexcept
              + ", device " + std::to_string(device_) + ")";
 }
 
+void cuda_queue::use_on_this_thread() noexcept {
+  check(cudaSetDevice(device_), [] { return std::string("use the device"); });
+}
+
 void* cuda_queue::allocate(std::size_t bytes) noexcept {
   void* memory = nullptr;
   if (cudaMalloc(&memory, std::max<std::size_t>(bytes, 1)) != cudaSuccess) {

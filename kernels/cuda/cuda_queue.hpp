@@ -34,6 +34,7 @@ public:
     }
   }
 
+  void use_on_this_thread() noexcept override;
   [[nodiscard]] void* allocate(std::size_t bytes) noexcept override;
   void release(void* memory) noexcept override;
   [[nodiscard]] void* allocate_staging(std::size_t bytes) noexcept override;

@@ -1,33 +1,53 @@
 // kernels/cuda/module.cpp — what libvdist_cuda.so exports: one function that gives the module, or the reason why there is
 // none on this machine.
 #include "kernels/cuda/cuda_backend.hpp"
+#include "kernels/cuda/device_facts.hpp"
 #include "kernels/cuda/measure.hpp"
+#include "kernels/cuda/nvml.hpp"
 #include "kernels/cuda/shared_memory.hpp"
 #include "kernels/cuda_module.hpp"
 
 #include <cuda_runtime_api.h>
 
-#include <cstdio>
-
 namespace vdist::kernels::cuda {
 
 namespace {
-
-constexpr std::int32_t major_min = 8; // sm_80: asynchronous copies, bfloat16 matrix units
 
 /// "12.4"
 std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
-std::string uuid_text(const cudaUUID_t& uuid) {
-  std::string text;
-  for (const char byte : uuid.bytes) {
-    char hex[3];
-    (void)std::snprintf(hex, sizeof hex, "%02x", static_cast<unsigned char>(byte));
-    text += hex;
+/// The first branch of drivers that runs programs of this toolkit; empty: unknown to this source.
+std::string driver_branch_for(int runtime) {
+  switch (runtime / 1000) {
+  case 12:
+    return "525";
+  case 13:
+    return "580";
+  default:
+    return "";
   }
-  return text;
+}
+
+std::string too_old_text(int driver, int runtime) {
+  const auto found = driver_release();
+  const auto needed = driver_branch_for(runtime);
+  return "the NVIDIA driver" + (found.empty() ? "" : " " + found) + " is too old: it supports CUDA "
+         + version_text(driver) + ", needed is " + version_text(runtime)
+         + "; install a newer driver" + (needed.empty() ? "" : " (" + needed + " or later)");
+}
+
+/// What helps with a driver that is there and finds no device.
+const char* remedy_of(cudaError_t status) {
+  switch (status) {
+  case cudaErrorSystemNotReady:
+    return "; start nvidia-fabricmanager, or wait until it has started";
+  case cudaErrorSystemDriverMismatch:
+    return "; the driver was updated: restart this machine, or load its kernel module again";
+  default:
+    return "; does nvidia-smi -L list one, and CUDA_VISIBLE_DEVICES leave it?";
+  }
 }
 
 class module final : public cuda_module {
@@ -37,34 +57,20 @@ public:
   [[nodiscard]] std::int32_t device_count() const noexcept override { return devices_; }
 
   [[nodiscard]] device_facts facts_of(std::int32_t device, std::string& why) override {
-    device_facts facts;
-    if (!is_there(device, why)) {
-      return facts;
-    }
-    cudaDeviceProp found{};
-    auto status = cudaSetDevice(device);
-    if (status == cudaSuccess) {
-      status = cudaGetDeviceProperties(&found, device);
-    }
-    if (status == cudaSuccess) {
-      status = cudaMemGetInfo(&facts.free_bytes, &facts.total_bytes);
-    }
+    return is_there(device, why) ? cuda::facts_of(device, why) : device_facts{};
+  }
+
+  [[nodiscard]] bool can_access(std::int32_t device, std::int32_t peer, std::string& why) override {
+    return is_there(device, why) && is_there(peer, why) && cuda::can_access(device, peer, why);
+  }
+
+  [[nodiscard]] bool use_device(std::int32_t device, std::string& why) override {
+    const auto status = cudaSetDevice(device);
     if (status != cudaSuccess) {
-      why = "device " + std::to_string(device) + ": " + cudaGetErrorString(status)
-            + "; is it in use by another program, or in exclusive mode?";
-      return facts;
+      (void)cudaGetLastError();
+      why = "device " + std::to_string(device) + ": " + cudaGetErrorString(status);
     }
-    facts.name = found.name;
-    facts.uuid = uuid_text(found.uuid);
-    facts.major = found.major;
-    facts.minor = found.minor;
-    facts.multiprocessors = found.multiProcessorCount;
-    if (facts.major < major_min) {
-      why = "device " + std::to_string(device) + ": " + facts.name + " has compute capability "
-            + std::to_string(facts.major) + "." + std::to_string(facts.minor)
-            + " (legal: 8.0 and newer)";
-    }
-    return facts;
+    return status == cudaSuccess;
   }
 
   [[nodiscard]] device_rates measure(std::int32_t device, std::string& why) override {
@@ -87,7 +93,7 @@ public:
       (void)cudaMemGetInfo(&free_bytes, &total_bytes);
       why = "device " + std::to_string(device) + ": " + cudaGetErrorString(status) + " ("
             + std::to_string(bytes >> 20U) + " MiB wanted, " + std::to_string(free_bytes >> 20U)
-            + " MiB free)";
+            + " MiB free); lower device.memory_utilization";
       release(device, memory);
       return nullptr;
     }
@@ -161,18 +167,18 @@ vdist_cuda_module(std::uint32_t version, std::string& why) {
   (void)cudaDriverGetVersion(&driver);
   (void)cudaRuntimeGetVersion(&runtime);
   if (driver == 0) {
-    why = "no NVIDIA driver on this machine";
+    why = "no NVIDIA driver on this machine; install one, or let the container see it";
     return nullptr;
   }
   int devices = 0;
   const auto status = cudaGetDeviceCount(&devices);
   if (status == cudaErrorInsufficientDriver) {
-    why = "the NVIDIA driver is too old: it supports CUDA " + version_text(driver) + ", needed is "
-          + version_text(runtime);
+    why = vdist::kernels::cuda::too_old_text(driver, runtime);
     return nullptr;
   }
   if (status != cudaSuccess || devices == 0) {
-    why = std::string("no CUDA device: ") + cudaGetErrorString(status);
+    why = std::string("no CUDA device: ") + cudaGetErrorString(status)
+          + vdist::kernels::cuda::remedy_of(status);
     return nullptr;
   }
   static vdist::kernels::cuda::module made(devices);

@@ -1,5 +1,7 @@
 #include "model/exec/device_links.hpp"
 
+#include "transport/tensor/arguments.hpp"
+
 #include <fmt/format.h>
 #include <string>
 #include <utility>
@@ -111,18 +113,14 @@ result<void> device_communicator::all_reduce_sum(std::span<float> data) {
   return {};
 }
 
-result<void> device_communicator::all_gather(std::span<const float> in, std::span<float> out) {
+result<void>
+device_communicator::all_gather(std::span<const float> in, std::span<float> out, std::size_t rows) {
   VDIST_TRY(link_.begin("all_gather"));
-  if (out.size() != in.size() * static_cast<std::size_t>(size())) {
-    return fail(
-        errc::invalid_argument,
-        fmt::format("all_gather: out must hold one part per rank (part={} whole={} size={})",
-                    in.size(),
-                    out.size(),
-                    size()));
-  }
-  link_.group().all_gather(
-      {.in = in.data(), .out = out.data(), .bytes = static_cast<std::int64_t>(in.size_bytes())});
+  VDIST_TRY(tensor::check_gather(in.size(), out.size(), rows, static_cast<std::size_t>(size())));
+  link_.group().all_gather({.in = in.data(),
+                            .out = out.data(),
+                            .bytes = static_cast<std::int64_t>(in.size_bytes()),
+                            .rows = static_cast<std::int64_t>(rows)});
   return {};
 }
 

@@ -64,7 +64,7 @@ public:
   explicit device_communicator(device_link link) : link_(std::move(link)) {}
 
   /// L-1.
-  [[nodiscard]] result<void> status() const { return link_.status(); }
+  [[nodiscard]] result<void> status() const override { return link_.status(); }
 
   [[nodiscard]] std::int32_t rank() const noexcept override { return link_.config().rank; }
 
@@ -74,7 +74,8 @@ public:
   [[nodiscard]] result<void> start_epoch(epoch next) override { return link_.start(next); }
 
   [[nodiscard]] result<void> all_reduce_sum(std::span<float> data) override;
-  [[nodiscard]] result<void> all_gather(std::span<const float> in, std::span<float> out) override;
+  [[nodiscard]] result<void>
+  all_gather(std::span<const float> in, std::span<float> out, std::size_t rows) override;
   /// data.size() is a multiple of 4.
   [[nodiscard]] result<void> broadcast(std::span<std::byte> data, std::int32_t root) override;
   /// On the device: the host does not wait.
@@ -100,7 +101,7 @@ public:
   explicit device_pipe(device_link link) : link_(std::move(link)) {}
 
   /// L-1.
-  [[nodiscard]] result<void> status() const { return link_.status(); }
+  [[nodiscard]] result<void> status() const override { return link_.status(); }
 
   [[nodiscard]] result<void> start_epoch(epoch next) override { return link_.start(next); }
 

@@ -4,13 +4,20 @@
 
 #include "transport/vault/device_memory.hpp"
 
+#include <functional>
+
 namespace vdist::exec {
 
-/// Weights and KV cache. What ranks exchange, words and rings are the host's.
+/// The device of a rank's regions.
+using device_of_rank = std::function<std::int32_t(rank_id)>;
+
+/// Weights, KV cache, and what ranks exchange from device to device. The rest is the host's.
 [[nodiscard]] bool is_device_region(const ::vdist::vault::region_key& key);
 
-/// For the vault client of a worker whose device this is. libvdist_cuda.so is loaded by the first map() of such a region;
-/// the mapped memory is for kernels and copies of that device. Thread-safe.
-[[nodiscard]] ::vdist::vault::device_access access_to_device(std::int32_t device);
+/// For the vault client of a worker on `device`. Regions of a rank lie on the device of that rank; all that is mapped is
+/// for kernels and copies of `device`, which reaches it. libvdist_cuda.so is loaded by the first map() of such a region.
+/// Thread-safe.
+[[nodiscard]] ::vdist::vault::device_access access_to_devices(std::int32_t device,
+                                                              device_of_rank device_of);
 
 } // namespace vdist::exec

@@ -1,7 +1,5 @@
 #include "model/exec/device_vault.hpp"
 
-#include "model/exec/device_regions.hpp"
-
 #include <string>
 #include <utility>
 

@@ -1,13 +1,14 @@
-// model/exec/device_vault.hpp — a vault whose regions of weights and KV cache are memory of a GPU, beside another one for
+// model/exec/device_vault.hpp — a vault whose device regions (device_regions.hpp) are memory of GPUs, beside another one for
 // everything else. For workers that are threads: the memory belongs to this process and outlives the worker that maps it.
 // V-1 to V-3 of transport/vault/vault.hpp hold, but `memory` of such a region is an address of its device.
 #pragma once
+
+#include "model/exec/device_regions.hpp"
 
 #include "transport/vault/region_table.hpp"
 
 #include "kernels/cuda_module.hpp"
 
-#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -15,9 +16,6 @@ namespace vdist::exec {
 
 class device_vault final : public ::vdist::vault::vault {
 public:
-  /// The device of a rank's regions; called for weights and KV cache.
-  using device_of_rank = std::function<std::int32_t(rank_id)>;
-
   /// `others` keeps all other regions. `module` lives as long as the process.
   device_vault(std::unique_ptr<::vdist::vault::vault> others,
                kernels::cuda_module& module,

@@ -72,7 +72,7 @@ result<void> model_runner::check_limits() const {
 result<void> model_runner::load(const load_progress& progress) {
   VDIST_TRY(check_limits());
   VDIST_ASSIGN(auto network, arch::build(config_.model, config_.place, config_.type));
-  VDIST_ASSIGN(auto backend, make_backend_(needs_of(network, config_.limits)));
+  VDIST_ASSIGN(backend_, make_backend_(needs_of(network, config_.limits)));
   const vault::region_key weights_key{.rank = config_.rank, .kind = vault::region_kind::weights};
   const vault::region_key kv_key{.rank = config_.rank, .kind = vault::region_kind::kv_cache};
   VDIST_ASSIGN(const auto region, vault_.map(weights_key, network.plan.bytes));
@@ -80,24 +80,16 @@ result<void> model_runner::load(const load_progress& progress) {
   const auto wanted = content_hash(config_, network.plan);
   try {
     if (region.ready_hash != wanted) {
-      VDIST_TRY(fill_weights(network.plan, region, backend->queue(), progress));
+      VDIST_TRY(fill_weights(network.plan, region, backend_->queue(), progress));
       VDIST_TRY(vault_.mark_ready(weights_key, wanted));
     } else if (progress) {
       progress(network.plan.bytes, network.plan.bytes);
     }
-    peers links = links_;
-    auto& queue = backend->queue();
-    if (!queue.is_host_memory()) {
-      staged_group_ = stage_communicator(links_.group, queue, config_.device_deadline);
-      staged_from_previous_ = stage_pipe(links_.from_previous, queue, config_.device_deadline);
-      staged_to_next_ = stage_pipe(links_.to_next, queue, config_.device_deadline);
-      links = {staged_group_.get(), staged_from_previous_.get(), staged_to_next_.get()};
-    }
+    VDIST_TRY(prepare_links());
     model_ = std::make_unique<rank_model>(rank_model_parts{.network = std::move(network),
                                                            .place = config_.place,
                                                            .limits = config_.limits,
-                                                           .backend = std::move(backend),
-                                                           .links = links,
+                                                           .backend = backend_.get(),
                                                            .feed = links_.group,
                                                            .weights = region.memory,
                                                            .kv = kv.memory,
@@ -108,6 +100,43 @@ result<void> model_runner::load(const load_progress& progress) {
                 fmt::format("load model: no memory for activations (rank={})", config_.rank.value));
   }
   return {};
+}
+
+/// Throws std::bad_alloc.
+result<void> model_runner::prepare_links() {
+  auto& queue = backend_->queue();
+  if (queue.is_host_memory()) {
+    return {};
+  }
+  if (config_.peer_exchange) {
+    VDIST_ASSIGN(
+        peer_links_,
+        peer_links::make(*backend_, vault_, config_.place, config_.rank, *config_.peer_exchange));
+    return {};
+  }
+  staged_group_ = stage_communicator(links_.group, queue, config_.device_deadline);
+  staged_from_previous_ = stage_pipe(links_.from_previous, queue, config_.device_deadline);
+  staged_to_next_ = stage_pipe(links_.to_next, queue, config_.device_deadline);
+  return {};
+}
+
+result<peers> model_runner::start_links(epoch now) {
+  if (links_.group != nullptr) {
+    VDIST_TRY(links_.group->start_epoch(now));
+  }
+  for (auto* pipe : {links_.from_previous, links_.to_next}) {
+    if (pipe != nullptr) {
+      VDIST_TRY(pipe->start_epoch(now));
+    }
+  }
+  if (peer_links_) {
+    VDIST_TRY(peer_links_->start_epoch(now));
+    return peer_links_->links();
+  }
+  if (backend_->queue().is_host_memory()) {
+    return links_;
+  }
+  return peers{staged_group_.get(), staged_from_previous_.get(), staged_to_next_.get()};
 }
 
 result<void> model_runner::fill_weights(const weights::weight_plan& plan,
@@ -133,15 +162,9 @@ result<void> model_runner::start_epoch(epoch now) {
     return fail(errc::internal, "start epoch: the model is not loaded");
   }
   is_running_ = false;
-  if (links_.group != nullptr) {
-    VDIST_TRY(links_.group->start_epoch(now));
-  }
-  for (auto* pipe : {links_.from_previous, links_.to_next}) {
-    if (pipe != nullptr) {
-      VDIST_TRY(pipe->start_epoch(now));
-    }
-  }
+  VDIST_ASSIGN(const auto links, start_links(now));
   model_->clear();
+  model_->connect(links);
   epoch_ = now;
   is_running_ = true;
   return {};

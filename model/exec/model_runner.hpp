@@ -9,6 +9,7 @@
 #pragma once
 
 #include "model/exec/memory_plan.hpp"
+#include "model/exec/peer_links.hpp"
 #include "model/exec/rank_model.hpp"
 #include "model/exec/step_runner.hpp"
 #include "model/weights/model_config.hpp"
@@ -40,11 +41,14 @@ struct model_runner_config {
   std::int32_t load_threads = 1;
   std::uint64_t random_seed = 0;                    // of generated weights
   std::chrono::milliseconds device_deadline{30000}; // for one step, and for one copy while loading
-  logits_observer observer;                         // may be empty
+  /// Ranks meet in device memory; else in the memory of the links that are given, through the host. On a device only.
+  std::optional<peer_link_settings> peer_exchange;
+  logits_observer observer; // may be empty
 };
 
 class model_runner final : public step_runner {
 public:
+  /// `links` move host memory; with peer_exchange the group alone is needed, for tokens.
   model_runner(model_runner_config config,
                peers links,
                vault::vault& memory,
@@ -59,6 +63,8 @@ public:
 
 private:
   [[nodiscard]] result<void> check_limits() const;
+  [[nodiscard]] result<void> prepare_links();
+  [[nodiscard]] result<peers> start_links(epoch now);
   [[nodiscard]] result<void> fill_weights(const weights::weight_plan& plan,
                                           const vault::region& region,
                                           kernels::device_queue& queue,
@@ -69,11 +75,14 @@ private:
   peers links_;
   vault::vault& vault_;
   backend_factory make_backend_;
-  std::unique_ptr<rank_model> model_; // after load()
-  // Between a device and links in host memory; null where the backend computes in host memory.
+  // After load(). What is below ends first.
+  std::unique_ptr<kernels::backend> backend_;
+  std::unique_ptr<rank_model> model_;
+  // Between a device and links in host memory; null where the backend computes there, too.
   std::unique_ptr<tensor::communicator> staged_group_;
   std::unique_ptr<tensor::pipe> staged_from_previous_;
   std::unique_ptr<tensor::pipe> staged_to_next_;
+  std::unique_ptr<peer_links> peer_links_; // with peer_exchange
   epoch epoch_;
   bool is_running_ = false; // between start_epoch() and an error
 };

@@ -16,8 +16,10 @@ constexpr std::int32_t device_flights = 2;
 constexpr std::int32_t bucket_step = 8;
 constexpr std::int32_t bucket_max = 256;
 
+constexpr std::int32_t sampling_rank = 0; // of the last stage's tensor group
+
 bool samples(const topology::shard& place) {
-  return place.is_last_stage() && place.tensor_rank == 0;
+  return place.is_last_stage() && place.tensor_rank == sampling_rank;
 }
 
 slot_table_config table_config(const rank_model_parts& parts) {
@@ -65,7 +67,7 @@ std::int32_t bucket_of(std::int32_t sequences) {
 /// What the device needs to know about how a sequence samples, if that is all that there is to know.
 std::optional<kernels::sampling_row> plain_sampling(const slot_view& sequence, std::int32_t slot) {
   const auto& record = sequence.record;
-  const auto generated = static_cast<std::int32_t>(sequence.tokens.size()) - record.prompt_tokens;
+  const auto generated = sequence.length - record.prompt_tokens;
   const bool is_penalised = record.repetition_penalty != 1 || record.presence_penalty != 0
                             || record.frequency_penalty != 0;
   const bool is_suppressed = !sequence.suppressed_ids.empty() && generated < record.min_tokens;
@@ -83,14 +85,25 @@ std::optional<kernels::sampling_row> plain_sampling(const slot_view& sequence, s
 
 } // namespace
 
+result<void> peers::status() const {
+  if (group != nullptr) {
+    VDIST_TRY(group->status());
+  }
+  for (const auto* pipe : {from_previous, to_next}) {
+    if (pipe != nullptr) {
+      VDIST_TRY(pipe->status());
+    }
+  }
+  return {};
+}
+
 rank_model::rank_model(rank_model_parts parts)
     : network_(std::move(parts.network)),
       place_(parts.place),
       limits_(parts.limits),
       step_deadline_(parts.step_deadline),
-      backend_(std::move(parts.backend)),
+      backend_(parts.backend),
       queue_(backend_->queue()),
-      links_(parts.links),
       kv_(lay_out_kv(network_, limits_, parts.kv.data())),
       space_(network_.decoder,
              limits_,
@@ -101,15 +114,12 @@ rank_model::rank_model(rank_model_parts parts)
       feed_(parts.feed, limits_.max_sequences),
       outputs_(queue_, output_bytes(limits_.max_sequences + bucket_step)),
       observer_(std::move(parts.observer)),
-      flights_(static_cast<std::size_t>(flights_max())) {
+      flights_(static_cast<std::size_t>(queue_.is_host_memory() ? 1 : device_flights)) {
   VDIST_CHECK(parts.weights.size() >= network_.plan.bytes, "R-1: the weight region holds the plan");
   VDIST_CHECK(parts.kv.size() >= kv_bytes(network_, limits_),
               "R-1: the KV region holds all blocks");
-  VDIST_CHECK(place_.tensor_size == 1 || (links_.group != nullptr && parts.feed != nullptr),
-              "R-3: a tensor group has a communicator");
-  VDIST_CHECK(place_.is_first_stage() || links_.from_previous != nullptr,
-              "R-3: a later stage receives");
-  VDIST_CHECK(place_.is_last_stage() || links_.to_next != nullptr, "R-3: an earlier stage sends");
+  VDIST_CHECK(place_.tensor_size == 1 || parts.feed != nullptr,
+              "R-3: a tensor group tells its tokens");
   for (const auto& weight : network_.plan.weights) {
     weights_.push_back(parts.weights.data() + weight.offset);
   }
@@ -119,9 +129,7 @@ rank_model::rank_model(rank_model_parts parts)
         queue_, output_bytes(limits_.max_sequences + bucket_step), memory_place::staging);
   }
   if (samples(place_)) {
-    const auto vocabulary = network_.decoder.head->vocabulary;
-    sampler_.emplace(vocabulary);
-    logit_row_.resize(place_.tensor_size > 1 ? static_cast<std::size_t>(vocabulary) : 0);
+    sampler_.emplace(network_.decoder.head->vocabulary);
   }
   if (backend_->has_device_sampling()) {
     fed_ =
@@ -157,8 +165,23 @@ void rank_model::clear() {
   slots_.clear();
 }
 
+void rank_model::connect(const peers& links) {
+  VDIST_CHECK(flights_under_way_ == 0, "R-4: links change between steps");
+  VDIST_CHECK(place_.tensor_size == 1 || links.group != nullptr,
+              "R-3: a tensor group has a communicator");
+  VDIST_CHECK(place_.is_first_stage() || links.from_previous != nullptr,
+              "R-3: a later stage receives");
+  VDIST_CHECK(place_.is_last_stage() || links.to_next != nullptr, "R-3: an earlier stage sends");
+  links_ = links;
+}
+
 std::int32_t rank_model::flights_max() const noexcept {
-  return !queue_.is_host_memory() && links_.are_none() ? device_flights : 1;
+  return is_asynchronous() ? device_flights : 1;
+}
+
+/// Whether a step is only handed over to the device, meetings with other ranks included.
+bool rank_model::is_asynchronous() const noexcept {
+  return !queue_.is_host_memory() && (links_.are_none() || links_.are_enqueued);
 }
 
 /// Place in the ring of the flight that is `index` behind the oldest.
@@ -183,44 +206,54 @@ result<void> rank_model::launch(const protocol::step_plan& plan) {
     return {}; // only retired slots: no rank computes or talks
   }
   const bool on_device = can_sample_on_device();
-  const auto shape = shape_of(on_device);
+  const auto shape = choose_shape();
   const auto arrays =
       inputs_.place(slots_,
                     shape,
                     on_device ? sampling_rows_ : std::span<const kernels::sampling_row>(),
                     flight_number(flights_under_way_ - 1));
+  VDIST_TRY(run_recorded(arrays, shape, on_device));
   if (!on_device) {
-    VDIST_TRY(run(arrays, shape, false));
     return sample_and_share(arrays, shape, plan, mine);
   }
-  VDIST_TRY(run_recorded(arrays, shape));
-  send_off(mine, output_bytes(shape.samples));
-  remember_sampled(plan, mine);
+  send_off(mine, output_bytes(sampler_ ? shape.samples : 0));
+  if (network_.decoder.head) {
+    remember_sampled(plan, mine);
+  }
   return {};
 }
 
 /// run(), replayed where the device has seen the same shape before.
-result<void> rank_model::run_recorded(const step_arrays& arrays, const step_shape& shape) {
+result<void>
+rank_model::run_recorded(const step_arrays& arrays, const step_shape& shape, bool on_device) {
   if (!shape.is_padded) {
-    return run(arrays, shape, true);
+    return run(arrays, shape, on_device);
   }
 
   struct call { // one pointer is captured, so that std::function allocates nothing
     rank_model* self;
     const step_arrays& arrays;
     const step_shape& shape;
+    bool on_device;
     result<void> done{};
-  } now{this, arrays, shape};
+  } now{this, arrays, shape, on_device};
 
-  queue_.run(static_cast<std::uint64_t>(shape.tokens),
-             [&now] { now.done = now.self->run(now.arrays, now.shape, true); });
+  const auto key = static_cast<std::uint64_t>(shape.tokens) * 2 + (on_device ? 1 : 0);
+  queue_.run(key, [&now] { now.done = now.self->run(now.arrays, now.shape, now.on_device); });
   return now.done;
 }
 
-/// Whether nothing but the logits of a row decides about its token, for every row of the step.
+/// Whether the host has nothing to choose: this stage does not sample, or nothing but the logits of a row decides about its
+/// token, for every row of the step.
 bool rank_model::can_sample_on_device() {
   sampling_rows_.clear();
-  if (!backend_->has_device_sampling() || !sampler_ || !links_.are_none() || observer_) {
+  if (!is_asynchronous()) {
+    return false;
+  }
+  if (!network_.decoder.head) {
+    return true;
+  }
+  if (!backend_->has_device_sampling() || observer_) {
     return false;
   }
   for (const auto place : slots_.sampled()) {
@@ -234,7 +267,8 @@ bool rank_model::can_sample_on_device() {
   return true;
 }
 
-step_shape rank_model::shape_of(bool on_device) const {
+/// A function of the plans alone: stages pass rows of padding on.
+step_shape rank_model::choose_shape() const {
   const auto& batch = slots_.batch();
   step_shape shape{.tokens = batch.tokens,
                    .sequences = batch.sequences,
@@ -243,7 +277,7 @@ step_shape rank_model::shape_of(bool on_device) const {
                    .max_position = slots_.max_position()};
   const bool is_decode = batch.longest_query == 1 && shape.samples == batch.sequences;
   const auto bucket = bucket_of(batch.sequences);
-  if (on_device && is_decode && bucket > 0 && bucket <= limits_.max_batch_tokens) {
+  if (is_asynchronous() && is_decode && bucket > 0 && bucket <= limits_.max_batch_tokens) {
     return {.tokens = bucket,
             .sequences = bucket,
             .samples = bucket,
@@ -282,21 +316,32 @@ result<void> rank_model::run(const step_arrays& arrays, const step_shape& shape,
                     .rows = shape.sequences,
                     .width = network_.decoder.hidden,
                     .x_stride = network_.decoder.hidden});
-  if (!on_device) {
-    return {};
-  }
+  return on_device && network_.decoder.head ? sample_on_device(in, arrays, shape) : result<void>();
+}
+
+/// One rank of the group samples and tells the others, so that all go on with the same tokens whatever happens (P-9).
+result<void> rank_model::sample_on_device(const layers::context& in,
+                                          const step_arrays& arrays,
+                                          const step_shape& shape) {
   for (std::int32_t first = 0; first < shape.samples; first += space_.logit_rows()) {
     const auto rows = std::min(space_.logit_rows(), shape.samples - first);
     VDIST_ASSIGN(const float* logits, head_logits(in, arrays, first, rows));
+    if (!sampler_) {
+      continue;
+    }
     backend_->sample({.logits = logits,
                       .wanted = arrays.sampling + first,
                       .tokens = tokens_behind_digest(outputs_) + first,
                       .fed = fed_.as<token_id>(),
                       .rows = rows,
                       .vocabulary = network_.decoder.head->vocabulary,
-                      .logits_stride = network_.decoder.head->width()});
+                      .logits_stride = network_.decoder.head->logits_stride(in)});
   }
-  return {};
+  if (in.group == nullptr) {
+    return {};
+  }
+  const auto bytes = static_cast<std::size_t>(limits_.max_sequences) * sizeof(token_id);
+  return in.group->broadcast({fed_.data(), bytes}, sampling_rank);
 }
 
 result<void> rank_model::forward(const layers::context& in) {
@@ -340,6 +385,7 @@ result<void> rank_model::sample_and_share(const step_arrays& arrays,
     send_off(mine, output_bytes(0));
     VDIST_TRY(complete_earlier());
     VDIST_TRY(wait_for_device(mine.mark, mine.deadline));
+    VDIST_TRY(links_.status());
   }
   const auto& digest = queue_.is_host_memory() ? outputs_ : mine.outputs;
   mine.result.digest = *digest.as<std::uint64_t>();
@@ -367,8 +413,7 @@ result<void> rank_model::sample_on_host(const layers::context& in,
     for (std::int32_t i = 0; i < rows; ++i) {
       const auto sequence =
           static_cast<std::size_t>(slots_.sampled()[static_cast<std::size_t>(first + i)]);
-      VDIST_TRY(
-          sample_one(plan.slots[sequence], head.row(in, logits, rows, i, logit_row_.data()), out));
+      VDIST_TRY(sample_one(plan.slots[sequence], head.row(in, logits, i), out));
     }
   }
   return {};
@@ -386,13 +431,14 @@ result<float*> rank_model::in_host_memory(float* logits, std::size_t count) {
   }
   queue_.copy_out(logits_.data(), logits, bytes);
   VDIST_TRY(wait_for_device(queue_.mark(), std::chrono::steady_clock::now() + step_deadline_));
+  VDIST_TRY(links_.status());
   return logits_.as<float>();
 }
 
 result<void>
 rank_model::sample_one(std::uint32_t slot, std::span<float> logits, protocol::step_result& out) {
   const auto sequence = slots_.view(slot);
-  const auto position = static_cast<std::int32_t>(sequence.tokens.size());
+  const auto position = sequence.length;
   if (has_nan(logits)) {
     return not_numbers(sequence.request_id, position);
   }
@@ -415,13 +461,15 @@ rank_model::sample_one(std::uint32_t slot, std::span<float> logits, protocol::st
   return {};
 }
 
-/// The device chooses these tokens; until they are known here, later plans may only ask for them.
+/// The device chooses these tokens; until they are known here, later plans may only ask for them. Ranks that do not
+/// sample never learn them.
 void rank_model::remember_sampled(const protocol::step_plan& plan, flight& mine) {
   for (const auto place : slots_.sampled()) {
     const auto i = static_cast<std::size_t>(place);
     const auto slot = plan.slots[i];
-    const auto length = static_cast<std::int32_t>(slots_.view(slot).tokens.size());
-    mine.sampled.push_back({slot, plan.request_ids[i], length});
+    if (sampler_) {
+      mine.sampled.push_back({slot, plan.request_ids[i], slots_.view(slot).length});
+    }
     if ((plan.flags[i] & protocol::flag_feeds) != 0) {
       slots_.feed_on_device(slot);
     }
@@ -455,6 +503,7 @@ result<void> rank_model::complete(flight& done) {
     return {};
   }
   VDIST_TRY(wait_for_device(done.mark, done.deadline));
+  VDIST_TRY(links_.status());
   auto& out = done.result;
   out.digest = *done.outputs.as<std::uint64_t>();
   const auto* tokens = tokens_behind_digest(done.outputs);

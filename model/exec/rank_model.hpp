@@ -5,8 +5,9 @@
 // is read, and always read back from the cache: chunks change no bit. R-3 All ranks of a stage make
 // the same calls to their links for the same plan. R-4 On a device, launch() returns before the step is
 // done, and the next one may be launched behind it: sampled tokens go from step to step on the device.
-// A step whose tokens the host has to choose, or whose ranks have to meet, is done when launch()
-// returns, and so are those before it. Not thread-safe: one worker owns it.
+// A step whose tokens the host has to choose, or whose ranks meet in host memory, is done when launch()
+// returns, and so are those before it. R-5 Whether the device samples follows from the plans alone: all ranks of a stage
+// do the same. Not thread-safe: one worker owns it.
 #pragma once
 
 #include "model/arch/registry.hpp"
@@ -38,8 +39,8 @@
 namespace vdist::exec {
 
 /// Sees the logits of every sampled position before the sampler does: request, position of the
-/// sampled token, logits. For tests and for measuring; runs on the worker's thread, and makes the host
-/// sample.
+/// sampled token, logits. For tests and for measuring; runs on the sampling rank's thread, and makes the host
+/// sample. All ranks of the last stage have one or none has.
 using logits_observer = std::function<void(std::uint64_t, std::int32_t, std::span<const float>)>;
 
 /// How the rank reaches the others; each is null where there is nobody. They move device memory of the backend.
@@ -47,23 +48,26 @@ struct peers {
   tensor::communicator* group = nullptr; // the tensor group
   tensor::pipe* from_previous = nullptr; // the same tensor rank of the stage before
   tensor::pipe* to_next = nullptr;       // and of the stage behind
+  bool are_enqueued =
+      false; // they only enqueue (device_links.hpp): the host need not wait for them
 
   [[nodiscard]] bool are_none() const {
     return group == nullptr && from_previous == nullptr && to_next == nullptr;
   }
+
+  /// What became of all that has run.
+  [[nodiscard]] result<void> status() const;
 };
 
-/// Everything that a rank_model is made of.
+/// Everything that a rank_model is made of; what is borrowed outlives it.
 struct rank_model_parts {
   arch::network network;
   topology::shard place;
   runner_limits limits;
-  std::unique_ptr<kernels::backend> backend;
-  peers links; // borrowed
-  tensor::communicator* feed =
-      nullptr;                  // the tensor group again, for tokens in host memory; borrowed
-  std::span<std::byte> weights; // filled as network.plan says; device memory; borrowed
-  std::span<std::byte> kv;      // kv_bytes(); device memory; borrowed
+  kernels::backend* backend = nullptr;  // borrowed
+  tensor::communicator* feed = nullptr; // the tensor group in host memory, for tokens; borrowed
+  std::span<std::byte> weights;         // filled as network.plan says; device memory; borrowed
+  std::span<std::byte> kv;              // kv_bytes(); device memory; borrowed
   std::chrono::milliseconds step_deadline{30000}; // of the device, for one step
   logits_observer observer;                       // may be empty
 };
@@ -79,6 +83,9 @@ public:
 
   /// Forgets every sequence and every launched step; KV content stays.
   void clear();
+
+  /// Before the first step, and when nothing is under way. `links` are borrowed.
+  void connect(const peers& links);
 
   /// As step_runner. After an error call clear().
   [[nodiscard]] std::int32_t flights_max() const noexcept;
@@ -107,11 +114,15 @@ private:
   void place_rope_tables();
   [[nodiscard]] layers::context make_context(const step_arrays& arrays,
                                              const step_shape& shape) const;
+  [[nodiscard]] bool is_asynchronous() const noexcept;
   [[nodiscard]] bool can_sample_on_device();
-  [[nodiscard]] step_shape shape_of(bool on_device) const;
+  [[nodiscard]] step_shape choose_shape() const;
   [[nodiscard]] result<void>
   run(const step_arrays& arrays, const step_shape& shape, bool on_device);
-  [[nodiscard]] result<void> run_recorded(const step_arrays& arrays, const step_shape& shape);
+  [[nodiscard]] result<void>
+  run_recorded(const step_arrays& arrays, const step_shape& shape, bool on_device);
+  [[nodiscard]] result<void>
+  sample_on_device(const layers::context& in, const step_arrays& arrays, const step_shape& shape);
   [[nodiscard]] result<void> forward(const layers::context& in);
   [[nodiscard]] result<float*> head_logits(const layers::context& in,
                                            const step_arrays& arrays,
@@ -141,7 +152,7 @@ private:
   topology::shard place_;
   runner_limits limits_;
   std::chrono::milliseconds step_deadline_;
-  std::unique_ptr<kernels::backend> backend_;
+  kernels::backend* const backend_;
   kernels::device_queue& queue_;
   peers links_;
   std::vector<const void*> weights_; // by weight_ref
@@ -156,7 +167,6 @@ private:
   device_memory logits_;  // staging, where the host samples what a device computed
   std::size_t logits_bytes_ = 0;
   std::optional<sampling::sampler> sampler_;         // on the sampling rank
-  std::vector<float> logit_row_;                     // [vocabulary], put together of ranks' parts
   std::vector<kernels::sampling_row> sampling_rows_; // of the step at hand
   logits_observer observer_;
 

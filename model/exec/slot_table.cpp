@@ -249,6 +249,7 @@ slot_view slot_table::view(std::uint32_t slot) const {
   }
   return {.request_id = sequence.request_id,
           .record = sequence.record,
+          .length = sequence.length,
           .tokens = tokens,
           .bias_ids = sequence.bias_ids,
           .bias_values = sequence.bias_values,

@@ -50,7 +50,8 @@ struct block_changes {
 struct slot_view {
   std::uint64_t request_id;
   const protocol::sampling_record& record;
-  std::span<const token_id> tokens; // known tokens; empty with token_memory::forget
+  std::int32_t length;              // known tokens
+  std::span<const token_id> tokens; // these; empty with token_memory::forget
   std::span<const token_id> bias_ids;
   std::span<const float> bias_values;
   std::span<const token_id> suppressed_ids;

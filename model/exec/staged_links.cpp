@@ -1,5 +1,7 @@
 #include "model/exec/staged_links.hpp"
 
+#include "transport/tensor/arguments.hpp"
+
 #include <algorithm>
 #include <span>
 
@@ -65,18 +67,22 @@ public:
     return in_pieces(data, [this](std::span<float> piece) { return inner_.all_reduce_sum(piece); });
   }
 
-  result<void> all_gather(std::span<const float> in, std::span<float> out) override {
+  /// As many whole rows at once as there is room for; a row that is too long goes by itself.
+  result<void>
+  all_gather(std::span<const float> in, std::span<float> out, std::size_t rows) override {
     const auto ranks = static_cast<std::size_t>(size());
-    const auto most = area_.room() / sizeof(float) / (ranks + 1);
-    for (std::size_t first = 0; first < in.size(); first += most) {
-      const auto count = std::min(most, in.size() - first);
-      const auto bytes = count * sizeof(float);
-      VDIST_ASSIGN(auto* mine, area_.fetch(in.data() + first, bytes));
-      VDIST_TRY(inner_.all_gather(floats_at(mine, count), floats_at(mine + bytes, count * ranks)));
-      for (std::size_t rank = 0; rank < ranks; ++rank) {
-        area_.put(out.data() + rank * in.size() + first, bytes, bytes * (rank + 1));
-      }
-      VDIST_TRY(area_.wait());
+    VDIST_TRY(tensor::check_gather(in.size(), out.size(), rows, ranks));
+    if (in.empty()) {
+      return {};
+    }
+    const auto part = in.size() / rows;
+    const auto most = std::max(gathered_floats_max() / part, std::size_t{1});
+    for (std::size_t first = 0; first < rows; first += most) {
+      const auto count = std::min(most, rows - first);
+      const auto mine = in.subspan(first * part, count * part);
+      const auto whole = out.subspan(first * part * ranks, count * part * ranks);
+      VDIST_TRY(part <= gathered_floats_max() ? gather_rows(mine, whole, count)
+                                              : gather_row(mine, whole));
     }
     return {};
   }
@@ -123,6 +129,41 @@ public:
   }
 
 private:
+  /// Of this rank, beside which the staging memory has room for what all ranks give.
+  [[nodiscard]] std::size_t gathered_floats_max() const {
+    return staging_area::room() / sizeof(float) / (static_cast<std::size_t>(size()) + 1);
+  }
+
+  /// The result comes to lie behind `in` in the staging memory; in.size() <= gathered_floats_max().
+  result<void> gather(std::span<const float> in, std::size_t rows) {
+    VDIST_ASSIGN(auto* mine, area_.fetch(in.data(), in.size_bytes()));
+    return inner_.all_gather(
+        floats_at(mine, in.size()),
+        floats_at(mine + in.size_bytes(), in.size() * static_cast<std::size_t>(size())),
+        rows);
+  }
+
+  result<void> gather_rows(std::span<const float> in, std::span<float> out, std::size_t rows) {
+    VDIST_TRY(gather(in, rows));
+    area_.put(out.data(), out.size_bytes(), in.size_bytes());
+    return area_.wait();
+  }
+
+  /// One row, by columns.
+  result<void> gather_row(std::span<const float> in, std::span<float> out) {
+    for (std::size_t first = 0; first < in.size(); first += gathered_floats_max()) {
+      const auto piece = in.subspan(first, std::min(gathered_floats_max(), in.size() - first));
+      VDIST_TRY(gather(piece, 1));
+      for (std::size_t rank = 0; rank < static_cast<std::size_t>(size()); ++rank) {
+        area_.put(out.data() + rank * in.size() + first,
+                  piece.size_bytes(),
+                  piece.size_bytes() * (rank + 1));
+      }
+      VDIST_TRY(area_.wait());
+    }
+    return {};
+  }
+
   template <class Operation>
   result<void> in_pieces(std::span<float> data, const Operation& operation) {
     const auto most = area_.room() / sizeof(float);

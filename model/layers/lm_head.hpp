@@ -1,6 +1,6 @@
 // model/layers/lm_head.hpp — rows of the residual stream to logits: final norm, a linear to the
 // width of the token table where that is narrower, a linear split by vocabulary rows, and a gather
-// that gives every rank of the group all parts. Only rows that are sampled come here.
+// that gives every rank of the group whole rows. Only rows that are sampled come here.
 #pragma once
 
 #include "model/layers/context.hpp"
@@ -19,7 +19,7 @@ namespace vdist::layers {
 /// Logits in device memory.
 struct logit_buffers {
   float* part = nullptr;  // [rows, lm_head::width()], this rank's
-  float* parts = nullptr; // [ranks, rows, lm_head::width()]
+  float* parts = nullptr; // [rows, ranks * lm_head::width()]
 };
 
 /// Rows of the residual stream on their way through the head, in device memory.
@@ -48,18 +48,23 @@ struct lm_head {
                                      std::int32_t count,
                                      const logit_buffers& space) const;
 
-  /// Floats of the logits of `count` rows over all ranks, where result_of() begins.
-  [[nodiscard]] std::size_t logit_floats(const context& in, std::int32_t count) const;
+  /// Floats of one row of the result: the width() of every rank, the first `vocabulary` of them real.
+  [[nodiscard]] std::int64_t logits_stride(const context& in) const;
 
-  /// Where the last forward() left them: logit_floats() in device memory.
+  /// Floats of a result of `count` rows.
+  [[nodiscard]] std::size_t logit_floats(const context& in, std::int32_t count) const {
+    return static_cast<std::size_t>(count * logits_stride(in));
+  }
+
+  /// Where the last forward() left them: [rows, logits_stride()] in device memory.
   [[nodiscard]] float* result_of(const context& in, const logit_buffers& space) const {
     return in.group == nullptr ? space.part : space.parts;
   }
 
-  /// The `vocabulary` logits of one of `count` rows, from a copy of the result in host memory; may be overwritten.
-  /// `room`: [vocabulary], used where ranks' parts are put together.
-  [[nodiscard]] std::span<float>
-  row(const context& in, float* result, std::int32_t count, std::int32_t index, float* room) const;
+  /// The `vocabulary` logits of one row of a result or of a copy of it; may be overwritten.
+  [[nodiscard]] std::span<float> row(const context& in, float* result, std::int32_t index) const {
+    return {result + index * logits_stride(in), static_cast<std::size_t>(vocabulary)};
+  }
 };
 
 } // namespace vdist::layers

@@ -93,6 +93,10 @@ public:
   [[nodiscard]] std::size_t band_count() const { return bands_.size(); }
 
   void work() {
+    {
+      const std::lock_guard lock(mutex_);
+      queue_.use_on_this_thread();
+    }
     if (auto done = take_bands(); !done) {
       has_failed_.store(true);
       const std::lock_guard lock(mutex_);

@@ -21,6 +21,7 @@ enum class weight_dtype : std::uint8_t { automatic, float32, bfloat16, float16 }
 /// Where sampling defaults come from: the model's generation_config.json, or neutral values.
 enum class generation_source : std::uint8_t { automatic, neutral };
 enum class device_kind : std::uint8_t { automatic, cuda, cpu, sim };
+enum class exchange_choice : std::uint8_t { automatic, peer, host };
 enum class scheduling_policy : std::uint8_t { fcfs, priority };
 enum class numerics_mode : std::uint8_t { fast, invariant };
 enum class log_level : std::uint8_t { trace, debug, info, warn, error, off };
@@ -30,6 +31,7 @@ enum class log_level : std::uint8_t { trace, debug, info, warn, error, off };
 [[nodiscard]] std::string_view to_string(weight_dtype value) noexcept;
 [[nodiscard]] std::string_view to_string(generation_source value) noexcept;
 [[nodiscard]] std::string_view to_string(device_kind value) noexcept;
+[[nodiscard]] std::string_view to_string(exchange_choice value) noexcept;
 [[nodiscard]] std::string_view to_string(scheduling_policy value) noexcept;
 [[nodiscard]] std::string_view to_string(numerics_mode value) noexcept;
 [[nodiscard]] std::string_view to_string(log_level value) noexcept;
@@ -86,6 +88,7 @@ struct device_section {
       0;               // CPU threads per worker; 0: cores / local workers (threads_per_worker())
   bool shared = false; // cuda: workers may share a GPU, in turns
   bool graphs = true;  // cuda: steps of the same shape are recorded once and replayed
+  exchange_choice exchange = exchange_choice::automatic; // cuda: how ranks meet
   sim_section sim;
 };
 

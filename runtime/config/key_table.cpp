@@ -228,6 +228,10 @@ void add_device_keys(std::vector<config_key>& keys) {
       "device.shared", "On cuda, workers may share a GPU: to try a topology on fewer GPUs."));
   keys.push_back(key::boolean<&cc::device, &ds::graphs>(
       "device.graphs", "On cuda, record decode steps of one size once and replay them."));
+  keys.push_back(key::word<&cc::device, &ds::exchange>(
+      "device.exchange",
+      "On cuda, how ranks meet: peer, in each other's device memory; host, through the host's; "
+      "auto: peer where the devices reach each other and none is shared."));
 }
 
 void add_sim_keys(std::vector<config_key>& keys) {

@@ -23,6 +23,8 @@ inline constexpr std::array<std::string_view, 2> words<generation_source>{"auto"
 template <>
 inline constexpr std::array<std::string_view, 4> words<device_kind>{"auto", "cuda", "cpu", "sim"};
 template <>
+inline constexpr std::array<std::string_view, 3> words<exchange_choice>{"auto", "peer", "host"};
+template <>
 inline constexpr std::array<std::string_view, 2> words<scheduling_policy>{"fcfs", "priority"};
 template <>
 inline constexpr std::array<std::string_view, 2> words<numerics_mode>{"fast", "invariant"};

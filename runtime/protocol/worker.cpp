@@ -41,7 +41,8 @@ void fields_of_order(Order& o, Visit&& visit) {
         o.token_us,
         o.device_index,
         o.device_graphs,
-        o.step_deadline_ms);
+        o.step_deadline_ms,
+        o.peer_devices);
 }
 
 template <class Event, class Visit>
@@ -52,12 +53,15 @@ void fields_of_event(Event& e, Visit&& visit) {
 /// The order is followed without further questions: what others rely on must hold.
 result<void> check(const worker_order& order) {
   const auto slots = static_cast<std::int32_t>(order.stage_of_slot.size());
-  const bool is_sound = order.slot >= 0 && order.slot < slots && order.tensor_size >= 1
-                        && order.tensor_rank >= 0 && order.tensor_rank < order.tensor_size
-                        && order.stages >= 1 && order.first_layer >= 0
-                        && order.last_layer >= order.first_layer && order.threads >= 1
-                        && order.device <= worker_device::cuda && order.device_index >= 0
-                        && order.step_deadline_ms >= 1;
+  const bool is_sound =
+      order.slot >= 0 && order.slot < slots && order.tensor_size >= 1 && order.tensor_rank >= 0
+      && order.tensor_rank < order.tensor_size && order.stages >= 1 && order.first_layer >= 0
+      && order.last_layer >= order.first_layer && order.threads >= 1
+      && order.device <= worker_device::cuda && order.device_index >= 0
+      && order.step_deadline_ms >= 1
+      && (order.peer_devices.empty()
+          || (order.peer_devices.size() == order.stage_of_slot.size()
+              && order.peer_devices[static_cast<std::size_t>(order.slot)] == order.device_index));
   return is_sound ? result<void>() : fail(errc::corrupt, "worker order: fields contradict");
 }
 

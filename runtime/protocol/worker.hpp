@@ -79,6 +79,8 @@ struct worker_order {
   std::int32_t device_index = 0;
   bool device_graphs = true;
   std::int32_t step_deadline_ms = 30000; // of the device, for one step
+  /// By slot, if ranks meet in each other's device memory; empty: they meet in host memory.
+  std::vector<std::int32_t> peer_devices;
 
   [[nodiscard]] std::int32_t rank() const { return first_rank + slot; }
 

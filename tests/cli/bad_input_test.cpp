@@ -129,7 +129,7 @@ BOOST_AUTO_TEST_CASE(devices_that_this_machine_lacks_and_isolation_that_nobody_h
   if (vdist::kernels::load_cuda_module(why) == nullptr) {
     expect({"--set", "device.kind=cuda", "--check"},
            missing_resource,
-           {"device.kind", "cuda", "legal here: auto, cpu, sim"});
+           {"device.kind", "cuda", "install", "legal here: auto, cpu, sim"});
   }
   expect({"--set", "cluster.isolation=container", "--check"},
          bad_configuration,

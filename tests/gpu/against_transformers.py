@@ -232,7 +232,8 @@ class vdist_logits:
         place = pathlib.Path(tempfile.mkdtemp(dir=self.scratch))
         try:
             (place / "lists.json").write_text(json.dumps(lists[:wanted.lists]))
-            command = [*self.command, folder, place / "lists.json", place / "out.npy", "--device", self.device,
+            gpus = ["--gpus", torch.cuda.device_count()] if self.device == "cuda" else []
+            command = [*self.command, folder, place / "lists.json", place / "out.npy", "--device", self.device, *gpus,
                        "--dtype", kind, "--last", wanted.last, *wanted.options]
             done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=timeout_s)
             if done.returncode != 0:

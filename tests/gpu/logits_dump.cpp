@@ -7,8 +7,8 @@
 // are fed one by one, whatever the model would have said. Hence --last 0 decodes from the second token on, and a small
 // --last makes long lists quick.
 //
-// --tokens keeps the greedy tokens instead of the logits: nobody looks at the logits then, so that on one GPU rank the
-// device samples, through recorded steps unless --graphs off. Logits always come from steps that are not recorded.
+// --tokens keeps the greedy tokens instead of the logits: nobody looks at the logits then, so that on a GPU the device
+// samples. Decode steps there are recorded unless --graphs off, or unless ranks share a GPU (--gpus).
 // Exit code: 0, 1 when the model cannot be run, 2 for wrong arguments.
 #include "tests/support/model_driver.hpp"
 
@@ -40,6 +40,7 @@ struct options {
   std::string device = "cuda";
   std::string type; // empty: the checkpoint's
   std::string graphs = "on";
+  std::int32_t gpus = 1;
   std::int32_t tensor = 1;
   std::int32_t pipeline = 1;
   std::int32_t chunk = 0;     // tokens; 0: the whole prompt at once
@@ -123,7 +124,9 @@ driver_config config_of(const token_lists& lists, const options& wanted) {
                        .limits = limits_of(lists, wanted),
                        .backend_threads = wanted.threads,
                        .is_on_gpu = wanted.device == "cuda",
+                       .gpus = wanted.gpus,
                        .use_graphs = wanted.graphs == "on",
+                       .meets_peers = wanted.tensor * wanted.pipeline <= wanted.gpus,
                        .observes = !wanted.keeps_tokens};
   if (!wanted.type.empty()) {
     config.type = types_by_name.at(wanted.type);
@@ -217,12 +220,13 @@ void add_options(CLI::App& app, options& wanted) {
   app.add_option("model", wanted.model, "model folder")->required();
   app.add_option("lists", wanted.lists, "JSON array of arrays of token ids")->required();
   app.add_option("output", wanted.output, ".npy file that is written")->required();
-  app.add_option("--device", wanted.device, "cpu or cuda (device 0 for every rank)")
-      ->check(CLI::IsMember({"cpu", "cuda"}));
+  app.add_option("--device", wanted.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--dtype", wanted.type, "of matrices and KV; default: the checkpoint's")
       ->check(CLI::IsMember(types_by_name));
   app.add_option("--graphs", wanted.graphs, "whether steps are recorded, see --tokens")
       ->check(CLI::IsMember({"on", "off"}));
+  app.add_option("--gpus", wanted.gpus, "with one per rank, ranks meet in device memory")
+      ->check(CLI::Range(1, 64));
   app.add_option("--tensor", wanted.tensor, "ranks of a stage")->check(CLI::Range(1, 64));
   app.add_option("--pipeline", wanted.pipeline, "stages")->check(CLI::Range(1, 64));
   app.add_option("--chunk", wanted.chunk, "tokens of a prompt at once; 0: all")

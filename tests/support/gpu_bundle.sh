@@ -11,7 +11,7 @@ mkdir -p "$out/bin" "$out/tests" "$out/lib"
 
 install -s -m 755 "$programs"/vdist-{run,node,worker,vault,ctl,bench,logits} "$out/bin"
 install -m 755 "$programs/libvdist_cuda.so" "$out/bin"
-for test in "$build"/tests/*_cuda_test "$build"/tests/*_multi_gpu_test "$build"/tests/vdist_bench_kernels_cuda \
+for test in "$build"/tests/*_cuda_test "$build"/tests/*_multi_gpu_test "$build"/tests/vdist_bench_{kernels,collectives}_cuda \
   "$build"/tests/model_{golden,runner,cuda}_test; do
   [ -x "$test" ] && install -s -m 755 "$test" "$out/tests"
 done

@@ -54,21 +54,29 @@ kernels::cuda_module& require_gpu() {
   return *module;
 }
 
+std::int32_t gpu_of(std::int32_t rank, std::int32_t gpus) {
+  return rank % gpus;
+}
+
 std::shared_ptr<vault::vault> make_vault(const driver_config& config) {
   auto host = std::make_unique<vault::memory_vault>();
   if (!config.is_on_gpu) {
     return host;
   }
   return std::make_shared<exec::device_vault>(
-      std::move(host), require_gpu(), [](rank_id) { return 0; });
+      std::move(host), require_gpu(), [gpus = config.gpus](rank_id rank) {
+        return gpu_of(rank.value, gpus);
+      });
 }
 
-exec::backend_factory backend_of(const driver_config& config) {
+exec::backend_factory backend_of(const driver_config& config, std::int32_t rank) {
   using made_backend = result<std::unique_ptr<kernels::backend>>;
   if (config.is_on_gpu) {
-    return [use_graphs = config.use_graphs](const exec::backend_needs& needs) -> made_backend {
+    return [use_graphs = config.use_graphs,
+            device = gpu_of(rank, config.gpus)](const exec::backend_needs& needs) -> made_backend {
       std::string why;
-      auto made = require_gpu().make_backend({.max_positions = needs.max_positions,
+      auto made = require_gpu().make_backend({.device = device,
+                                              .max_positions = needs.max_positions,
                                               .max_tokens = needs.max_tokens,
                                               .max_heads = needs.max_heads,
                                               .max_head_dim = needs.max_head_dim,
@@ -118,6 +126,8 @@ model_driver::model_driver(const driver_config& config,
       vault_(std::move(memory)),
       tensor_(config.tensor),
       observes_(config.observes),
+      is_on_gpu_(config.is_on_gpu),
+      gpus_(config.gpus),
       epoch_(last_epoch) {
   make_ranks(config);
   start_epoch();
@@ -170,7 +180,10 @@ exec::model_runner_config model_driver::runner_config(const driver_config& confi
   made.rank = rank_id(place.stage * place.tensor_size + place.tensor_rank);
   made.limits = config.limits;
   made.random_seed = 7;
-  if (config.observes && place.is_last_stage() && place.tensor_rank == 0) {
+  if (config.is_on_gpu && config.meets_peers && place.tensor_size * place.stages > 1) {
+    made.peer_exchange = exec::peer_link_settings{.wait = std::chrono::seconds(20)};
+  }
+  if (config.observes && place.is_last_stage()) {
     made.observer = [this](std::uint64_t id, std::int32_t, std::span<const float> logits) {
       observed_[id].assign(logits.begin(), logits.end());
     };
@@ -187,7 +200,10 @@ void model_driver::add_rank(const driver_config& config, const topology::shard& 
                           .from_previous = made->from_previous.get(),
                           .to_next = made->to_next.get()};
   made->runner = std::make_unique<exec::model_runner>(
-      runner_config(config, place), links, *vault_, backend_of(config));
+      runner_config(config, place),
+      links,
+      *vault_,
+      backend_of(config, static_cast<std::int32_t>(ranks_.size())));
   std::uint64_t reports = 0;
   require(made->runner->load([&reports](std::uint64_t, std::uint64_t) { ++reports; }));
   load_reports_ += reports;
@@ -212,9 +228,27 @@ void model_driver::make_ranks(const driver_config& config) {
 
 void model_driver::start_epoch() {
   ++epoch_;
+  on_all_ranks([this](rank& each) { each.done = each.runner->start_epoch(epoch(epoch_)); });
   for (const auto& each : ranks_) {
-    require(each->runner->start_epoch(epoch(epoch_)));
+    require(each->done);
   }
+}
+
+/// Each on a thread of its own: they may wait for each other.
+void model_driver::on_all_ranks(const std::function<void(rank&)>& work) {
+  const auto run = [this, &work](std::size_t i) {
+    std::string why;
+    if (is_on_gpu_ && !require_gpu().use_device(gpu_of(static_cast<std::int32_t>(i), gpus_), why)) {
+      ranks_[i]->done = fail(errc::internal, why);
+      return;
+    }
+    work(*ranks_[i]);
+  };
+  std::vector<std::jthread> others;
+  for (std::size_t i = 1; i < ranks_.size(); ++i) {
+    others.emplace_back(run, i);
+  }
+  run(0);
 }
 
 driven_sequence model_driver::add(std::vector<token_id> prompt) {
@@ -278,16 +312,7 @@ result<protocol::step_result> model_driver::execute(const protocol::step_plan& p
                                 .max_positions = limits_.max_positions,
                                 .block_size = limits_.block_size}));
   observed_.clear();
-  const auto run = [&plan](rank& each) {
-    each.done = each.runner->execute(plan, each.out);
-  };
-  {
-    std::vector<std::jthread> others;
-    for (std::size_t i = 1; i < ranks_.size(); ++i) {
-      others.emplace_back(run, std::ref(*ranks_[i]));
-    }
-    run(*ranks_.front());
-  }
+  on_all_ranks([&plan](rank& each) { each.done = each.runner->execute(plan, each.out); });
   for (std::size_t i = 0; i < ranks_.size(); ++i) {
     VDIST_TRY(ranks_[i]->done);
     results_[i] = ranks_[i]->out;

@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -40,9 +41,11 @@ struct driver_config {
                              .blocks = 96,
                              .block_size = 16};
   std::int32_t backend_threads = 1; // per rank
-  bool is_on_gpu = wants_gpu();     // device 0 for every rank
-  bool use_graphs = true;           // on a GPU
-  bool observes = true;             // keeps the logits; on a GPU the host then chooses the tokens
+  bool is_on_gpu = wants_gpu();
+  std::int32_t gpus = 1;    // ranks go round them
+  bool use_graphs = true;   // on a GPU
+  bool meets_peers = false; // on GPUs, ranks meet in their memory; a GPU each, then
+  bool observes = true;     // keeps the logits; on a GPU the host then chooses the tokens
 };
 
 /// One sequence as a scheduler would keep it.
@@ -119,6 +122,7 @@ private:
 
   void make_ranks(const driver_config& config);
   void add_rank(const driver_config& config, const topology::shard& place);
+  void on_all_ranks(const std::function<void(rank&)>& work);
   std::span<std::byte> exchange_region(std::uint32_t index, std::size_t bytes);
   std::unique_ptr<tensor::communicator> join_group(const topology::shard& place);
   std::unique_ptr<tensor::pipe> join_pipe(const topology::shard& place, tensor::pipe_end end);
@@ -134,6 +138,8 @@ private:
   std::vector<std::unique_ptr<rank>> ranks_; // stages in order, tensor ranks fastest
   std::int32_t tensor_ = 1;
   bool observes_ = true;
+  bool is_on_gpu_ = false;
+  std::int32_t gpus_ = 1;
   std::vector<protocol::step_result> results_;
   std::map<std::uint64_t, std::vector<float>> observed_; // logits of the step, by request
   std::uint32_t epoch_ = 0;

@@ -62,6 +62,15 @@ check_parts_fit(std::string_view operation, std::size_t part, std::size_t whole,
                           size));
 }
 
+result<void> check_gather(std::size_t in, std::size_t out, std::size_t rows, std::size_t size) {
+  VDIST_TRY(check_parts_fit("all_gather", in, out, size));
+  if (rows == 0 ? in == 0 : in % rows == 0) {
+    return {};
+  }
+  return fail(errc::invalid_argument,
+              fmt::format("all_gather: a part must be whole rows (part={} rows={})", in, rows));
+}
+
 result<void> check_root(std::string_view operation, std::int32_t root, std::int32_t size) {
   if (root >= 0 && root < size) {
     return {};

@@ -1,6 +1,6 @@
 // transport/tensor/arguments.hpp — the checks of arguments that every communicator makes before it
 // moves a byte, so that all refuse the same and a refused call leaves the group in step. Internal to
-// transport/tensor. Errors: invalid_argument.
+// transport/tensor and the communicators of model/exec. Errors: invalid_argument.
 #pragma once
 
 #include "transport/tensor/communicator.hpp"
@@ -19,6 +19,10 @@ inline constexpr std::int32_t group_ranks_max = 64;
 /// whole == size * part, in elements.
 [[nodiscard]] result<void>
 check_parts_fit(std::string_view operation, std::size_t part, std::size_t whole, std::size_t size);
+
+/// What all_gather was given: `in` elements are `rows` equal rows, `out` is `size` times as many.
+[[nodiscard]] result<void>
+check_gather(std::size_t in, std::size_t out, std::size_t rows, std::size_t size);
 
 /// `root` is a rank of the group.
 [[nodiscard]] result<void>

@@ -50,6 +50,9 @@ public:
   /// count from 1. Error: stale, when this place already acts in `next` or a later epoch.
   [[nodiscard]] virtual result<void> start_epoch(epoch next) = 0;
 
+  /// Where operations only enqueue (on a device): what became of those that have run; errors as theirs.
+  [[nodiscard]] virtual result<void> status() const { return {}; }
+
   /// data[i] = sum over ranks of data[i], in the order of T-2. In place.
   [[nodiscard]] virtual result<void> all_reduce_sum(std::span<float> data) = 0;
 
@@ -58,10 +61,11 @@ public:
   [[nodiscard]] virtual result<void> reduce_scatter_sum(std::span<const float> in,
                                                         std::span<float> out) = 0;
 
-  /// out = in of rank 0, in of rank 1, …; out.size() == size() * in.size(). `in` may not overlap
-  /// out.
-  [[nodiscard]] virtual result<void> all_gather(std::span<const float> in,
-                                                std::span<float> out) = 0;
+  /// `in` is [rows, part], `out` [rows, size(), part]: row i of out = row i of `in` of rank 0, of
+  /// rank 1, …. in.size() is a multiple of `rows`, out.size() == size() * in.size(); no rows only
+  /// without data. `in` may not overlap out.
+  [[nodiscard]] virtual result<void>
+  all_gather(std::span<const float> in, std::span<float> out, std::size_t rows) = 0;
 
   /// Both buffers are size() equal parts: part r of out = part rank() of in of rank r. `in` may not
   /// overlap out.
@@ -99,6 +103,8 @@ public:
 
   /// As for communicator.
   [[nodiscard]] virtual result<void> start_epoch(epoch next) = 0;
+
+  [[nodiscard]] virtual result<void> status() const { return {}; }
 
   /// Returns when the data has been copied out of `data`.
   [[nodiscard]] virtual result<void> send(std::span<const float> data) = 0;

@@ -92,14 +92,22 @@ public:
     return sum_parts(part, out);
   }
 
-  result<void> all_gather(std::span<const float> in, std::span<float> out) override {
-    VDIST_TRY(check_parts_fit("all_gather", in.size(), out.size(), ranks_));
+  /// A message per row: it comes to its place without a copy.
+  result<void>
+  all_gather(std::span<const float> in, std::span<float> out, std::size_t rows) override {
+    VDIST_TRY(check_gather(in.size(), out.size(), rows, ranks_));
     VDIST_TRY(begin("all_gather", out.size_bytes()));
-    for (std::size_t r = 0; r < ranks_; ++r) {
-      const auto part = out.subspan(r * in.size(), in.size());
-      add_messages(r, std::as_bytes(in), std::as_writable_bytes(part));
+    for (std::size_t row = 0; row < rows; ++row) {
+      const std::size_t part = in.size() / rows;
+      const auto mine = in.subspan(row * part, part);
+      const auto place = [&](std::size_t r) {
+        return out.subspan((row * ranks_ + r) * part, part);
+      };
+      for (std::size_t r = 0; r < ranks_; ++r) {
+        add_messages(r, std::as_bytes(mine), std::as_writable_bytes(place(r)));
+      }
+      std::copy(mine.begin(), mine.end(), place(me_).begin());
     }
-    std::copy(in.begin(), in.end(), out.subspan(me_ * in.size()).begin());
     return transfer();
   }
 

@@ -19,6 +19,24 @@ constexpr std::size_t slot_floats_max = std::size_t{1} << 40U;
 /// Floats of a cache line: shares begin on lines, so that ranks do not write one together.
 constexpr std::size_t share_unit = line_bytes / sizeof(float);
 
+/// One rank's part of every row of a gather's result.
+struct row_parts {
+  float* data;        // of the first row
+  std::size_t part;   // floats
+  std::size_t stride; // floats from row to row
+
+  /// Floats `first` … of the [rows, part] that the rank gave, to their places.
+  void put(std::size_t first, std::span<const float> piece) const {
+    while (!piece.empty()) {
+      const std::size_t column = first % part;
+      const auto now = piece.first(std::min(piece.size(), part - column));
+      std::memcpy(data + first / part * stride + column, now.data(), now.size_bytes());
+      first += now.size();
+      piece = piece.subspan(now.size());
+    }
+  }
+};
+
 class shared_communicator final : public communicator {
 public:
   shared_communicator(std::span<std::byte> region,
@@ -91,16 +109,19 @@ public:
     return {};
   }
 
-  result<void> all_gather(std::span<const float> in, std::span<float> out) override {
-    VDIST_TRY(check_parts_fit("all_gather", in.size(), out.size(), ranks_));
+  result<void>
+  all_gather(std::span<const float> in, std::span<float> out, std::size_t rows) override {
+    VDIST_TRY(check_gather(in.size(), out.size(), rows, ranks_));
     VDIST_TRY(member_.begin("all_gather", out.size_bytes()));
+    const std::size_t part = rows == 0 ? 0 : in.size() / rows;
     for (std::size_t done = 0; done < in.size(); done += settings_.slot_floats) {
       const auto chunk = in.subspan(done, std::min(settings_.slot_floats, in.size() - done));
       const std::size_t half = slots_.next_half();
       std::memcpy(slots_.data(half, me_), chunk.data(), chunk.size_bytes());
       VDIST_TRY(slots_.exchange(member_));
       for (std::size_t r = 0; r < ranks_; ++r) {
-        std::memcpy(&out[r * in.size() + done], slots_.data(half, r), chunk.size_bytes());
+        const row_parts to{out.data() + r * part, part, ranks_ * part};
+        to.put(done, {slots_.data(half, r), chunk.size()});
       }
     }
     return {};

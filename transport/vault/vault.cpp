@@ -20,6 +20,8 @@ const char* to_string(region_kind kind) noexcept {
     return "control";
   case region_kind::channels:
     return "channels";
+  case region_kind::peer_exchange:
+    return "peer_exchange";
   }
   return "unknown";
 }

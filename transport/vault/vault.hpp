@@ -26,10 +26,11 @@ enum class region_kind : std::uint8_t {
   kv_cache,
   exchange,
   custom,
-  control,  // control words of a replica
-  channels, // rings between the processes of a replica
+  control,       // control words of a replica
+  channels,      // rings between the processes of a replica
+  peer_exchange, // memory of a device through which ranks meet
 };
-inline constexpr auto region_kind_last = region_kind::channels;
+inline constexpr auto region_kind_last = region_kind::peer_exchange;
 
 [[nodiscard]] const char* to_string(region_kind kind) noexcept;
 

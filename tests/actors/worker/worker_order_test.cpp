@@ -60,7 +60,8 @@ worker_order order_for(worker_device device) {
           .token_us = 0.25,
           .device_index = 5,
           .device_graphs = false,
-          .step_deadline_ms = 1'234};
+          .step_deadline_ms = 1'234,
+          .peer_devices = {6, 7, 4, 5}};
 }
 
 rank_runner_config runner_of(const worker_order& order) {
@@ -164,6 +165,7 @@ BOOST_AUTO_TEST_CASE(a_cuda_worker_does_so_on_its_device) {
   BOOST_REQUIRE(config.cuda.has_value());
   BOOST_TEST(config.cuda->device == 5);
   BOOST_TEST(!config.cuda->use_graphs);
+  BOOST_TEST(config.meets_peers());
   check_model(config, exec::device_logit_rows_max);
   auto with_graphs = order_for(worker_device::cuda);
   with_graphs.device_graphs = true;
@@ -322,12 +324,19 @@ BOOST_AUTO_TEST_CASE(a_cuda_order_names_the_device_of_its_rank) {
     BOOST_TEST((order.device == worker_device::cuda));
     BOOST_TEST(order.device_index == (rank < 4 ? 8 + rank : rank - 4));
     BOOST_TEST(!order.device_graphs);
+    BOOST_TEST(order.peer_devices.empty());
     BOOST_TEST(order.step_deadline_ms == 2'345);
     check_same_after_the_wire(order);
     const auto runner = runner_of(order);
     BOOST_REQUIRE(runner.cuda.has_value());
     BOOST_TEST(runner.cuda->device == order.device_index);
+    BOOST_TEST(!runner.meets_peers());
   }
+  setup.peer_exchange = true;
+  const auto order = order_of(setup, 42, 1, 2, waits);
+  BOOST_TEST(order.peer_devices == (std::vector<std::int32_t>{0, 1, 2, 3}));
+  BOOST_TEST(runner_of(order).meets_peers());
+  check_same_after_the_wire(order);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -121,7 +121,7 @@ public:
     case 1:
       return group_.reduce_scatter_sum(whole_, single_);
     case 2:
-      return group_.all_gather(single_, other_);
+      return group_.all_gather(single_, other_, 1);
     case 3:
       return group_.all_to_all(bytes, std::as_writable_bytes(std::span(other_)));
     case 4:

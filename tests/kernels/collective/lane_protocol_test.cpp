@@ -165,7 +165,7 @@ BOOST_AUTO_TEST_CASE(gathers_and_broadcasts_of_any_size) {
   group.run(all_ranks(4), calls, lanes_of_call, [&](auto& at, int r, int call) {
     const auto& in = data[static_cast<std::size_t>(r)][static_cast<std::size_t>(call)];
     auto& to = out[static_cast<std::size_t>(r)][static_cast<std::size_t>(call)];
-    return call % 2 == 0 ? at.gather(in.data(), to.data(), in.size())
+    return call % 2 == 0 ? at.gather(in.data(), to.data(), 1, in.size())
                          : at.broadcast(message<cell>(to.data(), in.size()), call % 4);
   });
   for (std::size_t r = 0; r < 4; ++r) {
@@ -184,6 +184,67 @@ BOOST_AUTO_TEST_CASE(gathers_and_broadcasts_of_any_size) {
       }
       BOOST_TEST(out[r][c] == want);
     }
+  }
+}
+
+/// Rows and cells of a row: aligned rows, rows that begin anywhere, many that fill a slot, one that fills several.
+constexpr std::array<std::array<std::size_t, 2>, 10> gathers{
+    {{1, 41}, {2, 8}, {3, 5}, {33, 1}, {0, 0}, {2, 64}, {7, 6}, {1, 160}, {3, 103}, {12, 4}}};
+
+template <int Ranks>
+void check_gathered_rows(std::size_t misaligned) {
+  constexpr int calls = 40;
+  constexpr cell untouched = 0xabcdef01U;
+  host_group<Ranks> group(small_layout(Ranks), {.threads = Ranks == 2 ? 3U : 1U});
+  group.start_epoch(1);
+  const auto shape = [](int call) {
+    return gathers[static_cast<std::size_t>(call) % gathers.size()];
+  };
+  const auto given = [&](int r, int call) {
+    std::vector<cell> cells(misaligned + shape(call)[0] * shape(call)[1]);
+    for (std::size_t i = misaligned; i < cells.size(); ++i) {
+      cells[i] = std::bit_cast<cell>(value_of(r, call, i));
+    }
+    return cells;
+  };
+  std::vector<std::vector<std::vector<cell>>> in(Ranks);
+  std::vector<std::vector<std::vector<cell>>> out(Ranks);
+  for (int r = 0; r < Ranks; ++r) {
+    const auto rank = static_cast<std::size_t>(r);
+    for (int call = 0; call < calls; ++call) {
+      in[rank].push_back(given(r, call));
+      out[rank].emplace_back(misaligned + Ranks * shape(call)[0] * shape(call)[1] + 5, untouched);
+    }
+  }
+  group.run(all_ranks(Ranks), calls, lanes_of_call, [&](auto& at, int r, int call) {
+    const auto rank = static_cast<std::size_t>(r);
+    const auto c = static_cast<std::size_t>(call);
+    const auto [rows, part] = shape(call);
+    return at.gather(in[rank][c].data() + misaligned, out[rank][c].data() + misaligned, rows, part);
+  });
+  for (int call = 0; call < calls; ++call) {
+    const auto c = static_cast<std::size_t>(call);
+    const auto [rows, part] = shape(call);
+    std::vector<cell> want(misaligned, untouched);
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (const auto& rank : in) {
+        const auto begin = rank[c].begin() + static_cast<std::ptrdiff_t>(misaligned + row * part);
+        want.insert(want.end(), begin, begin + static_cast<std::ptrdiff_t>(part));
+      }
+    }
+    want.insert(want.end(), 5, untouched);
+    for (int r = 0; r < Ranks; ++r) {
+      BOOST_TEST((group.fault(r).fault == group_fault::none));
+      BOOST_TEST((out[static_cast<std::size_t>(r)][c] == want),
+                 "rank " << r << " rows " << rows << " part " << part);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_gather_puts_rows_of_all_ranks_together) {
+  for (const std::size_t misaligned : {0U, 1U}) {
+    check_gathered_rows<2>(misaligned);
+    check_gathered_rows<4>(misaligned);
   }
 }
 
@@ -332,7 +393,9 @@ BOOST_AUTO_TEST_CASE(places_of_a_bank_do_not_overlap) {
       for (std::int32_t source = 0; source < ranks; ++source) {
         take(layout.flag_at(lane, source), flag_stride);
         for (const std::uint32_t half : {0U, 1U}) {
-          take(layout.words_at(lane, half, source), layout.word_slot_bytes());
+          if (lane < word_lanes_max) {
+            take(layout.words_at(lane, half, source), layout.word_slot_bytes());
+          }
           take(layout.bulk_at(lane, half, source), layout.bulk_slot_bytes());
         }
       }
@@ -341,10 +404,10 @@ BOOST_AUTO_TEST_CASE(places_of_a_bank_do_not_overlap) {
     BOOST_TEST(layout.bank_at(3) == layout.bank_at(11));
     BOOST_TEST(layout.bank_at(7) + layout.bank_bytes() == layout.region_bytes());
   }
-  BOOST_TEST(group_layout(2).region_bytes() >> 20U == 72U);
-  BOOST_TEST(group_layout(4).region_bytes() >> 20U == 80U);
-  BOOST_TEST(group_layout(8).region_bytes() >> 20U == 96U);
-  BOOST_TEST(pipe_layout().region_bytes() >> 20U == 32U);
+  BOOST_TEST(group_layout(2).region_bytes() >> 20U == 136U);
+  BOOST_TEST(group_layout(4).region_bytes() >> 20U == 144U);
+  BOOST_TEST(group_layout(8).region_bytes() >> 20U == 160U);
+  BOOST_TEST(pipe_layout().region_bytes() >> 20U == 64U);
 }
 
 BOOST_AUTO_TEST_CASE(the_path_follows_from_size_and_ranks) {
@@ -365,18 +428,18 @@ BOOST_AUTO_TEST_CASE(the_path_follows_from_size_and_ranks) {
 }
 
 BOOST_AUTO_TEST_CASE(lanes_and_threads_follow_from_the_size) {
-  BOOST_TEST(choose_lanes(0).lanes == 1);
-  BOOST_TEST(choose_lanes(1).threads == 32);
-  BOOST_TEST(choose_lanes(512).lanes == 1);
-  BOOST_TEST(choose_lanes(513).lanes == 2);
-  BOOST_TEST(choose_lanes(513).threads == 288);
-  BOOST_TEST(choose_lanes(1 << 24).lanes == lanes_max);
-  BOOST_TEST(choose_lanes(1 << 24).threads == lane_threads_max);
+  BOOST_TEST(choose_lanes(0, lanes_max).lanes == 1);
+  BOOST_TEST(choose_lanes(1, lanes_max).threads == 32);
+  BOOST_TEST(choose_lanes(512, lanes_max).lanes == 1);
+  BOOST_TEST(choose_lanes(513, lanes_max).lanes == 2);
+  BOOST_TEST(choose_lanes(513, lanes_max).threads == 288);
+  BOOST_TEST(choose_lanes(1 << 24, lanes_max).lanes == lanes_max);
+  BOOST_TEST(choose_lanes(1 << 24, lanes_max).threads == lane_threads_max);
   // Words take one round as long as they are chosen.
   for (const std::int32_t ranks : {2, 4, 8}) {
     for (std::size_t bytes = 4; choose_sum_path(bytes, ranks) == sum_path::words; bytes += 1020) {
       const auto units = (bytes + 15) / 16;
-      const auto lanes = choose_lanes(units).lanes;
+      const auto lanes = choose_lanes(units, word_lanes_max).lanes;
       BOOST_TEST(part_of(units, lanes - 1, lanes).count <= group_layout(ranks).word_units);
     }
   }

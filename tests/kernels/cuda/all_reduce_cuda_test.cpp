@@ -39,6 +39,11 @@ BOOST_AUTO_TEST_CASE(gathers_and_broadcasts_of_any_size) {
   gathers_and_broadcasts(on_one(4));
 }
 
+BOOST_AUTO_TEST_CASE(gathers_whole_rows_of_any_shape) {
+  gathers_whole_rows(on_one(2));
+  gathers_whole_rows(on_one(4));
+}
+
 BOOST_AUTO_TEST_CASE(pipes_deliver_in_order) {
   a_pipe_delivers_in_order(on_one(2));
 }

@@ -37,6 +37,10 @@ BOOST_AUTO_TEST_CASE(gathers_and_broadcasts_of_any_size) {
   gathers_and_broadcasts(one_each());
 }
 
+BOOST_AUTO_TEST_CASE(gathers_whole_rows_of_any_shape) {
+  gathers_whole_rows(one_each());
+}
+
 BOOST_AUTO_TEST_CASE(pipes_deliver_in_order) {
   a_pipe_delivers_in_order({0, 1});
 }

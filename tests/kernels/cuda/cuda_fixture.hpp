@@ -39,6 +39,28 @@ inline boost::test_tools::assertion_result has_gpu(boost::unit_test::test_unit_i
   return skipped;
 }
 
+/// Precondition: `count` GPUs. Skips otherwise, unless VDIST_REQUIRE_GPUS asks for as many.
+class has_gpus {
+public:
+  explicit has_gpus(std::int32_t count) : count_(count) {}
+
+  boost::test_tools::assertion_result operator()(boost::unit_test::test_unit_id) const {
+    auto* module = cuda_or_null();
+    const auto there = module == nullptr ? 0 : module->device_count();
+    if (there >= count_) {
+      return true;
+    }
+    const char* required = std::getenv("VDIST_REQUIRE_GPUS");
+    boost::test_tools::assertion_result skipped(required != nullptr
+                                                && std::atoi(required) >= count_);
+    skipped.message() << count_ << " GPUs wanted, " << there << " here";
+    return skipped;
+  }
+
+private:
+  std::int32_t count_;
+};
+
 inline constexpr std::int32_t test_max_tokens = 4096;
 inline constexpr std::int32_t test_max_positions = 16384;
 inline constexpr std::int32_t test_max_vocabulary = 160000;

@@ -91,6 +91,57 @@ inline void gathers_and_broadcasts(const devices& on) {
   }
 }
 
+/// Row i of the result = row i of every rank's, in rank order; behind it nothing is written.
+inline void
+check_gather(rank_threads& ranks, std::size_t rows, std::size_t part, std::size_t offset) {
+  constexpr std::size_t guard = 9;
+  const auto values = rank_values(
+      ranks.size(), offset + rows * part, static_cast<std::uint32_t>(rows * 1000 + part));
+  std::vector<std::unique_ptr<device_array<float>>> in;
+  std::vector<std::unique_ptr<device_array<float>>> out;
+  for (std::size_t r = 0; r < ranks.size(); ++r) {
+    in.push_back(std::make_unique<device_array<float>>(*ranks.at(r).ops, values[r]));
+    out.push_back(std::make_unique<device_array<float>>(
+        *ranks.at(r).ops, std::vector<float>(offset + rows * part * ranks.size() + guard)));
+  }
+  ranks.run([&](rank_threads::rank& mine, std::size_t r) {
+    mine.group->all_gather({.in = in[r]->data() + offset,
+                            .out = out[r]->data() + offset,
+                            .bytes = static_cast<std::int64_t>(rows * part * sizeof(float)),
+                            .rows = static_cast<std::int64_t>(rows)});
+  });
+  ranks.check_no_fault();
+  std::vector<float> want(offset);
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (const auto& given : values) {
+      const auto begin = given.begin() + static_cast<std::ptrdiff_t>(offset + row * part);
+      want.insert(want.end(), begin, begin + static_cast<std::ptrdiff_t>(part));
+    }
+  }
+  want.resize(want.size() + guard);
+  for (const auto& mine : out) {
+    BOOST_TEST(have_equal_bits(mine->read(), want),
+               "rows " << rows << " part " << part << " offset " << offset);
+  }
+}
+
+/// One row and many, parts of whole units and not, aligned and not, more than a slot of every lane.
+inline void gathers_whole_rows(const devices& on) {
+  rank_threads ranks(on, group_layout(static_cast<std::int32_t>(on.size())));
+  ranks.start_epoch(1);
+  check_gather(ranks, 0, 0, 1);
+  for (const std::size_t rows : {1U, 2U, 3U, 33U}) {
+    for (const std::size_t part : {1U, 4U, 5U, 126U, 8192U, 12571U}) {
+      check_gather(ranks, rows, part, 0);
+    }
+  }
+  check_gather(ranks, 2, 1024, 1);
+  check_gather(ranks, 3, 70001, 3);
+  check_gather(ranks, 64, 32064, 0);
+  check_gather(ranks, 5, 600002, 0);
+  check_gather(ranks, 50000, 3, 0);
+}
+
 inline void a_pipe_delivers_in_order(const devices& on) {
   rank_threads ranks(on, pipe_layout());
   ranks.start_epoch(1);

@@ -15,28 +15,6 @@
 
 namespace vdist::kernels::testing {
 
-/// Precondition: `count` GPUs. Skips otherwise, unless VDIST_REQUIRE_GPUS asks for as many.
-class has_gpus {
-public:
-  explicit has_gpus(std::int32_t count) : count_(count) {}
-
-  boost::test_tools::assertion_result operator()(boost::unit_test::test_unit_id) const {
-    auto* module = cuda_or_null();
-    const auto there = module == nullptr ? 0 : module->device_count();
-    if (there >= count_) {
-      return true;
-    }
-    const char* required = std::getenv("VDIST_REQUIRE_GPUS");
-    boost::test_tools::assertion_result skipped(required != nullptr
-                                                && std::atoi(required) >= count_);
-    skipped.message() << count_ << " GPUs wanted, " << there << " here";
-    return skipped;
-  }
-
-private:
-  std::int32_t count_;
-};
-
 /// Before CUDA starts: a hardware queue per stream, or a rank's kernel may sit behind that of a rank that waits for it; and
 /// no kernel is loaded while another one waits.
 inline const bool is_device_prepared = [] {
@@ -159,7 +137,7 @@ private:
   /// The calling thread's device becomes the rank's.
   static void use(const rank& mine) {
     std::string why;
-    (void)cuda_or_null()->facts_of(mine.device, why);
+    (void)cuda_or_null()->use_device(mine.device, why);
   }
 
   std::vector<rank> ranks_;

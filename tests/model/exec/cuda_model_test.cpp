@@ -14,6 +14,7 @@ namespace vdist {
 namespace {
 
 using kernels::testing::has_gpu;
+using kernels::testing::has_gpus;
 using testing::driven_sequence;
 using testing::driver_config;
 using testing::model_driver;
@@ -139,6 +140,46 @@ BOOST_AUTO_TEST_CASE(ranks_and_stages_give_the_same_greedy_tokens_in_float32) {
   BOOST_TEST((generate(config, 40, 0, true) == alone), "pipeline 2");
   config.tensor = 2;
   BOOST_TEST((generate(config, 40, 0, true) == alone), "tensor 2, pipeline 2");
+}
+
+// Ranks that meet in each other's memory, a GPU each: steps are recorded and overlap, sampled by either side.
+BOOST_AUTO_TEST_CASE(peers_give_the_greedy_tokens_of_one_rank,
+                     *boost::unit_test::precondition(has_gpus(2))) {
+  for (const auto* model : {"gpt2", "qwen3"}) {
+    auto config = config_of(model);
+    config.type = kernels::dtype::float32;
+    const auto alone = generate(config, 40, 0, true);
+    config.gpus = 2;
+    config.meets_peers = true;
+    for (const bool is_tensor : {true, false}) {
+      config.tensor = is_tensor ? 2 : 1;
+      config.stage_layers =
+          is_tensor ? std::vector<std::int32_t>() : std::vector<std::int32_t>{1, 1};
+      config.observes = false;
+      config.use_graphs = true;
+      BOOST_TEST((generate(config, 40, 0, true) == alone), model << " " << is_tensor);
+      BOOST_TEST((generate(config, 40, 5, true) == alone), model << " chunks " << is_tensor);
+      config.use_graphs = false;
+      BOOST_TEST((generate(config, 40, 0, true) == alone), model << " not recorded " << is_tensor);
+      config.observes = true;
+      BOOST_TEST((generate(config, 40, 0, true) == alone), model << " host samples " << is_tensor);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(peers_sample_as_one_rank_and_repeat_themselves,
+                     *boost::unit_test::precondition(has_gpus(2))) {
+  auto config = config_of("llama3_gqa");
+  config.type = kernels::dtype::float32;
+  const auto alone = generate(config, 40);
+  config.tensor = 2;
+  config.gpus = 2;
+  config.meets_peers = true;
+  const auto once = generate(config, 40);
+  BOOST_TEST((once == alone));
+  config.type = kernels::dtype::bfloat16;
+  const auto narrow = generate(config, 40);
+  BOOST_TEST((generate(config, 40) == narrow));
 }
 
 BOOST_AUTO_TEST_CASE(a_second_incarnation_takes_weights_and_cache_over) {

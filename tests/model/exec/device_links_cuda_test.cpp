@@ -94,6 +94,36 @@ BOOST_AUTO_TEST_CASE(a_communicator_adds_and_a_fence_ends_its_waits) { // L-1 to
   BOOST_TEST(group.links[0]->status().has_value());
 }
 
+BOOST_AUTO_TEST_CASE(a_communicator_gathers_whole_rows) {
+  constexpr std::size_t rows = 5;
+  constexpr std::size_t part = count / rows;
+  two_communicators group(std::chrono::seconds(20), kernels::group_layout(2));
+  const auto values = rank_values(2, count, 4);
+  std::vector<std::unique_ptr<device_array<float>>> in;
+  std::vector<std::unique_ptr<device_array<float>>> out;
+  std::vector<float> want;
+  for (std::size_t r = 0; r < 2; ++r) {
+    auto& device = *group.ranks.at(r).ops;
+    in.push_back(std::make_unique<device_array<float>>(device, values[r]));
+    out.push_back(std::make_unique<device_array<float>>(device, std::vector<float>(2 * count)));
+  }
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (const auto& given : values) {
+      want.insert(want.end(), &given[row * part], &given[row * part] + part);
+    }
+  }
+  group.start(1);
+  const auto refused = group.links[0]->all_gather({in[0]->data(), 7}, {out[0]->data(), 14}, 2);
+  BOOST_TEST((refused.error().code == errc::invalid_argument));
+  group.ranks.run([&](rank_threads::rank&, std::size_t r) {
+    (void)group.links[r]->all_gather({in[r]->data(), count}, {out[r]->data(), 2 * count}, rows);
+  });
+  for (std::size_t r = 0; r < 2; ++r) {
+    BOOST_TEST(group.links[r]->status().has_value());
+    BOOST_TEST(have_equal_bits(out[r]->read(), want));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_late_rank_is_named_and_everything_behind_falls_through) { // L-1, L-2
   two_communicators group(std::chrono::milliseconds(200), kernels::group_layout(2));
   const device_array<float> data(*group.ranks.at(1).ops, std::vector<float>(count, 1.0F));

@@ -50,7 +50,8 @@ worker_order example_order() {
           .token_us = 0.25,
           .device_index = 5,
           .device_graphs = false,
-          .step_deadline_ms = 1234};
+          .step_deadline_ms = 1234,
+          .peer_devices = {6, 7, 4, 5}};
 }
 
 std::vector<host_message> example_messages() {
@@ -151,8 +152,11 @@ BOOST_AUTO_TEST_CASE(an_order_of_an_older_build_keeps_the_defaults_of_what_it_do
   constexpr std::uint32_t fields_before_devices = 30; // up to token_us
   const worker_order defaults;
   auto expected = example_order();
-  for (std::uint32_t fields = fields_before_devices + 3; fields >= fields_before_devices;
+  for (std::uint32_t fields = fields_before_devices + 4; fields >= fields_before_devices;
        --fields) {
+    if (fields < fields_before_devices + 4) {
+      expected.peer_devices.clear();
+    }
     expected.step_deadline_ms = fields > 32 ? 1234 : defaults.step_deadline_ms;
     expected.device_graphs = fields > 31 ? false : defaults.device_graphs;
     expected.device_index = fields > 30 ? 5 : defaults.device_index;
@@ -179,6 +183,8 @@ BOOST_AUTO_TEST_CASE(orders_that_contradict_themselves_are_refused) {
   BOOST_TEST(is_refused([](auto& order) { order.threads = 0; }));
   BOOST_TEST(is_refused([](auto& order) { order.device = static_cast<worker_device>(9); }));
   BOOST_TEST(is_refused([](auto& order) { order.device_index = -1; }));
+  BOOST_TEST(is_refused([](auto& order) { order.peer_devices.pop_back(); }));
+  BOOST_TEST(is_refused([](auto& order) { order.peer_devices[3] = 4; }));
   BOOST_TEST(is_refused([](auto& order) { order.step_deadline_ms = 0; }));
 }
 

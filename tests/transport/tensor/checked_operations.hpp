@@ -44,12 +44,19 @@ public:
     rank_.expect(has_same_bits(out, wanted), "share of " + std::to_string(part) + " floats");
   }
 
-  void all_gather(std::uint64_t n, std::size_t part) const {
-    std::vector<float> out(part * size_);
-    rank_.expect(group_.all_gather(contribution(rank_.rank(), n, part), out), "all_gather");
+  /// Of [rows, part] floats of every rank.
+  void all_gather(std::uint64_t n, std::size_t rows, std::size_t part) const {
+    std::vector<float> out(rows * part * size_);
+    rank_.expect(group_.all_gather(contribution(rank_.rank(), n, rows * part), out, rows),
+                 "all_gather");
     for (std::int32_t r = 0; r < rank_.size(); ++r) {
-      const auto from = std::span(out).subspan(part * static_cast<std::size_t>(r), part);
-      rank_.expect(has_same_bits(from, contribution(r, n, part)), "gathered part");
+      const auto given = contribution(r, n, rows * part);
+      for (std::size_t row = 0; row < rows; ++row) {
+        const auto at = (row * size_ + static_cast<std::size_t>(r)) * part;
+        rank_.expect(has_same_bits(std::span(out).subspan(at, part),
+                                   std::span(given).subspan(row * part, part)),
+                     "gathered row " + std::to_string(row) + " of " + std::to_string(part));
+      }
     }
   }
 

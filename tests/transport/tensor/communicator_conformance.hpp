@@ -41,12 +41,17 @@ inline void check_results(const tested_family& family) {
       for (const std::size_t floats : edge_sizes(rank.shape())) {
         run.all_reduce(++n, floats);
         run.reduce_scatter(++n, floats);
-        run.all_gather(++n, floats);
+        for (const std::size_t rows : {1U, 2U, 3U}) { // also rows that begin within a slot
+          run.all_gather(++n, rows, floats);
+        }
         run.all_to_all(++n, floats * sizeof(float) / 2);
         const auto root = static_cast<std::int32_t>(n) % rank.size();
         run.broadcast(++n, floats * sizeof(float) + 1, root);
         run.barrier();
       }
+      run.all_gather(++n, 0, 0);
+      run.all_gather(++n, 301, 7); // many rows of one slot
+      run.all_gather(++n, 40, 1);
     });
   }
 }
@@ -131,7 +136,7 @@ inline void check_random_sequences(const tested_family& family) {
           run.reduce_scatter(n, length);
           break;
         case 2:
-          run.all_gather(n, length);
+          run.all_gather(n, seed % 5, length);
           break;
         case 3:
           run.all_to_all(n, length);
@@ -215,7 +220,7 @@ inline std::vector<lonely_operation> lonely_operations(std::int32_t size) {
        bytes * ranks,
        [ranks](auto& group) {
          std::vector<float> out(floats * ranks);
-         return group.all_gather(std::vector<float>(floats), out);
+         return group.all_gather(std::vector<float>(floats), out, 2);
        }},
       {"all_to_all",
        bytes * ranks,
@@ -317,7 +322,7 @@ inline void check_epochs(const tested_family& family) {
                           "an older epoch");
         const checked_operations run(rank, *group);
         run.all_reduce(now, 30);
-        run.all_gather(now, 300);
+        run.all_gather(now, 3, 100);
         run.barrier();
         // An epoch ends for everybody as soon as one begins the next: nobody may still be in it.
         auto& done = rank.board().counters[now];
@@ -363,9 +368,11 @@ inline void check_arguments(const tested_family& family) {
     const auto refused = [&rank](const result<void>& outcome, std::string_view what) {
       rank.expect_error(outcome, errc::invalid_argument, what);
     };
-    std::vector<float> three(3), four(4);
+    std::vector<float> three(3), four(4), six(6);
     byte_list bytes(8), odd(7);
-    refused(group->all_gather(three, four), "all_gather");
+    refused(group->all_gather(three, four, 1), "all_gather");
+    refused(group->all_gather(three, six, 2), "all_gather of a row and a half");
+    refused(group->all_gather(three, six, 0), "all_gather of no rows");
     refused(group->reduce_scatter_sum(three, four), "reduce_scatter_sum");
     refused(group->all_to_all(odd, odd), "all_to_all with unequal parts");
     refused(group->all_to_all(bytes, odd), "all_to_all with unequal buffers");

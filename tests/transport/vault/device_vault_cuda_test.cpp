@@ -128,7 +128,7 @@ class device_child {
 public:
   template <class Work>
   device_child(const vault_host& host, const Work& work)
-      : child_(host, work, exec::access_to_device(0)) {}
+      : child_(host, work, exec::access_to_devices(0, [](rank_id) { return 0; })) {}
 
   [[nodiscard]] finding read() const { return child_.read<finding>(); }
 

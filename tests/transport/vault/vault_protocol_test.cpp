@@ -121,7 +121,7 @@ BOOST_AUTO_TEST_CASE(damaged_messages_are_corrupt) { // B-1
   BOOST_TEST(!parse_request(bytes_of(odd)));
   odd.wanted = static_cast<operation>(8);
   BOOST_TEST(!parse_request(bytes_of(odd)));
-  odd = {.kind = static_cast<region_kind>(6)};
+  odd = {.kind = static_cast<region_kind>(7)};
   BOOST_TEST(!parse_request(bytes_of(odd)));
   odd = {.reserved = {0, 0, 0, 0, 0, 0, 1}};
   BOOST_TEST(!parse_request(bytes_of(odd)));
