@@ -2,7 +2,15 @@
 
 #include "kernels/contract.hpp"
 
+#include <cstring>
+
 namespace vdist::kernels {
+
+namespace {
+
+#include "kernels/cpu/scalar_convert.inl"
+
+} // namespace
 
 void backend::linear_residual(const linear_residual_args& args) noexcept {
   linear_args sum = args.linear;
@@ -80,6 +88,29 @@ void backend::prepare_qkv(const qkv_args& args) noexcept {
              .v_stride = args.stride,
              .kv = args.kv,
              .batch = args.batch});
+}
+
+namespace {
+
+void store(float value, elements at) {
+  if (at.type == dtype::float32) {
+    std::memcpy(at.data, &value, sizeof value);
+    return;
+  }
+  const auto half = at.type == dtype::bfloat16 ? float_to_bfloat(value) : float_to_half(value);
+  std::memcpy(at.data, &half, sizeof half);
+}
+
+} // namespace
+
+void backend::fill_random(const random_fill_args& args) noexcept {
+  VDIST_CONTRACT("fill_random", queue().is_host_memory());
+  for (std::int64_t row = 0; row < args.rows; ++row) {
+    std::uint64_t index = args.first + static_cast<std::uint64_t>(row) * args.row_step;
+    for (std::int64_t column = 0; column < args.columns; ++column, index += args.column_step) {
+      store(random_element(args.rule, index), args.y.behind(row * args.y_stride + column));
+    }
+  }
 }
 
 // Whoever calls one of these has not asked has_device_sampling().

@@ -27,6 +27,7 @@
 #include "kernels/linear/linear.hpp"
 #include "kernels/norm/norm.hpp"
 #include "kernels/position/rope.hpp"
+#include "kernels/random/random_fill.hpp"
 #include "kernels/sampling/sampling.hpp"
 
 #include <memory>
@@ -71,6 +72,10 @@ public:
   virtual void linear_residual(const linear_residual_args& args) noexcept;
   virtual void gated_linear(const gated_linear_args& args) noexcept;
   virtual void prepare_qkv(const qkv_args& args) noexcept;
+
+  /// Generated weights. Defined for memory that the host can write (backend.cpp), one element after the other; a backend
+  /// whose memory is elsewhere overrides it. The bits are the same everywhere (F-1).
+  virtual void fill_random(const random_fill_args& args) noexcept;
 
   /// Whether sample(), take_fed_tokens() and update_blocks() are there: steps then follow each other on the device
   /// without the host in between.

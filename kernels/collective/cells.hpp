@@ -191,4 +191,31 @@ private:
   std::size_t row_units_;
 };
 
+/// Where sums go: a message of them, or floats that they are added to.
+class sum_target {
+public:
+  /// `onto` is null, or has as many cells.
+  VDIST_LANE sum_target(const message<cell>& sums, cell* onto, std::size_t cells)
+      : sums_(sums), onto_(onto, cells), is_added_(onto != nullptr) {}
+
+  VDIST_LANE void store(std::size_t index, const unit& sum) const {
+    if (!is_added_) {
+      sums_.store(index, sum);
+      return;
+    }
+    unit total = onto_.load(index);
+    VDIST_UNROLL
+    for (std::size_t c = 0; c < unit_cells; ++c) {
+      total.at[c] = __builtin_bit_cast(
+          cell, __builtin_bit_cast(float, total.at[c]) + __builtin_bit_cast(float, sum.at[c]));
+    }
+    onto_.store(index, total);
+  }
+
+private:
+  message<cell> sums_;
+  message<cell> onto_;
+  bool is_added_;
+};
+
 } // namespace vdist::kernels

@@ -41,6 +41,7 @@ struct all_reduce_args {
   void* data = nullptr;        // [count], in place, 4-byte aligned; 16 is faster
   std::int64_t count = 0;      // elements; even for bfloat16; 0 launches nothing
   dtype type = dtype::float32; // or bfloat16
+  float* onto = nullptr; // [count], float32: onto += sum instead, and data is undefined afterwards
   /// The way it takes, for measurements; the same on all ranks. Of words only in layouts that have some.
   std::optional<sum_path> forced = std::nullopt; // none: choose_sum_path()
 };

@@ -30,6 +30,7 @@ inline constexpr std::int32_t word_lanes_max = 16; // of these with word slots: 
 [[nodiscard]] constexpr std::int32_t bulk_lanes_max(std::int32_t ranks) {
   return ranks > 4 ? lanes_max / 2 : lanes_max;
 }
+
 inline constexpr std::uint32_t exchange_banks = 8;
 inline constexpr std::size_t flag_stride = 128; // bytes between flags: no two share a line
 inline constexpr std::size_t unit_bytes =

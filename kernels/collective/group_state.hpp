@@ -66,6 +66,7 @@ struct group_view {
   std::uint64_t wait_ns = 0;            // bound of one wait
   exchange_layout layout;
   std::int32_t rank = 0;
+  bool has_own_device = false; // no other rank of the group is on this device
 };
 
 inline constexpr std::uint32_t tag_sequence_bits = 20;

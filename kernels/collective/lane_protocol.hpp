@@ -61,24 +61,26 @@ public:
     }
   }
 
-  /// data = sum over ranks, by words.
-  template <class Cell>
-  [[nodiscard]] VDIST_LANE bool sum_by_words(const message<cell>& data) {
+  // The sum over ranks of `data` goes to `target`, which may be data itself.
+
+  /// By words.
+  template <class Cell, class Target>
+  [[nodiscard]] VDIST_LANE bool sum_by_words(const message<cell>& data, const Target& target) {
     const auto mine = part_of(data.units(), index_, lanes_);
     for (std::size_t done = 0; done < mine.count; done += g_.layout.word_units) {
       const auto count = smaller(mine.count - done, g_.layout.word_units);
       ++words_;
       send_words(data, mine.first + done, count);
-      if (m_.sync_or(!take_words<Cell>(data, mine.first + done, count))) {
+      if (m_.sync_or(!take_words<Cell>(data, target, mine.first + done, count))) {
         return false;
       }
     }
     return true;
   }
 
-  /// data = sum over ranks, everybody adds everything.
-  template <class Cell>
-  [[nodiscard]] VDIST_LANE bool sum_in_one(const message<cell>& data) {
+  /// Everybody adds everything.
+  template <class Cell, class Target>
+  [[nodiscard]] VDIST_LANE bool sum_in_one(const message<cell>& data, const Target& target) {
     const auto mine = part_of(data.units(), index_, lanes_);
     for (std::size_t done = 0; done < mine.count; done += g_.layout.bulk_units) {
       const auto first = mine.first + done;
@@ -94,18 +96,18 @@ public:
       each_unit(
           count,
           [&](std::size_t i) { return sum_at<Cell>(data.load(first + i), i); },
-          [&](std::size_t i, const unit& sum) { data.store(first + i, sum); });
+          [&](std::size_t i, const unit& sum) { target.store(first + i, sum); });
     }
     return true;
   }
 
-  /// data = sum over ranks, everybody adds one part and hands it round.
-  template <class Cell>
-  [[nodiscard]] VDIST_LANE bool sum_in_two(const message<cell>& data) {
+  /// Everybody adds one part and hands it round.
+  template <class Cell, class Target>
+  [[nodiscard]] VDIST_LANE bool sum_in_two(const message<cell>& data, const Target& target) {
     const auto mine = part_of(data.units(), index_, lanes_);
     const auto most = g_.layout.bulk_units * Ranks;
     for (std::size_t done = 0; done < mine.count; done += most) {
-      if (!sum_piece<Cell>(data, mine.first + done, smaller(mine.count - done, most))) {
+      if (!sum_piece<Cell>(data, target, mine.first + done, smaller(mine.count - done, most))) {
         return false;
       }
     }
@@ -353,9 +355,9 @@ private:
     return sum_units<Cell, Ranks>(parts);
   }
 
-  template <class Cell>
+  template <class Cell, class Target>
   [[nodiscard]] VDIST_LANE bool
-  sum_piece(const message<cell>& data, std::size_t first, std::size_t count) {
+  sum_piece(const message<cell>& data, const Target& target, std::size_t first, std::size_t count) {
     ++bulk_;
     for (int k = 1; k < Ranks; ++k) {
       const int peer = (g_.rank + k) % Ranks;
@@ -374,7 +376,7 @@ private:
         mine.count,
         [&](std::size_t i) { return sum_at<Cell>(data.load(first + mine.first + i), i); },
         [&](std::size_t i, const unit& sum) {
-          data.store(first + mine.first + i, sum);
+          target.store(first + mine.first + i, sum);
           ++bulk_; // the other half takes the sums
           push_to_all(i, sum);
           --bulk_;
@@ -386,7 +388,7 @@ private:
     for (int r = 0; r < Ranks; ++r) {
       const auto theirs = part_of(count, r, Ranks);
       if (r != g_.rank) {
-        copy_out(r, data, first + theirs.first, theirs.count);
+        copy_out(r, target, first + theirs.first, theirs.count);
       }
     }
     return true;
@@ -443,9 +445,11 @@ private:
     return wait(are_there, missing, sequence(words_));
   }
 
-  template <class Cell>
-  [[nodiscard]] VDIST_LANE bool
-  take_words(const message<cell>& data, std::size_t first, std::size_t count) {
+  template <class Cell, class Target>
+  [[nodiscard]] VDIST_LANE bool take_words(const message<cell>& data,
+                                           const Target& target,
+                                           std::size_t first,
+                                           std::size_t count) {
     const auto tag = tag_of(epoch_, sequence(words_));
     for (std::size_t i = m_.thread(); i < count; i += m_.threads()) {
       unit parts[Ranks] = {}; // all of them are filled below; the compiler cannot see it
@@ -457,7 +461,7 @@ private:
       for (int r = 0; r < Ranks; ++r) {
         parts[r] = r == g_.rank ? own : parts[r];
       }
-      data.store(first + i, sum_units<Cell, Ranks>(parts));
+      target.store(first + i, sum_units<Cell, Ranks>(parts));
     }
     return true;
   }

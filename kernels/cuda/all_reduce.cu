@@ -6,8 +6,8 @@
 // 2 (n-1)/n B. Flops: (n-1) per element.
 // Memory order: 8-byte words carry their own tag and are written and read whole (st/ld.relaxed.sys.v2.u64); bulk data lies
 // behind a flag of st.release.sys, read with ld.acquire.sys. Only the device's own memory is polled, and no host word.
-// Blocks may start early (dependent.cuh), their successors start when they have ended: while a lane waits, nobody else
-// may sit on the device for its sake.
+// Blocks may start early (dependent.cuh). Where ranks share a device their successors start when they have ended: while a
+// lane waits, nobody may sit on the device that keeps another rank's lanes from it.
 // Architectures: sm_80 and newer.
 #include "kernels/collective/lane_protocol.hpp"
 #include "kernels/cuda/collective_launch.hpp"
@@ -109,6 +109,9 @@ struct device_thread {
 template <int Ranks, class Work>
 __device__ __forceinline__ void
 run_lane(const group_view& group, group_operation operation, const Work& work) {
+  if (group.has_own_device) {
+    let_successor_start();
+  }
   wait_for_predecessor();
   device_thread machine;
   lane<device_thread, Ranks> mine(machine,
@@ -123,15 +126,19 @@ run_lane(const group_view& group, group_operation operation, const Work& work) {
 
 template <int Ranks, class Cell, sum_path Path>
 __global__ void __launch_bounds__(lane_threads_max, Path == sum_path::words ? 1 : lane_blocks_min)
-    all_reduce_kernel(const __grid_constant__ group_view group, cell* data, std::size_t cells) {
+    all_reduce_kernel(const __grid_constant__ group_view group,
+                      cell* data,
+                      cell* onto,
+                      std::size_t cells) {
   run_lane<Ranks>(group, group_operation::all_reduce, [&](auto& mine) {
-    const message<cell> sum(data, cells);
+    const message<cell> own(data, cells);
+    const sum_target target(own, onto, cells);
     if constexpr (Path == sum_path::words) {
-      return mine.template sum_by_words<Cell>(sum);
+      return mine.template sum_by_words<Cell>(own, target);
     } else if constexpr (Path == sum_path::one_shot) {
-      return mine.template sum_in_one<Cell>(sum);
+      return mine.template sum_in_one<Cell>(own, target);
     } else {
-      return mine.template sum_in_two<Cell>(sum);
+      return mine.template sum_in_two<Cell>(own, target);
     }
   });
 }
@@ -176,7 +183,7 @@ __global__ void __launch_bounds__(lane_threads_max, lane_blocks_min)
 
 // Kernels by number of ranks.
 
-using all_reduce_function = void (*)(group_view, cell*, std::size_t);
+using all_reduce_function = void (*)(group_view, cell*, cell*, std::size_t);
 using all_gather_function = void (*)(group_view, const cell*, cell*, std::size_t, std::size_t);
 using broadcast_function = void (*)(group_view, cell*, std::size_t, std::int32_t, group_operation);
 
@@ -244,8 +251,13 @@ all_reduce(const group_view& group, const all_reduce_args& args, cudaStream_t st
                             : all_reduce_of<ranks.value, float_cell>(path);
     const auto lanes_most =
         path == sum_path::words ? word_lanes_max : bulk_lanes_max(group.layout.ranks);
-    return launch(
-        kernel, shape_of(cells, lanes_most), stream, group, static_cast<cell*>(args.data), cells);
+    return launch(kernel,
+                  shape_of(cells, lanes_most),
+                  stream,
+                  group,
+                  static_cast<cell*>(args.data),
+                  reinterpret_cast<cell*>(args.onto),
+                  cells);
   });
 }
 

@@ -186,6 +186,11 @@ public:
     check(cuda::digest(a, stream()), "digest", [&a] { return rows_of(a.rows, a.width); });
   }
 
+  void fill_random(const random_fill_args& a) noexcept override {
+    check(
+        cuda::fill_random(a, stream()), "fill_random", [&a] { return rows_of(a.rows, a.columns); });
+  }
+
   void sample(const sample_args& a) noexcept override {
     VDIST_CONTRACT("sample", a.rows <= config_.max_logit_rows);
     VDIST_CONTRACT("sample", a.vocabulary <= config_.max_vocabulary);

@@ -6,6 +6,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <mutex>
 
@@ -28,7 +30,9 @@ struct host_words {
 
 class cuda_group final : public device_group {
 public:
-  cuda_group(cuda_queue& queue, const device_group_config& config) : queue_(queue) {
+  cuda_group(cuda_queue& queue, const device_group_config& config, bool has_own_device)
+      : queue_(queue) {
+    view_.has_own_device = has_own_device;
     view_.layout = config.layout;
     view_.rank = config.rank;
     view_.wait_ns = static_cast<std::uint64_t>(config.wait.count());
@@ -89,7 +93,8 @@ public:
   void all_reduce(const all_reduce_args& a) noexcept override {
     VDIST_CONTRACT("all_reduce", a.type != dtype::float16);
     VDIST_CONTRACT("all_reduce", a.type == dtype::float32 || a.count % 2 == 0);
-    VDIST_CONTRACT("all_reduce", are_cells(a.data, 0));
+    VDIST_CONTRACT("all_reduce", a.type == dtype::float32 || a.onto == nullptr);
+    VDIST_CONTRACT("all_reduce", are_cells(a.data, 0) && are_cells(a.onto, 0));
     check(cuda::all_reduce(view_, a, queue_.stream()), "all_reduce", a.count);
   }
 
@@ -183,8 +188,8 @@ std::string check_sizes(const device_group_config& config) {
   return {};
 }
 
-/// Opens the present device's way to the memory of rank `r`.
-std::string reach(std::int32_t r, const void* region, bool is_mapped) {
+/// Opens the present device's way to the memory of rank `r`; says which device has it.
+std::string reach(std::int32_t r, const void* region, bool is_mapped, std::int32_t& device) {
   const auto text = "region of rank " + std::to_string(r) + ": ";
   cudaPointerAttributes found{};
   int mine = 0;
@@ -196,7 +201,8 @@ std::string reach(std::int32_t r, const void* region, bool is_mapped) {
   if (reinterpret_cast<std::uintptr_t>(region) % 256 != 0) {
     return text + "it is not aligned to 256 bytes";
   }
-  if (found.device == mine || is_mapped) {
+  device = found.device;
+  if (device == mine || is_mapped) {
     return {};
   }
   int can = 0;
@@ -218,13 +224,18 @@ std::string reach(std::int32_t r, const void* region, bool is_mapped) {
 std::unique_ptr<device_group>
 make_cuda_group(cuda_queue& queue, const device_group_config& config, std::string& why) {
   why = check_sizes(config);
+  std::array<std::int32_t, group_ranks_max> devices{};
   for (std::int32_t r = 0; r < config.ranks && why.empty(); ++r) {
-    why = reach(r, config.regions[static_cast<std::size_t>(r)], config.are_mapped);
+    const auto i = static_cast<std::size_t>(r);
+    why = reach(r, config.regions[i], config.are_mapped, devices[i]);
   }
   if (!why.empty()) {
     return nullptr;
   }
-  auto made = std::make_unique<cuda_group>(queue, config);
+  const auto mine = devices[static_cast<std::size_t>(config.rank)];
+  const bool has_own_device =
+      std::count(devices.begin(), devices.begin() + config.ranks, mine) == 1;
+  auto made = std::make_unique<cuda_group>(queue, config, has_own_device);
   why = made->open();
   if (!why.empty()) {
     return nullptr;

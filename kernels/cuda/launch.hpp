@@ -14,6 +14,7 @@
 #include "kernels/linear/linear.hpp"
 #include "kernels/norm/norm.hpp"
 #include "kernels/position/rope.hpp"
+#include "kernels/random/random_fill.hpp"
 #include "kernels/sampling/sampling.hpp"
 
 #include <cuda_runtime_api.h>
@@ -57,6 +58,9 @@ sample(const sample_args& args, void* workspace, cudaStream_t stream) noexcept;
 
 // digest.cu
 [[nodiscard]] cudaError_t digest(const digest_args& args, cudaStream_t stream) noexcept;
+
+// random_fill.cu
+[[nodiscard]] cudaError_t fill_random(const random_fill_args& args, cudaStream_t stream) noexcept;
 
 // qkv.cu
 [[nodiscard]] cudaError_t rope(const rope_args& args, cudaStream_t stream) noexcept;

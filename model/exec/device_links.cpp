@@ -113,6 +113,17 @@ result<void> device_communicator::all_reduce_sum(std::span<float> data) {
   return {};
 }
 
+result<void> device_communicator::add_sum(std::span<float> data, std::span<float> onto) {
+  VDIST_TRY(link_.begin("add_sum"));
+  if (data.size() != onto.size()) {
+    return fail(errc::invalid_argument,
+                fmt::format("add_sum: sizes differ (data={} onto={})", data.size(), onto.size()));
+  }
+  link_.group().all_reduce(
+      {.data = data.data(), .count = static_cast<std::int64_t>(data.size()), .onto = onto.data()});
+  return {};
+}
+
 result<void>
 device_communicator::all_gather(std::span<const float> in, std::span<float> out, std::size_t rows) {
   VDIST_TRY(link_.begin("all_gather"));

@@ -74,6 +74,10 @@ public:
   [[nodiscard]] result<void> start_epoch(epoch next) override { return link_.start(next); }
 
   [[nodiscard]] result<void> all_reduce_sum(std::span<float> data) override;
+  [[nodiscard]] result<void> add_sum(std::span<float> data, std::span<float> onto) override;
+
+  [[nodiscard]] bool adds_sums() const noexcept override { return true; }
+
   [[nodiscard]] result<void>
   all_gather(std::span<const float> in, std::span<float> out, std::size_t rows) override;
   /// data.size() is a multiple of 4.

@@ -80,7 +80,7 @@ result<void> model_runner::load(const load_progress& progress) {
   const auto wanted = content_hash(config_, network.plan);
   try {
     if (region.ready_hash != wanted) {
-      VDIST_TRY(fill_weights(network.plan, region, backend_->queue(), progress));
+      VDIST_TRY(fill_weights(network.plan, region, progress));
       VDIST_TRY(vault_.mark_ready(weights_key, wanted));
     } else if (progress) {
       progress(network.plan.bytes, network.plan.bytes);
@@ -141,14 +141,13 @@ result<peers> model_runner::start_links(epoch now) {
 
 result<void> model_runner::fill_weights(const weights::weight_plan& plan,
                                         const vault::region& region,
-                                        kernels::device_queue& queue,
                                         const load_progress& progress) {
   const weights::load_options options{.threads = config_.load_threads, .progress = progress};
   const auto load = [&](const weights::weight_source& source) {
-    return queue.is_host_memory()
+    return backend_->queue().is_host_memory()
                ? weights::load_weights(plan, source, region.memory, options)
                : weights::load_weights_to_device(
-                   plan, source, region.memory.data(), queue, config_.device_deadline, options);
+                   plan, source, region.memory.data(), *backend_, config_.device_deadline, options);
   };
   if (config_.source.weights == weights::weight_origin::random) {
     return load(weights::random_source(config_.random_seed));

@@ -67,7 +67,6 @@ private:
   [[nodiscard]] result<peers> start_links(epoch now);
   [[nodiscard]] result<void> fill_weights(const weights::weight_plan& plan,
                                           const vault::region& region,
-                                          kernels::device_queue& queue,
                                           const load_progress& progress);
   [[nodiscard]] result<void> check_epoch(const protocol::step_plan& plan) const;
 

@@ -63,6 +63,11 @@ result<void> row_linear::add_to_residual(const context& in, kernels::const_eleme
   }
   sum.bias = nullptr; // L-2
   in.ops.linear(sum);
+  if (bias == no_weight && in.group->adds_sums()) {
+    const auto count =
+        static_cast<std::size_t>(in.tokens()) * static_cast<std::size_t>(out_features);
+    return in.group->add_sum({in.space.delta, count}, {in.space.hidden, count});
+  }
   VDIST_TRY(in.sum_over_group(in.space.delta, in.tokens(), out_features));
   in.ops.add_residual({.hidden = in.space.hidden,
                        .delta = in.space.delta,

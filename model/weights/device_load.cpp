@@ -13,6 +13,60 @@ namespace vdist::weights {
 
 namespace {
 
+/// A weight that the device generates.
+struct generated_weight {
+  std::size_t index = 0;                        // in the plan
+  std::vector<kernels::random_fill_rule> rules; // of its slices
+};
+
+/// In the order of the plan.
+std::vector<generated_weight> find_generated(const weight_plan& plan, const weight_source& source) {
+  std::vector<generated_weight> found;
+  for (std::size_t i = 0; i < plan.weights.size(); ++i) {
+    const auto& target = plan.weights[i];
+    generated_weight candidate{.index = i};
+    for (const auto& slice : target.slices) {
+      if (const auto rule = source.rule(slice.tensor, target.role)) {
+        candidate.rules.push_back(*rule);
+      }
+    }
+    if (candidate.rules.size() == target.slices.size()) {
+      found.push_back(std::move(candidate));
+    }
+  }
+  return found;
+}
+
+std::size_t bytes_of(std::int64_t elements, kernels::dtype type) {
+  return static_cast<std::size_t>(elements) * kernels::size_of(type);
+}
+
+/// Up to the next weight.
+std::size_t end_of(const weight_plan& plan, std::size_t index) {
+  return index + 1 < plan.weights.size() ? plan.weights[index + 1].offset : plan.bytes;
+}
+
+/// One slice of the weight at `destination`; the indices are those of the stored order.
+kernels::random_fill_args fill_of(const weight& target,
+                                  const weight_slice& slice,
+                                  const kernels::random_fill_rule& rule,
+                                  std::byte* destination) {
+  const auto width = target.shape.width();
+  const bool is_transposed = slice.tensor.stored == storage::transposed;
+  const auto row_step = is_transposed ? 1 : slice.tensor.shape.width();
+  const auto column_step = is_transposed ? slice.tensor.shape.rows : 1;
+  const auto first = slice.rows.first * row_step + slice.columns.first * column_step;
+  const auto place = slice.destination_row * width + slice.destination_column;
+  return {.y = {destination + bytes_of(place, target.type), target.type},
+          .rule = rule,
+          .rows = slice.rows.count,
+          .columns = slice.columns.count,
+          .y_stride = width,
+          .first = static_cast<std::uint64_t>(first),
+          .row_step = static_cast<std::uint64_t>(row_step),
+          .column_step = static_cast<std::uint64_t>(column_step)};
+}
+
 /// Rows first … first + count - 1 of a weight, and the gap behind its last one.
 struct band {
   const weight* source = nullptr;
@@ -42,13 +96,19 @@ weight cut(const band& part) {
   return cut;
 }
 
-std::vector<band> cut_into_bands(const weight_plan& plan) {
+/// Of the weights that are not `generated`.
+std::vector<band> cut_into_bands(const weight_plan& plan,
+                                 const std::vector<generated_weight>& generated) {
   std::vector<band> bands;
+  auto next = generated.begin();
   for (std::size_t i = 0; i < plan.weights.size(); ++i) {
+    if (next != generated.end() && next->index == i) {
+      ++next;
+      continue;
+    }
     const auto& source = plan.weights[i];
-    const auto end = i + 1 < plan.weights.size() ? plan.weights[i + 1].offset : plan.bytes;
-    const auto row_bytes =
-        static_cast<std::size_t>(source.shape.width()) * kernels::size_of(source.type);
+    const auto end = end_of(plan, i);
+    const auto row_bytes = bytes_of(source.shape.width(), source.type);
     const auto rows_max = std::max<std::int64_t>(
         1, static_cast<std::int64_t>(device_band_bytes / std::max<std::size_t>(row_bytes, 1)));
     for (std::int64_t row = 0; row < source.shape.rows; row += rows_max) {
@@ -64,30 +124,42 @@ std::vector<band> cut_into_bands(const weight_plan& plan) {
 }
 
 std::size_t bytes_of(const band& part) {
-  return static_cast<std::size_t>(part.rows.count * part.source->shape.width())
-             * kernels::size_of(part.source->type)
-         + part.gap_bytes;
+  return bytes_of(part.rows.count * part.source->shape.width(), part.source->type) + part.gap_bytes;
 }
 
-/// What the loading threads share. The queue belongs to whoever holds the mutex.
+/// What the loading threads share. Backend and queue belong to whoever holds the mutex.
 class device_loading {
 public:
   device_loading(const weight_plan& plan,
                  const weight_source& source,
                  std::byte* region,
-                 kernels::device_queue& queue,
+                 kernels::backend& device,
                  std::chrono::milliseconds deadline,
                  const load_options& options)
       : plan_(plan),
         source_(source),
         region_(region),
-        queue_(queue),
+        device_(device),
+        queue_(device.queue()),
         deadline_(deadline),
         options_(options),
-        bands_(cut_into_bands(plan)) {
+        generated_(find_generated(plan, source)),
+        bands_(cut_into_bands(plan, generated_)) {
     for (const auto& part : bands_) {
       room_bytes_ = std::max(room_bytes_, bytes_of(part));
     }
+  }
+
+  /// D-1. On the thread that owns the backend, before work(). One weight is under way while the next one is handed over.
+  result<void> generate() {
+    under_way before;
+    for (const auto& each : generated_) {
+      const auto bytes = hand_over(each);
+      const under_way now{.bytes = bytes, .sent = queue_.mark()};
+      VDIST_TRY(arrive(before));
+      before = now;
+    }
+    return arrive(before);
   }
 
   [[nodiscard]] std::size_t band_count() const { return bands_.size(); }
@@ -117,6 +189,34 @@ public:
   }
 
 private:
+  struct under_way {
+    std::size_t bytes = 0;
+    kernels::queue_mark sent = 0; // 0: nothing is under way
+  };
+
+  /// Returns the bytes that will be written, up to the next weight.
+  std::size_t hand_over(const generated_weight& wanted) {
+    const auto& target = plan_.weights[wanted.index];
+    auto* destination = region_ + target.offset;
+    for (std::size_t i = 0; i < target.slices.size(); ++i) {
+      device_.fill_random(fill_of(target, target.slices[i], wanted.rules[i], destination));
+    }
+    const auto covered =
+        bytes_of((target.shape.rows - target.padding_rows) * target.shape.width(), target.type);
+    const auto bytes = end_of(plan_, wanted.index) - target.offset;
+    if (bytes > covered) {
+      queue_.fill_zero(destination + covered, bytes - covered);
+    }
+    return bytes;
+  }
+
+  result<void> arrive(const under_way& sent) {
+    VDIST_TRY(wait(sent.sent));
+    const std::lock_guard lock(mutex_);
+    advance(sent.bytes);
+    return {};
+  }
+
   /// Two of them per thread: one is filled while the other is on its way.
   struct room {
     void* staging = nullptr;
@@ -174,8 +274,13 @@ private:
     const std::lock_guard lock(mutex_);
     queue_.copy_in(region_ + part.offset, mine.staging, bytes_of(part));
     mine.sent = queue_.mark();
-    bytes_done_ += bytes_of(part);
-    if (options_.progress) {
+    advance(bytes_of(part));
+  }
+
+  /// Under the mutex.
+  void advance(std::size_t bytes) {
+    bytes_done_ += bytes;
+    if (options_.progress && bytes > 0) {
       options_.progress(bytes_done_, plan_.bytes);
     }
   }
@@ -193,10 +298,9 @@ private:
         }
       }
       if (std::chrono::steady_clock::now() > end) {
-        return fail(
-            errc::internal,
-            fmt::format("load weights: a copy to the device takes too long (deadline_ms={})",
-                        deadline_.count()));
+        return fail(errc::internal,
+                    fmt::format("load weights: the device takes too long (deadline_ms={})",
+                                deadline_.count()));
       }
       std::this_thread::yield();
     }
@@ -205,10 +309,12 @@ private:
   const weight_plan& plan_;
   const weight_source& source_;
   std::byte* region_;
+  kernels::backend& device_;
   kernels::device_queue& queue_; // guarded by mutex_
   std::chrono::milliseconds deadline_;
   const load_options& options_;
-  const std::vector<band> bands_; // in the order of the region
+  const std::vector<generated_weight> generated_;
+  const std::vector<band> bands_; // of the rest, in the order of the region
   std::size_t room_bytes_ = 0;
   std::atomic<std::size_t> next_{0};
   std::atomic<bool> has_failed_{false};
@@ -222,10 +328,11 @@ private:
 result<void> load_weights_to_device(const weight_plan& plan,
                                     const weight_source& source,
                                     std::byte* region,
-                                    kernels::device_queue& queue,
+                                    kernels::backend& device,
                                     std::chrono::milliseconds deadline,
                                     const load_options& options) {
-  device_loading shared(plan, source, region, queue, deadline, options);
+  device_loading shared(plan, source, region, device, deadline, options);
+  VDIST_TRY(shared.generate());
   VDIST_TRY(work_on_threads(options.threads, shared.band_count(), [&shared] { shared.work(); }));
   return shared.finish();
 }

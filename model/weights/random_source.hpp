@@ -2,7 +2,8 @@
 // at any model size. An element is a pure function of (seed, names[0] of its tensor, index in the
 // full stored tensor): every tensor and pipeline split sees the same model, and tied weights agree
 // because they name the same tensor. Matrices follow a triangular distribution of mean 0 and
-// standard deviation random_matrix_deviation, biases one tenth of that, norms are 1.
+// standard deviation random_matrix_deviation, biases one tenth of that, norms are 1. The formula is
+// kernels/random/random_fill.hpp: a device writes the same elements where they are needed.
 #pragma once
 
 #include "model/weights/weight_source.hpp"
@@ -22,7 +23,12 @@ public:
   [[nodiscard]] result<std::unique_ptr<tensor_reader>> open(const tensor_ref& tensor,
                                                             weight_role role) const override;
 
+  [[nodiscard]] std::optional<kernels::random_fill_rule> rule(const tensor_ref& tensor,
+                                                              weight_role role) const override;
+
 private:
+  [[nodiscard]] kernels::random_fill_rule rule_of(const tensor_ref& tensor, weight_role role) const;
+
   std::uint64_t seed_;
 };
 

@@ -8,10 +8,12 @@
 #include "runtime/base/result.hpp"
 
 #include "kernels/dtype.hpp"
+#include "kernels/random/random_fill.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 namespace vdist::weights {
 
@@ -52,6 +54,13 @@ public:
   /// errc::not_found names all candidates.
   [[nodiscard]] virtual result<std::unique_ptr<tensor_reader>> open(const tensor_ref& tensor,
                                                                     weight_role role) const = 0;
+
+  /// What the elements of the tensor follow, if a device can generate them by itself: element i of
+  /// the stored order is that of index i. Otherwise nothing, and only a reader has them.
+  [[nodiscard]] virtual std::optional<kernels::random_fill_rule> rule(const tensor_ref& /*tensor*/,
+                                                                      weight_role /*role*/) const {
+    return std::nullopt;
+  }
 };
 
 } // namespace vdist::weights

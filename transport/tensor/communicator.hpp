@@ -56,6 +56,14 @@ public:
   /// data[i] = sum over ranks of data[i], in the order of T-2. In place.
   [[nodiscard]] virtual result<void> all_reduce_sum(std::span<float> data) = 0;
 
+  /// onto[i] += sum over ranks of data[i], which is undefined afterwards: a sum and an addition at once, for those whose
+  /// adds_sums() says so.
+  [[nodiscard]] virtual result<void> add_sum(std::span<float> /*data*/, std::span<float> /*onto*/) {
+    return fail(errc::unsupported, "add_sum: not by this communicator");
+  }
+
+  [[nodiscard]] virtual bool adds_sums() const noexcept { return false; }
+
   /// out[i] = sum over ranks of in[rank()*out.size() + i], in the order of T-2: the same bits as
   /// that slice of all_reduce_sum. in.size() == size() * out.size(). `in` may not overlap out.
   [[nodiscard]] virtual result<void> reduce_scatter_sum(std::span<const float> in,

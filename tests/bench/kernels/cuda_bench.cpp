@@ -419,6 +419,40 @@ void bench_digest(const bench& b) {
   }
 }
 
+/// Of a table, a matrix, a rank's columns of a matrix, and a matrix that is stored transposed.
+void bench_fill_random(const bench& b) {
+  struct fill {
+    const char* name;
+    std::int64_t rows;
+    std::int64_t columns;
+    std::uint64_t row_step;
+    std::uint64_t column_step;
+  };
+
+  constexpr fill fills[] = {{"table 128256 x 4096", vocabulary, hidden, hidden, 1},
+                            {"matrix 4096 x 4096", hidden, hidden, hidden, 1},
+                            {"columns 4096 x 1792", hidden, inner / 8, inner, 1},
+                            {"transposed 4096 x 4096", hidden, hidden, 1, hidden}};
+  for (const auto type : {dtype::float32, half}) {
+    for (const auto& f : fills) {
+      const auto count = f.rows * f.columns;
+      b.out.add({"fill_random",
+                 std::string(f.name) + (type == half ? "" : " f32"),
+                 static_cast<double>(size_of(type)) * static_cast<double>(count)},
+                [&](std::int64_t turn) {
+                  b.device.fill_random({.y = b.data.outputs.place(count, type, turn),
+                                        .rule = {.key = 1, .scale = 1e-6F},
+                                        .rows = f.rows,
+                                        .columns = f.columns,
+                                        .y_stride = f.columns,
+                                        .first = 0,
+                                        .row_step = f.row_step,
+                                        .column_step = f.column_step});
+                });
+    }
+  }
+}
+
 /// Throws std::runtime_error with the reason if there is no device, or it fails.
 void run(const std::string& filter, std::int32_t ordinal) {
   std::string why;
@@ -458,7 +492,8 @@ void run(const std::string& filter, std::int32_t ordinal) {
                              bench_prepare_qkv,
                              bench_attention,
                              bench_sample,
-                             bench_digest}) {
+                             bench_digest,
+                             bench_fill_random}) {
     family(all);
     why = all.device.queue().failure();
     check(why.empty());

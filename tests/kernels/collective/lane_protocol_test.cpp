@@ -75,11 +75,16 @@ std::vector<std::vector<std::vector<cell>>> inputs(int calls) {
   return out;
 }
 
+template <class Lane, class Target>
+bool sum_by(int path, Lane& at, const message<cell>& data, const Target& target) {
+  return path % 3 == 0   ? at.template sum_by_words<float_cell>(data, target)
+         : path % 3 == 1 ? at.template sum_in_one<float_cell>(data, target)
+                         : at.template sum_in_two<float_cell>(data, target);
+}
+
 template <class Lane>
 bool sum_by(int path, Lane& at, const message<cell>& data) {
-  return path % 3 == 0   ? at.template sum_by_words<float_cell>(data)
-         : path % 3 == 1 ? at.template sum_in_one<float_cell>(data)
-                         : at.template sum_in_two<float_cell>(data);
+  return sum_by(path, at, data, data);
 }
 
 template <int Ranks>
@@ -113,6 +118,28 @@ BOOST_AUTO_TEST_CASE(tree_sum_adds_neighbours_in_rank_order) { // T-2
   BOOST_TEST((tree_sum<0, 4>(x) == (x[0] + x[1]) + (x[2] + x[3])));
   BOOST_TEST(
       (tree_sum<0, 8>(x) == ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]))));
+}
+
+BOOST_AUTO_TEST_CASE(sums_may_be_added_to_something_else) {
+  constexpr int calls = 60;
+  host_group<2> group({.ranks = 2, .word_units = 5, .bulk_units = 7}, {});
+  auto data = inputs<2>(calls);
+  auto onto = inputs<2>(calls);
+  group.run(all_ranks(2), calls, lanes_of_call, [&](auto& at, int r, int call) {
+    auto& cells = data[static_cast<std::size_t>(r)][static_cast<std::size_t>(call)];
+    auto& sums = onto[static_cast<std::size_t>(r)][static_cast<std::size_t>(call)];
+    const message<cell> own(cells.data(), cells.size());
+    return sum_by(call / 3, at, own, sum_target(own, sums.data(), cells.size()));
+  });
+  for (int r = 0; r < 2; ++r) {
+    for (int call = 0; call < calls; ++call) {
+      const auto& sums = onto[static_cast<std::size_t>(r)][static_cast<std::size_t>(call)];
+      for (std::size_t i = 0; i < sums.size(); ++i) {
+        const float want = value_of(r, call, i) + std::bit_cast<float>(expected_sum(2, call, i));
+        BOOST_REQUIRE(sums[i] == std::bit_cast<cell>(want));
+      }
+    }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(bfloat16_sums_are_rounded_once_to_nearest_even) {

@@ -29,6 +29,11 @@ BOOST_AUTO_TEST_CASE(sums_of_eight_have_the_bits_of_the_tree) {
   sums_have_the_bits_of_the_tree(on_one(8));
 }
 
+BOOST_AUTO_TEST_CASE(sums_go_onto_something_else) {
+  sums_are_added_to_something_else(on_one(2));
+  sums_are_added_to_something_else(on_one(4));
+}
+
 BOOST_AUTO_TEST_CASE(bfloat16_is_rounded_once) {
   bfloat16_sums_are_rounded_once(on_one(2));
   bfloat16_sums_are_rounded_once(on_one(4));

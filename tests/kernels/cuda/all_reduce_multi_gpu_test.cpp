@@ -29,6 +29,10 @@ BOOST_AUTO_TEST_CASE(sums_have_the_bits_of_the_tree_on_all) {
   sums_have_the_bits_of_the_tree(one_each());
 }
 
+BOOST_AUTO_TEST_CASE(sums_go_onto_something_else) {
+  sums_are_added_to_something_else(one_each());
+}
+
 BOOST_AUTO_TEST_CASE(bfloat16_is_rounded_once) {
   bfloat16_sums_are_rounded_once(one_each());
 }

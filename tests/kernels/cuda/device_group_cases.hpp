@@ -31,6 +31,34 @@ inline void sums_have_the_bits_of_the_tree(const devices& on) {
   check_sum(ranks, 70001, 3);
 }
 
+inline void sums_are_added_to_something_else(const devices& on) {
+  rank_threads ranks(on, group_layout(static_cast<std::int32_t>(on.size())));
+  for (const std::size_t count : {1U, 5U, 4096U, 70001U, 400000U}) {
+    const auto values = rank_values(ranks.size(), count, 31);
+    const auto before = rank_values(ranks.size(), count, 32);
+    const auto sums = tree_sums(values);
+    std::vector<std::unique_ptr<device_array<float>>> data;
+    std::vector<std::unique_ptr<device_array<float>>> onto;
+    for (std::size_t r = 0; r < ranks.size(); ++r) {
+      data.push_back(std::make_unique<device_array<float>>(*ranks.at(r).ops, values[r]));
+      onto.push_back(std::make_unique<device_array<float>>(*ranks.at(r).ops, before[r]));
+    }
+    ranks.run([&](rank_threads::rank& mine, std::size_t r) {
+      mine.group->all_reduce({.data = data[r]->data(),
+                              .count = static_cast<std::int64_t>(count),
+                              .onto = onto[r]->data()});
+    });
+    ranks.check_no_fault();
+    for (std::size_t r = 0; r < ranks.size(); ++r) {
+      auto want = before[r];
+      for (std::size_t i = 0; i < count; ++i) {
+        want[i] += sums[i];
+      }
+      BOOST_TEST(have_equal_bits(onto[r]->read(), want), "count " << count);
+    }
+  }
+}
+
 /// A bfloat16 sum is that of floats, rounded once.
 inline void bfloat16_sums_are_rounded_once(const devices& on) {
   rank_threads ranks(on, group_layout(static_cast<std::int32_t>(on.size())));
