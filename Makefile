@@ -13,7 +13,7 @@ TEST_LABELS := ^(unit|tidy|golden|sim|fault)$$
 # Where `make install` puts the programs; DESTDIR goes in front.
 PREFIX ?= /usr/local
 
-.PHONY: build demo test bench gpu-test gpu-bench gpu-bundle install package headers format clean help
+.PHONY: build demo test bench fault-test gpu-test gpu-bench gpu-bundle install package headers format clean help
 .DEFAULT_GOAL := build
 
 build: $(BUILD)/build.ninja ## vdist-run and its programs, Release, to build/bin
@@ -46,6 +46,12 @@ bench: build/.packages-test ## builds the benchmarks and prints what they measur
 	@$(PROGRAMS)/vdist-bench latency config/demo.toml --tokens 200
 	@$(PROGRAMS)/vdist-bench throughput config/demo.toml --sequences 64 --tokens 128
 	@$(PROGRAMS)/vdist-bench control config/demo.toml
+	@$(PROGRAMS)/vdist-bench faults config/demo.toml --n 50
+
+fault-test: $(BUILD)/build.ninja build/.packages-test ## the long fault tests and simulations: every cell of the matrix, hours
+	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt || cmake --preset release -DVDIST_TESTS=ON
+	@ninja -C $(BUILD) -j $(JOBS)
+	@VDIST_TEST_LONG=1 ctest --test-dir $(BUILD) -L '^(fault|sim)$$' --output-on-failure --no-tests=error
 
 gpu-test: $(BUILD)/build.ninja build/.packages-test ## runs the tests that need a GPU; fails where there is none
 	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt || cmake --preset release -DVDIST_TESTS=ON

@@ -14,9 +14,9 @@
 //                         └──┴─────────────────────────────────▶│ stage ├──────────▶│ worker      │
 //                              worker_event                     └───────┘           │ (a lane)    │
 //                                                                                   └─────────────┘
-// One router per cluster; one supervisor, scheduler and executor per data-parallel replica; one stage actor per pipeline
-// stage; one worker per rank. Actors decide, lanes carry the step: plans and results never pass a mailbox (section
-// "Messages, and the step path" of ARCHITECTURE.md). All actors are event-based and never block.
+// Per cluster one router, and one guardian above it, schedulers and supervisors; per replica one supervisor, scheduler and
+// executor; per pipeline stage one stage; per rank one worker. Actors decide, lanes carry the step: plans and results never
+// pass a mailbox ("Messages, and the step path" in ARCHITECTURE.md). All actors are event-based and never block.
 //
 // A-1 Every message names the epoch or incarnation that it belongs to, where one exists; older ones are dropped.
 // A-2 Every accepted request gets exactly one terminal token_event (P-7).
@@ -52,6 +52,8 @@ using token_events = std::vector<protocol::token_event>;
 struct submit {
   std::shared_ptr<const protocol::request> request; // id and arrival are set by the router
   std::shared_ptr<token_sink> sink;
+  std::int32_t followers =
+      0; // of the same client that come next: all find room, or none is accepted
 };
 
 struct submit_reply {
@@ -135,10 +137,12 @@ using executor_actor = caf::typed_actor<caf::reacts_to<fence_epoch>, caf::reacts
 // ---- to a stage and its workers
 // ---------------------------------------------------------------------------------
 
-/// Create the worker of this slot; `loaded` or `died` follows.
+/// Create the worker of this slot; `loaded` or `died` follows. One whose process lives already is
+/// adopted: it is not told to load; prepare_epoch follows, and its answer proves that it has loaded.
 struct spawn_worker {
   std::int32_t slot = 0; // rank within the replica
   incarnation worker;
+  bool is_living = false;
 };
 
 /// End the worker actor of this slot.
@@ -188,7 +192,10 @@ struct step_failed {
 
 struct start_replica {};
 
-struct check_deadlines {};
+/// From the supervisor to itself.
+struct check_deadlines {
+  std::uint64_t timer = 0; // the newest one sets the next
+};
 
 struct get_replica_status {};
 
@@ -212,6 +219,28 @@ using supervisor_actor = caf::typed_actor<caf::reacts_to<start_replica>,
                                           caf::reacts_to<check_deadlines>,
                                           caf::replies_to<get_replica_status>::with<replica_status>,
                                           caf::reacts_to<end_worker>>;
+
+// ---- to the guardian
+// ----------------------------------------------------------------------------------------------
+
+/// Spawns all children, in their order.
+struct start_children {};
+
+/// From the guardian to itself, when a back-off is over.
+struct restart_child {
+  std::size_t child = 0;
+};
+
+struct get_guardian_status {};
+
+struct guardian_status {
+  std::vector<std::uint64_t> restarts; // by child, since the start
+};
+
+using guardian_actor =
+    caf::typed_actor<caf::reacts_to<start_children>,
+                     caf::reacts_to<restart_child>,
+                     caf::replies_to<get_guardian_status>::with<guardian_status>>;
 
 } // namespace vdist::actors
 
@@ -238,3 +267,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::check_deadlines)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::get_replica_status)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::replica_status)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::end_worker)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::start_children)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::restart_child)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::get_guardian_status)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::guardian_status)

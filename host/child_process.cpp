@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,13 +39,17 @@ struct prepared {
   ::_exit(exec_failed);
 }
 
-/// Signal masks and handlers of the parent mean nothing to the program.
-void reset_signals() {
+/// Signal masks and handlers of the parent mean nothing to the program. One that is not in the terminal's group is not
+/// stopped by the terminal either, also when it writes there (stty tostop).
+void reset_signals(bool has_own_group) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   for (const int signal : {SIGINT, SIGTERM, SIGCHLD, SIGPIPE}) {
     ::signal(signal, SIG_DFL);
+  }
+  for (const int signal : {SIGTSTP, SIGTTIN, SIGTTOU}) {
+    ::signal(signal, has_own_group ? SIG_IGN : SIG_DFL);
   }
 }
 
@@ -75,7 +80,9 @@ bool place_descriptors(std::vector<int>& descriptors) {
       && (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != with.parent)) {
     give_up(report);
   }
-  reset_signals();
+  reset_signals(with.has_own_group);
+  constexpr rlimit no_core{.rlim_cur = 0, .rlim_max = 0};
+  ::setrlimit(RLIMIT_CORE, &no_core); // H-9
   if (!place_descriptors(with.descriptors)) {
     give_up(report);
   }
@@ -129,6 +136,24 @@ void child_process::send_signal(int signal) const noexcept {
   if (pid_ != 0) {
     ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
   }
+}
+
+stop_change child_process::take_stop_change() const noexcept {
+  auto last = stop_change::none;
+  siginfo_t info{};
+  while (pid_ != 0
+         && ::waitid(static_cast<idtype_t>(P_PIDFD),
+                     static_cast<id_t>(pidfd_.get()),
+                     &info,
+                     WSTOPPED | WCONTINUED | WNOHANG)
+                == 0
+         && info.si_pid != 0) {
+    const bool is_by_terminal = info.si_code == CLD_STOPPED && info.si_status != SIGSTOP;
+    last = info.si_code == CLD_CONTINUED || is_by_terminal ? stop_change::continued
+                                                           : stop_change::stopped;
+    info = {};
+  }
+  return last;
 }
 
 child_end child_process::reap() {

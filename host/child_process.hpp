@@ -6,6 +6,7 @@
 // H-2 The child sees the given descriptors as 3, 4, …, and stdin, stdout, stderr; no others.
 // H-3 A signal goes to the process that was started and to no other that got its number later
 //     (pidfd).
+// H-9 A child writes no core file: that would delay its end, and its successor, by seconds.
 // Thread-safe apart from that: start_child() may be called in a program with threads, because
 // between fork and exec only async-signal-safe calls are made.
 #pragma once
@@ -16,6 +17,7 @@
 #include "runtime/base/result.hpp"
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <sys/types.h>
@@ -40,6 +42,9 @@ struct child_end {
   [[nodiscard]] std::string text() const;
 };
 
+/// What has happened to a child that still exists.
+enum class stop_change : std::uint8_t { none, stopped, continued };
+
 /// A started child. Destruction kills and reaps it.
 class child_process {
 public:
@@ -61,6 +66,9 @@ public:
 
   /// Nothing happens when it has ended already.
   void send_signal(int signal) const noexcept;
+
+  /// The last change since the previous call. A stop by the terminal (Ctrl-Z) is none that counts. SIGCHLD says when to ask; several may be one.
+  [[nodiscard]] stop_change take_stop_change() const noexcept;
 
   /// Takes note of its end. Call when descriptor() is readable; else waits until it has ended.
   [[nodiscard]] child_end reap();

@@ -2,6 +2,7 @@
 
 #include "runtime/base/log.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -58,12 +59,17 @@ result<void> host_link::receive_welcome() {
   VDIST_ASSIGN(auto message, link_.receive(time_.now() + welcome_deadline));
   VDIST_ASSIGN(auto decoded, protocol::decode_host_message(message.bytes));
   const auto* welcome = std::get_if<protocol::host_welcome>(&decoded);
-  if (welcome == nullptr || message.fds.size() != 2) {
+  if (welcome == nullptr || message.fds.size() != 3) {
     return fail(errc::corrupt, "host link: the supervisor's first message is no welcome");
   }
   welcome_ = *welcome;
   vault_ = std::move(message.fds[0]);
   ledger_ = std::move(message.fds[1]);
+  VDIST_ASSIGN(auto opened, board::open(std::move(message.fds[2])));
+  board_ = std::make_shared<const host::board>(std::move(opened));
+  for (const auto& stranger : welcome_.living) {
+    workers_[stranger.key].pid = stranger.pid;
+  }
   listener_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "host-link");
     listen();
@@ -78,16 +84,28 @@ result<void> host_link::send(const protocol::host_message& message) {
   return link_.send(bytes, {}, time_.now() + send_deadline);
 }
 
-result<void>
-host_link::spawn(const protocol::process_key& key, std::vector<std::byte> order, ended on_ended) {
+progress_word host_link::progress() const {
+  return welcome_.life < life_entries_max ? progress_word(board_->life(welcome_.life).progress)
+                                          : progress_word();
+}
+
+std::uint32_t host_link::last_incarnation(std::int32_t rank) const {
+  const auto found = std::find_if(welcome_.last.begin(),
+                                  welcome_.last.end(),
+                                  [rank](const auto& one) { return one.rank == rank; });
+  return found == welcome_.last.end() ? 0 : found->incarnation;
+}
+
+result<void> host_link::spawn(protocol::spawn_worker wanted, worker_callbacks callbacks) {
+  const auto key = wanted.key;
   {
     const std::lock_guard lock(mutex_);
     if (is_closed_) {
       return fail(errc::closed, "host link: the supervisor has gone");
     }
-    workers_[key] = {.on_ended = std::move(on_ended)};
+    workers_[key] = {.callbacks = std::move(callbacks)};
   }
-  auto sent = send(protocol::spawn_worker{key, std::move(order)});
+  auto sent = send(std::move(wanted));
   if (!sent) {
     const std::lock_guard lock(mutex_);
     workers_.erase(key);
@@ -95,10 +113,63 @@ host_link::spawn(const protocol::process_key& key, std::vector<std::byte> order,
   return sent;
 }
 
-void host_link::kill(const protocol::process_key& key) {
-  if (auto sent = send(protocol::kill_process{key}); !sent) {
-    log::debug("host link: kill: {}", sent.error().context);
+result<void> host_link::adopt(const protocol::process_key& key, worker_callbacks callbacks) {
+  worker_callbacks told;
+  bool is_dying = false;
+  std::optional<protocol::process_ended> how;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = workers_.find(key);
+    if (found == workers_.end() || found->second.callbacks.on_ended) {
+      return fail(errc::not_found, "host link: no stranger: " + to_string(key));
+    }
+    told = callbacks;
+    is_dying = found->second.is_dying;
+    how = std::move(found->second.how);
+    found->second.callbacks = std::move(callbacks);
+    if (how) {
+      workers_.erase(found);
+    }
   }
+  if (is_dying && told.on_dying) {
+    told.on_dying();
+  }
+  if (how) {
+    told.on_ended(*how);
+  }
+  return {};
+}
+
+void host_link::try_send(const char* operation, const protocol::host_message& message) {
+  if (auto sent = send(message); !sent) {
+    log::debug("host link: {}: {}", operation, sent.error().context);
+  }
+}
+
+void host_link::kill(const protocol::process_key& key) {
+  try_send("kill", protocol::kill_process{key});
+}
+
+void host_link::signal(const protocol::process_key& key, int number) {
+  try_send("signal", protocol::signal_process{key, number});
+}
+
+result<void> host_link::write_output(protocol::output more) {
+  constexpr std::size_t part_max = std::size_t{32} << 10U; // well below the longest message
+  while (more.bytes.size() > part_max) {
+    const auto middle = more.bytes.begin() + part_max;
+    VDIST_TRY(send(protocol::output{.record = more.record,
+                                    .offset = more.offset,
+                                    .bytes = {more.bytes.begin(), middle},
+                                    .is_stream = more.is_stream}));
+    more.bytes.erase(more.bytes.begin(), middle);
+    more.offset += part_max;
+  }
+  return send(std::move(more));
+}
+
+void host_link::configure(const protocol::host_settings& settings) {
+  try_send("configure", settings);
 }
 
 std::vector<process_info> host_link::processes() const {
@@ -138,23 +209,43 @@ void host_link::obey(const protocol::host_message& message) {
     if (const auto found = workers_.find(started->key); found != workers_.end()) {
       found->second.pid = started->pid;
     }
+  } else if (const auto* dying = std::get_if<protocol::process_dying>(&message)) {
+    note_dying(dying->key);
   } else if (const auto* how = std::get_if<protocol::process_ended>(&message)) {
     finish(*how);
   }
 }
 
+void host_link::note_dying(const protocol::process_key& key) {
+  std::function<void()> on_dying;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = workers_.find(key); found != workers_.end()) {
+      found->second.is_dying = true;
+      on_dying = found->second.callbacks.on_dying;
+    }
+  }
+  if (on_dying) {
+    on_dying();
+  }
+}
+
 void host_link::finish(const protocol::process_ended& how) {
-  ended on_ended;
+  worker_callbacks callbacks;
   {
     const std::lock_guard lock(mutex_);
     const auto found = workers_.find(how.key);
     if (found == workers_.end()) {
       return;
     }
-    on_ended = std::move(found->second.on_ended);
+    if (!found->second.callbacks.on_ended) {
+      found->second.how = how; // for whoever adopts it
+      return;
+    }
+    callbacks = std::move(found->second.callbacks);
     workers_.erase(found);
   }
-  on_ended(how);
+  callbacks.on_ended(how);
 }
 
 /// H-4: without its supervisor no worker lives on.
@@ -166,8 +257,12 @@ void host_link::abandon_all() {
     left.swap(workers_);
   }
   for (auto& [key, worker] : left) {
-    worker.on_ended(
-        {.key = key, .pid = worker.pid, .signal = SIGKILL, .text = "the host supervisor has gone"});
+    if (worker.callbacks.on_ended) {
+      worker.callbacks.on_ended({.key = key,
+                                 .pid = worker.pid,
+                                 .signal = SIGKILL,
+                                 .text = "the host supervisor has gone"});
+    }
   }
 }
 

@@ -2,8 +2,11 @@
 // and is told how they end. Also makes a supervisor of its own when nobody launched this process:
 // that is how a program that embeds the engine gets worker processes.
 //
-// H-4 on_ended of a spawn is called exactly once, also when the worker could not be started or the
-//     supervisor has gone; then nothing of the worker runs any more.
+// A control process that follows a dead one finds the workers that lived on (`living`): each is a stranger until it is
+// adopted, if only to be ended.
+//
+// H-4 on_ended of a spawn or adoption is called exactly once, also when the worker could not be started or the
+//     supervisor has gone; then nothing of the worker runs any more. on_dying is called at most once, before it.
 // Thread-safe. Callbacks come from the link's own thread and must not block; none comes after the
 // destructor has returned.
 #pragma once
@@ -23,6 +26,7 @@
 #include <thread>
 #include <vector>
 
+#include "host/board.hpp"
 #include "host/child_process.hpp"
 
 namespace vdist::host {
@@ -33,10 +37,15 @@ struct process_info {
   std::int32_t pid = 0;
 };
 
+/// What its owner wants to hear of a worker process.
+struct worker_callbacks {
+  std::function<void(const protocol::process_ended&)> on_ended;
+  std::function<void()>
+      on_dying; // may be empty: it does nothing useful any more, but is not over yet
+};
+
 class host_link {
 public:
-  using ended = std::function<void(const protocol::process_ended&)>;
-
   /// Over a descriptor that the supervisor gave to this process.
   [[nodiscard]] static result<std::unique_ptr<host_link>> open(socket::unique_fd link);
 
@@ -56,28 +65,67 @@ public:
 
   [[nodiscard]] std::size_t ledger_bytes() const { return welcome_.ledger_bytes; }
 
-  /// Starts a worker process; `order` is its protocol::worker_order. Error: closed (on_ended is not
-  /// called then).
-  [[nodiscard]] result<void>
-  spawn(const protocol::process_key& key, std::vector<std::byte> order, ended on_ended);
+  /// The host's board; lives as long as this.
+  [[nodiscard]] const host::board& board() const { return *board_; }
+
+  /// The same for who uses it longer.
+  [[nodiscard]] const std::shared_ptr<const host::board>& shared_board() const { return board_; }
+
+  /// How many control processes the supervisor has had, this one included.
+  [[nodiscard]] std::uint32_t node_starts() const { return welcome_.node_starts; }
+
+  /// Where this process says that it gets on; nowhere if the supervisor is not its parent. One writer at a time.
+  [[nodiscard]] progress_word progress() const;
+
+  /// The workers that outlived the control process before this one, at the time of its start.
+  [[nodiscard]] const std::vector<protocol::living_worker>& living() const {
+    return welcome_.living;
+  }
+
+  /// The last incarnation of a rank, living or not; 0: it had none.
+  [[nodiscard]] std::uint32_t last_incarnation(std::int32_t rank) const;
+
+  /// Starts a worker process from what `wanted` says. Error: closed (nothing is called then).
+  [[nodiscard]] result<void> spawn(protocol::spawn_worker wanted, worker_callbacks callbacks);
+
+  /// Takes over one of the living. What has happened to it meanwhile is told at once, by this call. Error: not_found (it
+  /// is none, or has an owner).
+  [[nodiscard]] result<void> adopt(const protocol::process_key& key, worker_callbacks callbacks);
 
   /// Kills the process; on_ended follows. Unknown keys are ignored.
   void kill(const protocol::process_key& key);
+
+  /// Any signal to any process of the host. Unknown keys are ignored.
+  void signal(const protocol::process_key& key, int number);
+
+  /// Hands on part of what the user is to read; of any length. Only for a child of the supervisor (is_child()). Errors:
+  /// closed, timed_out.
+  [[nodiscard]] result<void> write_output(protocol::output more);
+
+  /// Whether the supervisor is the parent of this process, and not launched by it.
+  [[nodiscard]] bool is_child() const { return welcome_.life < life_entries_max; }
+
+  /// How the supervisor looks after processes from now on.
+  void configure(const protocol::host_settings& settings);
 
   /// Everything that runs on this host, this process included.
   [[nodiscard]] std::vector<process_info> processes() const;
 
 private:
   struct worker {
-    ended on_ended;
+    worker_callbacks callbacks; // no on_ended: a stranger
     std::int32_t pid = 0;
+    bool is_dying = false;                      // of a stranger: to be told
+    std::optional<protocol::process_ended> how; // of a stranger that has ended: to be told
   };
 
   host_link(socket::unique_fd link, child_process supervisor);
   [[nodiscard]] result<void> receive_welcome();
   [[nodiscard]] result<void> send(const protocol::host_message& message);
   void listen();
+  void try_send(const char* operation, const protocol::host_message& message);
   void obey(const protocol::host_message& message);
+  void note_dying(const protocol::process_key& key);
   void finish(const protocol::process_ended& how);
   void abandon_all();
 
@@ -87,6 +135,7 @@ private:
   protocol::host_welcome welcome_;
   socket::unique_fd vault_;
   socket::unique_fd ledger_;
+  std::shared_ptr<const host::board> board_; // shared with those who use its areas
 
   std::mutex send_mutex_;
   mutable std::mutex mutex_;

@@ -6,6 +6,8 @@
 #include "runtime/base/log.hpp"
 #include "runtime/ledger/shared_ledger.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -13,6 +15,9 @@
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+#include <utility>
+
+#include "host/standby.hpp"
 
 namespace vdist::host {
 
@@ -22,44 +27,51 @@ using namespace std::chrono_literals;
 using protocol::process_role;
 
 constexpr auto send_deadline = 5s;
-
-bool is_readable(int fd) {
-  pollfd one{.fd = fd, .events = POLLIN, .revents = 0};
-  return fd >= 0 && ::poll(&one, 1, 0) > 0;
-}
-
-std::int32_t pid_of(const child_process& child) {
-  return static_cast<std::int32_t>(child.pid());
-}
+/// Longest sleep of the loop.
+constexpr auto loop_slice = 60s;
+constexpr std::chrono::milliseconds output_slice{60'000};
+constexpr int exit_interrupted = 130;
 
 } // namespace
 
-supervisor::supervisor(supervisor_config config) : config_(std::move(config)) {}
+supervisor::supervisor(supervisor_config config)
+    : config_(std::move(config)), output_(STDOUT_FILENO), restarts_(config_.restarts) {}
 
-supervisor::~supervisor() {
-  control_.end();
-  workers_.clear();
-  vault_.end();
-}
+supervisor::~supervisor() = default;
 
 result<void> supervisor::start(socket::unique_fd link) {
   VDIST_TRY(watch_signals());
-  VDIST_TRY(start_vault());
+  VDIST_ASSIGN(auto made, board::make());
+  board_.emplace(std::move(made));
+  children_.emplace(*board_, detect_of(config_.settings));
   VDIST_TRY(make_ledger());
   if (link) {
     link_.emplace(std::move(link), time_);
+    VDIST_TRY(start_vault());
+    return welcome_control();
   }
-  if (config_.control_arguments) {
-    VDIST_TRY(start_control());
+  return start_tree(restart_scope::all);
+}
+
+/// A child that ends before it could be spoken to is one that died, not a start that failed.
+result<void> supervisor::start_tree(restart_scope scope) {
+  result<void> started;
+  if (scope == restart_scope::all) {
+    started = start_vault();
   }
-  return welcome_control();
+  if (started) {
+    started = start_control();
+  }
+  return started || started.error().code != errc::closed
+             ? started
+             : plan_restart(restart_scope::all, started.error().context);
 }
 
 /// Signals become a readable descriptor. Children start with a clean mask (start_child).
 result<void> supervisor::watch_signals() {
   sigset_t watched;
   sigemptyset(&watched);
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGCHLD}) {
     sigaddset(&watched, signal);
   }
   sigprocmask(SIG_BLOCK, &watched, nullptr);
@@ -73,16 +85,17 @@ result<void> supervisor::watch_signals() {
 result<void> supervisor::start_vault() {
   VDIST_ASSIGN(auto ends, socket::make_socket_pair());
   vault_control_.emplace(std::move(ends.first), time_);
-  VDIST_ASSIGN(vault_,
-               start_child({.program = config_.programs / "vdist-vault",
-                            .arguments = {"--control-fd", "3"},
-                            .descriptors = {ends.second.get()}}));
+  VDIST_TRY(children_->start(vault_key,
+                             {.program = config_.programs / "vdist-vault",
+                              .arguments = {"--control-fd", "3"},
+                              .descriptors = {ends.second.get()}}));
+  ++(*board_)->vault_starts;
   return {};
 }
 
 /// H-7. Pages that nobody touches cost nothing.
 result<void> supervisor::make_ledger() {
-  const ledger::ledger_limits limits;
+  const auto limits = ledger::limits_for(config_.accepted_max);
   ledger_bytes_ = ledger::ledger_bytes(limits);
   VDIST_ASSIGN(ledger_, socket::make_shared_file("vdist-ledger", ledger_bytes_));
   VDIST_ASSIGN(const auto mapped, socket::shared_mapping::map(ledger_, ledger_bytes_));
@@ -92,26 +105,54 @@ result<void> supervisor::make_ledger() {
 /// In the terminal's own process group: it reads and writes there.
 result<void> supervisor::start_control() {
   VDIST_ASSIGN(auto ends, socket::make_socket_pair());
+  outbox_.clear();
+  output_.restart();
   link_.emplace(std::move(ends.first), time_);
   std::vector<std::string> arguments{"--host-link", "3"};
   arguments.insert(
       arguments.end(), config_.control_arguments->begin(), config_.control_arguments->end());
-  VDIST_ASSIGN(control_,
-               start_child({.program = config_.programs / "vdist-node",
-                            .arguments = std::move(arguments),
-                            .descriptors = {ends.second.get()},
-                            .has_own_group = false}));
-  return {};
+  VDIST_TRY(children_->start(control_key,
+                             {.program = config_.programs / "vdist-node",
+                              .arguments = std::move(arguments),
+                              .descriptors = {ends.second.get()},
+                              .has_own_group = false}));
+  return welcome_control();
 }
 
+/// P-4. Workers that are about to end are among the living until they have ended, so that no successor comes too early.
 result<void> supervisor::welcome_control() {
   VDIST_ASSIGN(const auto client, new_vault_client());
-  protocol::encode(protocol::host_welcome{.supervisor_pid = static_cast<std::int32_t>(::getpid()),
-                                          .vault_pid = pid_of(vault_),
-                                          .ledger_bytes = ledger_bytes_},
-                   encoded_);
-  const std::vector<int> given{client.get(), ledger_.get()};
-  return link_->send(encoded_, given, time_.now() + send_deadline);
+  const auto* control = children_->find(control_key);
+  protocol::host_welcome welcome{.supervisor_pid = static_cast<std::int32_t>(::getpid()),
+                                 .vault_pid = children_->pid_of(vault_key),
+                                 .ledger_bytes = ledger_bytes_,
+                                 .node_starts = ++(*board_)->node_starts};
+  if (control != nullptr) {
+    welcome.life = control->life;
+  }
+  std::vector<protocol::process_key> dying;
+  for (const auto& [key, child] : children_->all()) {
+    if (key.role != process_role::worker || is_spare(key)) {
+      continue;
+    }
+    welcome.living.push_back({.key = key, .pid = child.pid(), .order_hash = child.order_hash});
+    if (child.is_dying) {
+      dying.push_back(key);
+    }
+  }
+  for (const auto& [rank, incarnation] : last_incarnations_) {
+    welcome.last.push_back({rank, incarnation});
+  }
+  protocol::encode(welcome, encoded_);
+  const std::vector<int> given{client.get(), ledger_.get(), board_->file().get()};
+  const auto sent = link_->send(encoded_, given, time_.now() + send_deadline);
+  if (!sent && sent.error().code != errc::closed) { // closed: its end is seen by the loop
+    return sent;
+  }
+  for (const auto& key : dying) {
+    tell(protocol::process_dying{key});
+  }
+  return {};
 }
 
 result<socket::unique_fd> supervisor::new_vault_client() {
@@ -120,157 +161,201 @@ result<socket::unique_fd> supervisor::new_vault_client() {
 
 result<int> supervisor::run() {
   while (true) {
-    std::vector<pollfd> watched;
-    const auto watch = [&watched](int fd) {
-      if (fd >= 0) {
-        watched.push_back({.fd = fd, .events = POLLIN, .revents = 0});
-      }
-    };
-    watch(signals_.get());
-    watch(link_ ? link_->fd() : -1);
-    watch(vault_.descriptor());
-    watch(control_.descriptor());
-    for (const auto& [key, worker] : workers_) {
-      watch(worker.descriptor());
-    }
-    if (::poll(watched.data(), watched.size(), -1) < 0 && errno != EINTR) {
-      return fail(errc::io_failed, fmt::format("supervisor: poll: {}", std::strerror(errno)));
-    }
+    wait_for_something();
     VDIST_ASSIGN(const auto ended, turn());
     if (ended) {
-      return *ended;
+      return write_the_rest(*ended);
     }
   }
+}
+
+/// Of the output, as long as somebody may want to read it.
+result<int> supervisor::write_the_rest(int exit_code) {
+  while (output_.has_waiting() && !is_interrupted_) {
+    VDIST_TRY(output_.flush());
+    std::array watched{pollfd{.fd = output_.descriptor(), .events = POLLOUT, .revents = 0},
+                       pollfd{.fd = signals_.get(), .events = POLLIN, .revents = 0}};
+    ::poll(watched.data(), watched.size(), static_cast<int>(output_slice.count()));
+    look_at_signals();
+  }
+  return exit_code;
+}
+
+void supervisor::wait_for_something() {
+  std::vector<pollfd> watched;
+  watched.push_back({.fd = signals_.get(), .events = POLLIN, .revents = 0});
+  if (link_) {
+    const auto wanted = static_cast<short>(outbox_.has_waiting() ? POLLIN | POLLOUT : POLLIN);
+    watched.push_back({.fd = link_->fd(), .events = wanted, .revents = 0});
+  }
+  if (output_.has_waiting()) {
+    watched.push_back({.fd = output_.descriptor(), .events = POLLOUT, .revents = 0});
+  }
+  children_->add_descriptors(watched);
+  const auto now = time_.now();
+  auto until = std::min(now + loop_slice, children_->next_look().value_or(time_point::max()));
+  if (pending_ && pending_->due > now) {
+    until = std::min(until, pending_->due);
+  }
+  if (spares_.size() < static_cast<std::size_t>(config_.settings.standby) && spare_due_ > now) {
+    until = std::min(until, spare_due_);
+  }
+  const auto patience =
+      std::chrono::ceil<std::chrono::milliseconds>(std::max(until - now, duration(0)));
+  ::poll(watched.data(),
+         watched.size(),
+         static_cast<int>(patience.count())); // any failure: look at all
 }
 
 /// What is there is done; an exit code when everything is over. Deaths come before the link: the
 /// end of a worker is known before its control process asks for anything else.
 result<std::optional<int>> supervisor::turn() {
-  forward_signal();
-  look_at_workers();
-  VDIST_ASSIGN(const auto ended, look_at_fixed_children());
-  return ended ? result<std::optional<int>>(ended) : look_at_link();
-}
-
-/// H-6.
-result<std::optional<int>> supervisor::look_at_fixed_children() {
-  if (is_readable(control_.descriptor())) {
-    const auto how = control_.reap();
-    if (how.signal != 0) {
-      return fail(errc::closed, fmt::format("vdist-node: {}", how.text()));
-    }
-    return std::optional<int>(how.exit_code);
-  }
-  if (is_readable(vault_.descriptor())) {
-    return fail(errc::closed, fmt::format("vdist-vault: {}", vault_.reap().text()));
-  }
-  return std::optional<int>();
-}
-
-void supervisor::look_at_workers() {
-  for (auto entry = workers_.begin(); entry != workers_.end();) {
-    auto& [key, worker] = *entry;
-    if (!is_readable(worker.descriptor())) {
-      ++entry;
-      continue;
-    }
-    protocol::process_ended message{.key = key, .pid = pid_of(worker)};
-    const auto how = worker.reap();
-    message.signal = how.signal;
-    message.exit_code = how.exit_code;
-    message.text = how.text();
-    entry = workers_.erase(entry);
-    tell(message);
-  }
-}
-
-/// A control process that is not our child has gone when its link closes.
-result<std::optional<int>> supervisor::look_at_link() {
-  while (link_ && is_readable(link_->fd())) {
-    auto message = link_->receive(time_.now());
-    if (!message && message.error().code == errc::closed) {
-      link_.reset();
-      return config_.control_arguments ? std::optional<int>() : std::optional<int>(0);
-    }
-    if (!message) {
-      log::warn("supervisor: {}", message.error().context);
-      break;
-    }
-    if (auto decoded = protocol::decode_host_message(message->bytes)) {
-      obey(*decoded);
-    } else {
-      log::warn("supervisor: {}", decoded.error().context);
+  look_at_signals();
+  for (const auto& event : children_->look(time_.now())) {
+    VDIST_ASSIGN(const auto ended, take_in(event));
+    if (ended) {
+      return ended;
     }
   }
+  VDIST_ASSIGN(const auto ended, look_at_link());
+  if (ended) {
+    return ended;
+  }
+  VDIST_TRY(output_.flush());
+  if (pending_ && is_interrupted_ && children_->find(control_key) == nullptr) {
+    return std::optional<int>(exit_interrupted);
+  }
+  VDIST_TRY(restart_when_due());
+  keep_spares(time_.now());
   return std::optional<int>();
 }
 
 /// A signal from the terminal has reached the control process already; one that was sent to us alone
 /// is handed on.
-void supervisor::forward_signal() {
+void supervisor::look_at_signals() {
   signalfd_siginfo info{};
+  bool has_child_changed = false;
   while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+    if (info.ssi_signo == SIGCHLD) {
+      has_child_changed = true;
+      continue;
+    }
+    is_interrupted_ = true;
     if (info.ssi_code != SI_KERNEL) {
-      control_.send_signal(static_cast<int>(info.ssi_signo));
+      children_->signal(control_key, static_cast<int>(info.ssi_signo));
     }
   }
+  if (has_child_changed) {
+    children_->note_stops(time_.now());
+  }
 }
 
-void supervisor::obey(const protocol::host_message& message) {
-  if (const auto* wanted = std::get_if<protocol::spawn_worker>(&message)) {
-    spawn(*wanted);
-  } else if (const auto* unwanted = std::get_if<protocol::kill_process>(&message)) {
-    if (const auto found = workers_.find(unwanted->key); found != workers_.end()) {
-      found->second.send_signal(SIGKILL);
-    } else if (unwanted->key.role == process_role::vault) {
-      vault_.send_signal(SIGKILL);
-    } else if (unwanted->key.role == process_role::control) {
-      control_.send_signal(SIGKILL);
+result<std::optional<int>> supervisor::take_in(const child_event& event) {
+  const bool is_dying = event.what == child_event::kind::dying;
+  switch (event.key.role) {
+  case process_role::supervisor:
+    break;
+  case process_role::control:
+    if (!is_dying) {
+      return on_control_ended(event);
     }
+    break;
+  case process_role::vault:
+    if (is_dying) {
+      on_vault_dying();
+    } else {
+      VDIST_TRY(on_vault_ended(event));
+    }
+    break;
+  case process_role::worker:
+    if (is_spare(event.key)) {
+      forget_spare(event.key.incarnation);
+    } else if (is_dying) {
+      tell(protocol::process_dying{event.key});
+    } else {
+      tell(protocol::process_ended{.key = event.key,
+                                   .pid = event.pid,
+                                   .signal = event.how.signal,
+                                   .exit_code = event.how.exit_code,
+                                   .text = event.text});
+    }
+    break;
+  }
+  return std::optional<int>();
+}
+
+/// H-6.
+result<std::optional<int>> supervisor::on_control_ended(const child_event& event) {
+  VDIST_TRY(hear_last_words());
+  const bool has_succeeded = event.how.signal == 0 && event.how.exit_code == 0;
+  if (pending_ && !has_succeeded) {
+    return std::optional<int>(); // it had to end
+  }
+  if (is_interrupted_ && event.how.signal != 0) {
+    return std::optional<int>(exit_interrupted);
+  }
+  const auto code = event.how.exit_code;
+  if (event.how.signal == 0 && code != exit_restart && code != exit_escalated) {
+    return std::optional<int>(code);
+  }
+  VDIST_TRY(plan_restart(config_.keeps_workers ? restart_scope::node : restart_scope::all,
+                         "vdist-node: " + event.text));
+  return std::optional<int>();
+}
+
+/// Nobody is given the time to fail for want of the vault, and to end the run with that.
+void supervisor::on_vault_dying() {
+  const bool is_known = pending_ && pending_->scope == restart_scope::all;
+  if (!is_known && config_.control_arguments) {
+    pending_ = {.scope = restart_scope::all,
+                .due = time_point::max()}; // on_vault_ended() says when
+    children_->kill_all("what it needs has ended");
   }
 }
 
-void supervisor::spawn(const protocol::spawn_worker& wanted) {
-  auto started = start_worker(wanted);
-  if (!started) {
-    tell(protocol::process_ended{.key = wanted.key, .text = started.error().context});
-    return;
+result<void> supervisor::on_vault_ended(const child_event& event) {
+  if (pending_ && pending_->scope == restart_scope::all && pending_->due != time_point::max()) {
+    return {}; // it had to end
   }
-  const auto pid = pid_of(*started);
-  workers_[wanted.key] = std::move(*started);
-  tell(protocol::process_started{wanted.key, pid});
+  const auto why = "vdist-vault: " + event.text;
+  if (!config_.control_arguments) {
+    return fail(errc::closed, why);
+  }
+  return plan_restart(restart_scope::all, why);
 }
 
-/// The order travels in a file without a name; rank and incarnation are arguments for those who read
-/// a process list.
-result<child_process> supervisor::start_worker(const protocol::spawn_worker& wanted) {
-  VDIST_ASSIGN(const auto order, socket::make_shared_file("vdist-order", wanted.order.size()));
-  if (::pwrite(order.get(), wanted.order.data(), wanted.order.size(), 0)
-      != static_cast<ssize_t>(wanted.order.size())) {
-    return fail(errc::io_failed, "supervisor: a worker's order cannot be written");
+/// What has to end is told so at once; the rest follows when it has.
+result<void> supervisor::plan_restart(restart_scope scope, const std::string& why) {
+  const auto now = time_.now();
+  const auto rest = restarts_.next(now);
+  if (!rest) {
+    return fail(errc::closed,
+                fmt::format("{}; after {} restarts it is given up", why, restarts_.recent()));
   }
-  VDIST_ASSIGN(const auto client, new_vault_client());
-  return start_child({.program = config_.programs / "vdist-worker",
-                      .arguments = {"--order-fd",
-                                    "3",
-                                    "--vault-fd",
-                                    "4",
-                                    "--rank",
-                                    std::to_string(wanted.key.rank),
-                                    "--incarnation",
-                                    std::to_string(wanted.key.incarnation)},
-                      .descriptors = {order.get(), client.get()}});
+  log::warn("supervisor: {}; starting again (restart={})", why, restarts_.recent());
+  if (scope == restart_scope::all) {
+    children_->kill_all("what it needs has ended");
+  }
+  pending_ = {.scope = scope, .due = now + *rest};
+  return {};
 }
 
-void supervisor::tell(const protocol::host_message& message) {
-  if (!link_) {
-    return;
+/// H-10.
+result<void> supervisor::restart_when_due() {
+  if (!pending_ || time_.now() < pending_->due) {
+    return {};
   }
-  protocol::encode(message, encoded_);
-  const auto sent = link_->send(encoded_, {}, time_.now() + send_deadline);
-  if (!sent && sent.error().code != errc::closed) { // closed: its end is seen by the loop
-    log::warn("supervisor: {}", sent.error().context);
+  const bool has_ended = pending_->scope == restart_scope::all
+                             ? children_->all().empty()
+                             : children_->find(control_key) == nullptr;
+  if (!has_ended) {
+    return {}; // a descriptor says when
   }
+  const auto scope = std::exchange(pending_, std::nullopt)->scope;
+  if (!config_.keeps_ledger) {
+    VDIST_TRY(make_ledger());
+  }
+  return start_tree(scope);
 }
 
 } // namespace vdist::host

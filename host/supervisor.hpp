@@ -3,14 +3,28 @@
 // and knows no model: what a worker is for is bytes that it hands on.
 //
 //   vdist-run ─┬─ vdist-vault              the memory of all; ends when the supervisor does
-//              ├─ vdist-node               control: actors, front door. Its exit code is the program's
-//              └─ vdist-worker …           asked for and given up by the control process
+//   (board,    ├─ vdist-node               control: actors, front door. Its exit code is the program's
+//    ledger)   ├─ vdist-worker …           asked for and given up by the control process
+//              └─ vdist-worker …           spares: warm, without an order
+//
+// A process that dies takes down what depends on it, and no more (rest for one):
+//
+//   a worker dies  → the control process is told; it asks for a successor
+//   the node dies  → a new node, which is told of the workers that live on
+//   the vault dies → node and workers are ended, then vault and node are started again
 //
 // H-5 However the supervisor ends, also by SIGKILL, every process that it started ends (H-1), and
 //     with the last one all shared memory, which has no name, is gone.
-// H-6 The end of a worker is told to the control process. The end of the control process or of the
-//     vault ends everything.
-// H-7 The ledger is memory of the supervisor; the control process maps it.
+// H-6 A control process or vault that ended by itself, or was killed, is started again, after a rest that doubles; too
+//     often within a window ends everything. A control process that says how it ended (exit code) is believed, unless the
+//     code is one of `exit_restart`, `exit_escalated`. An interrupt is final.
+// H-7 Ledger and board are memory of the supervisor; they outlive all others.
+// H-8 What a control process writes for the user through output() comes out once, however often it is restarted.
+// H-10 A control process is started only when the one before it, and whatever else had to end, has been reaped: ledger
+//     and vault have one writer at a time.
+// H-11 Nobody is waited for: messages to a control process that does not read are kept, and too many kept ones end it.
+// A program that embeds the engine is the control process itself and cannot be started again: then the end of the vault,
+// or of the link, ends everything.
 #pragma once
 
 #include "transport/socket/message_socket.hpp"
@@ -18,20 +32,39 @@
 #include "runtime/base/result.hpp"
 #include "runtime/protocol/host.hpp"
 
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "host/child_process.hpp"
+#include "host/board.hpp"
+#include "host/child_table.hpp"
+#include "host/outbox.hpp"
+#include "host/output_tap.hpp"
+#include "host/restart_history.hpp"
 
 namespace vdist::host {
+
+/// Exit codes of a control process that wants a successor: on purpose, and because it cannot help itself any more.
+inline constexpr int exit_restart = 75;
+inline constexpr int exit_escalated = 70;
 
 struct supervisor_config {
   std::filesystem::path programs; // folder of vdist-node, vdist-vault, vdist-worker
   /// Arguments of vdist-node, to start one. Unset: the control process is at the other end of `link`.
   std::optional<std::vector<std::string>> control_arguments;
+  protocol::host_settings settings;
+  restart_limits restarts; // of control process and vault together
+  /// Requests that may be under way at a time: what the ledger has room for.
+  std::uint32_t accepted_max = 5120;
+  /// Whether a new control process goes on with the workers of the one before it. Else it finds nothing but an empty vault.
+  bool keeps_workers = false;
+  /// Whether it finds the requests of the one before it. Else an empty ledger.
+  bool keeps_ledger = false;
 };
 
 class supervisor {
@@ -41,41 +74,86 @@ public:
   supervisor(const supervisor&) = delete;
   supervisor& operator=(const supervisor&) = delete;
 
-  /// Starts the vault, makes the ledger and starts (or welcomes, over `link`) the control process.
+  /// Makes board and ledger, starts the vault and starts (or welcomes, over `link`) the control process.
   [[nodiscard]] result<void> start(socket::unique_fd link = {});
 
-  /// Until the control process has ended. Returns its exit code. Error: closed, when it or the
-  /// vault died.
+  /// Until the control process has ended for good. Returns its exit code. Error: closed, when it or the
+  /// vault died too often.
   [[nodiscard]] result<int> run();
 
 private:
+  static constexpr protocol::process_key vault_key{.role = protocol::process_role::vault};
+  static constexpr protocol::process_key control_key{.role = protocol::process_role::control};
+
+  /// What has to be gone before something is started again.
+  enum class restart_scope : std::uint8_t { node, all };
+
+  struct pending_restart {
+    restart_scope scope = restart_scope::node;
+    time_point due;
+  };
+
+  // Starting.
+  [[nodiscard]] result<void> start_tree(restart_scope scope);
   [[nodiscard]] result<void> start_vault();
   [[nodiscard]] result<void> make_ledger();
   [[nodiscard]] result<void> start_control();
   [[nodiscard]] result<void> welcome_control();
   [[nodiscard]] result<socket::unique_fd> new_vault_client();
   [[nodiscard]] result<void> watch_signals();
+
+  // The loop.
+  void wait_for_something();
   [[nodiscard]] result<std::optional<int>> turn();
+  [[nodiscard]] result<std::optional<int>> take_in(const child_event& event);
+  [[nodiscard]] result<int> write_the_rest(int exit_code);
+  void look_at_signals();
   [[nodiscard]] result<std::optional<int>> look_at_link();
-  [[nodiscard]] result<std::optional<int>> look_at_fixed_children();
-  void look_at_workers();
-  void forward_signal();
-  void obey(const protocol::host_message& message);
+
+  // Ends and restarts.
+  [[nodiscard]] result<std::optional<int>> on_control_ended(const child_event& event);
+  void on_vault_dying();
+  [[nodiscard]] result<void> on_vault_ended(const child_event& event);
+  [[nodiscard]] result<void> plan_restart(restart_scope scope, const std::string& why);
+  [[nodiscard]] result<void> restart_when_due();
+
+  [[nodiscard]] static duration detect_of(const protocol::host_settings& settings) {
+    return std::chrono::milliseconds(std::max(settings.detect_ms, 1));
+  }
+
+  // Messages (supervisor_link.cpp).
+  [[nodiscard]] result<void> hear_last_words();
+  [[nodiscard]] result<void> write_out(const protocol::output& more);
+  [[nodiscard]] result<void> obey(const protocol::host_message& message);
   void spawn(const protocol::spawn_worker& wanted);
-  [[nodiscard]] result<child_process> start_worker(const protocol::spawn_worker& wanted);
+  [[nodiscard]] result<std::int32_t> start_worker(const protocol::spawn_worker& wanted);
+  [[nodiscard]] result<bool> promote_spare(const protocol::spawn_worker& wanted,
+                                           const socket::unique_fd& order,
+                                           const socket::unique_fd& client);
+  void forget_spare(std::uint32_t number);
+  void keep_spares(time_point now);
+  [[nodiscard]] result<void> start_spare();
   void tell(const protocol::host_message& message);
 
   supervisor_config config_;
   system_clock time_;
   socket::unique_fd signals_;
+  std::optional<board> board_;
   std::optional<socket::message_socket> vault_control_;
   std::optional<socket::message_socket> link_; // to the control process, while it lives
+  outbox outbox_;
+  output_tap output_;
   socket::unique_fd ledger_;
   std::size_t ledger_bytes_ = 0;
-  child_process vault_;
-  child_process control_;
-  std::map<protocol::process_key, child_process> workers_;
+  std::map<std::int32_t, std::uint32_t> last_incarnations_; // by rank
+  std::map<std::uint32_t, socket::message_socket> spares_;  // by number: where its order goes
+  std::uint32_t last_spare_ = 0;
+  time_point spare_due_{};
+  restart_history restarts_;
+  std::optional<pending_restart> pending_;
+  bool is_interrupted_ = false;
   std::vector<std::byte> encoded_;
+  std::optional<child_table> children_; // last: its destructor needs the rest
 };
 
 } // namespace vdist::host

@@ -1,5 +1,5 @@
 // vdist-run — launches a cluster from one file. With workers as processes it is the parent of all of them: vault, control
-// process and workers, which end when it does, however it ends. With workers as threads, and when nothing
+// process and workers, which end when it does, however it ends, and which it starts again when they die. With workers as threads, and when nothing
 // is to be run, it becomes the control process. It knows no actors and no devices.
 #include "actors/system/command_line.hpp"
 
@@ -9,7 +9,9 @@
 #include "runtime/config/environment.hpp"
 #include "runtime/config/load.hpp"
 
+#include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -33,10 +35,28 @@ error become(const std::filesystem::path& program, char** argv) {
   return fail(errc::not_found, path + ": " + std::strerror(errno));
 }
 
-result<int> supervise(const std::filesystem::path& programs, std::span<char* const> arguments) {
+/// As many requests as the cluster ever has under way (model_setup::accepted_max() is not above it).
+std::uint32_t accepted_max(const config::cluster_config& config) {
+  const auto per_replica =
+      std::int64_t{config.scheduler.max_waiting} + config.scheduler.max_sequences;
+  return static_cast<std::uint32_t>(
+      std::min(per_replica * config.parallel.data, std::int64_t{1} << 30));
+}
+
+result<int> supervise(const std::filesystem::path& programs,
+                      std::span<char* const> arguments,
+                      const config::cluster_config& config) {
+  const auto& limits = config.fault_tolerance;
   host::supervisor supervisor(
       {.programs = programs,
-       .control_arguments = std::vector<std::string>(arguments.begin(), arguments.end())});
+       .control_arguments = std::vector<std::string>(arguments.begin(), arguments.end()),
+       .settings = {.detect_ms = limits.detect_ms, .standby = limits.standby},
+       .restarts = {.restarts_max = static_cast<std::size_t>(limits.max_restarts),
+                    .window = std::chrono::seconds(limits.restart_window_s),
+                    .backoff = std::chrono::milliseconds(limits.restart_backoff_ms)},
+       .accepted_max = accepted_max(config),
+       .keeps_workers = true,
+       .keeps_ledger = true});
   VDIST_TRY(supervisor.start());
   return supervisor.run();
 }
@@ -66,8 +86,8 @@ result<int> run(int argc, char** argv) {
   log::initialise(config::to_string(config.log.level));
   const bool has_processes = config.cluster.isolation != config::isolation_kind::thread;
   if (has_processes && parsed.options.needs_workers()) {
-    return supervise(programs,
-                     std::span<char* const>(argv + 1, static_cast<std::size_t>(argc - 1)));
+    return supervise(
+        programs, std::span<char* const>(argv + 1, static_cast<std::size_t>(argc - 1)), config);
   }
   return become(programs / "vdist-node", argv);
 }

@@ -16,6 +16,8 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "host/board.hpp"
+
 namespace vdist {
 
 namespace {
@@ -24,11 +26,13 @@ constexpr int exit_done = 0;
 constexpr int exit_arguments = 2;
 constexpr int exit_resource = 3;
 
-constexpr std::string_view usage =
-    "usage: vdist-vault --control-fd N [--limit-bytes N] [--device-limit-bytes N]\n";
+constexpr std::string_view usage = "usage: vdist-vault --control-fd N [--board-fd N --life N] "
+                                   "[--limit-bytes N] [--device-limit-bytes N]\n";
 
 struct options {
   int control_fd = -1;
+  int board_fd = -1;      // of the host supervisor that watches over this process
+  std::uint32_t life = 0; // its place there
   vault::vault_server_settings server;
 };
 
@@ -44,6 +48,8 @@ result<options> parse(std::span<char* const> arguments) {
     const std::string_view name = arguments[i];
     const std::string_view value = i + 1 < arguments.size() ? arguments[i + 1] : "";
     const bool is_read = name == "--control-fd"    ? read_number(value, parsed.control_fd)
+                         : name == "--board-fd"    ? read_number(value, parsed.board_fd)
+                         : name == "--life"        ? read_number(value, parsed.life)
                          : name == "--limit-bytes" ? read_number(value, parsed.server.limit_bytes)
                          : name == "--device-limit-bytes"
                              ? read_number(value, parsed.server.device_limit_bytes)
@@ -89,6 +95,12 @@ int run(std::span<char* const> arguments) {
     log::error("{}", parsed.error().context);
     std::fwrite(usage.data(), 1, usage.size(), stderr);
     return exit_arguments;
+  }
+  if (parsed->board_fd >= 0) {
+    if (auto held = host::hold_life_on(socket::unique_fd(parsed->board_fd), parsed->life); !held) {
+      log::error("{}", held.error().context);
+      return exit_resource;
+    }
   }
   std::signal(SIGINT, SIG_IGN); // Ctrl-C reaches the whole group; the parent decides
   prctl(PR_SET_NAME, "vdist-vault");

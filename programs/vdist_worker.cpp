@@ -1,5 +1,6 @@
 // vdist-worker — one rank in a process of its own. Started by vdist-run; its arguments are descriptors that it inherited,
-// and rank and incarnation for whoever reads a process list.
+// its place on the board, and rank and incarnation for whoever reads a process list. A spare waits for the first two
+// (--standby-fd) and is a worker from then on.
 #include "actors/worker/worker_program.hpp"
 
 #include "runtime/base/result.hpp"
@@ -9,6 +10,9 @@
 #include <cstdio>
 #include <string_view>
 #include <unistd.h>
+
+#include "host/board.hpp"
+#include "host/standby.hpp"
 
 namespace {
 
@@ -28,16 +32,38 @@ int number_of(std::string_view name, int argc, char** argv) {
 } // namespace
 
 int main(int argc, char** argv) {
-  const int order = number_of("--order-fd", argc, argv);
-  const int vault = number_of("--vault-fd", argc, argv);
-  if (order < 0 || vault < 0) {
-    std::fputs("vdist-worker: started by vdist-run (--order-fd N --vault-fd N)\n", stderr);
+  const int board = number_of("--board-fd", argc, argv);
+  const int life = number_of("--life", argc, argv);
+  const int standby = number_of("--standby-fd", argc, argv);
+  int order = number_of("--order-fd", argc, argv);
+  int vault = number_of("--vault-fd", argc, argv);
+  if (board < 0 || life < 0 || (standby < 0 && (order < 0 || vault < 0))) {
+    std::fputs("vdist-worker: started by vdist-run (--board-fd N --life N, and --order-fd N "
+               "--vault-fd N or --standby-fd N)\n",
+               stderr);
     return vdist::exit_code(vdist::errc::bad_configuration);
   }
   std::signal(SIGINT, SIG_IGN); // the terminal's Ctrl-C is for those who started it
   std::signal(SIGPIPE, SIG_IGN);
-  const auto reason =
-      vdist::actors::run_worker({vdist::socket::unique_fd(order), vdist::socket::unique_fd(vault)});
+  const auto reason = [&]() -> vdist::error {
+    const auto held = vdist::host::hold_life_on(vdist::socket::unique_fd(board),
+                                                static_cast<std::uint32_t>(life));
+    if (!held) {
+      return held.error();
+    }
+    if (standby >= 0) {
+      auto given = vdist::host::wait_for_order(vdist::socket::unique_fd(standby));
+      if (!given) {
+        return given.error();
+      }
+      order = given->order.release();
+      vault = given->vault.release();
+    }
+    return vdist::actors::run_worker({.order = vdist::socket::unique_fd(order),
+                                      .vault = vdist::socket::unique_fd(vault),
+                                      .board = held->words,
+                                      .life = held->entry});
+  }();
   std::fprintf(stderr, "vdist-worker: %s\n", reason.context.c_str());
   std::fflush(stderr);
   ::_exit(vdist::exit_code(reason.code));

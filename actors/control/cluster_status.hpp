@@ -111,6 +111,29 @@ struct kill_target {
   bool operator==(const kill_target&) const = default;
 };
 
+/// What is to be done with fault rules while the cluster runs.
+struct fault_order {
+  enum class kind : std::uint8_t { arm, list, clear };
+  kind what = kind::list;
+  std::string rule; // of arm: "worker.step_begin rank=1 step=40 kill9"
+
+  bool operator==(const fault_order&) const = default;
+};
+
+/// An armed rule.
+struct fault_line {
+  std::string rule;
+  std::uint64_t hits = 0;
+
+  bool operator==(const fault_line&) const = default;
+};
+
+struct fault_page {
+  std::vector<fault_line> rules; // in the order of arming
+
+  bool operator==(const fault_page&) const = default;
+};
+
 /// What the control socket steers; the engine is one. Called by the server's thread, one call at a
 /// time; every call returns within seconds.
 class controllable {
@@ -125,6 +148,9 @@ public:
   /// Returns what was killed, for people. Errors: invalid_argument (no such target; names the legal
   /// ones), not_found (a worker that is being replaced).
   [[nodiscard]] virtual result<std::string> kill(const kill_target& target) = 0;
+  /// Returns what is armed afterwards. Errors: invalid_argument (no such rule; names what is legal),
+  /// resource_exhausted (too many are armed).
+  [[nodiscard]] virtual result<fault_page> faults(const fault_order& order) = 0;
 };
 
 } // namespace vdist::control

@@ -10,9 +10,12 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <fmt/format.h>
+#include <fstream>
+#include <iterator>
 #include <optional>
 #include <poll.h>
 #include <sstream>
@@ -26,16 +29,20 @@ using namespace std::chrono_literals;
 
 /// Longer than the cluster's own deadlines.
 constexpr auto reply_patience = 15s;
+/// A control process that died is replaced within this, and looked for this often.
+constexpr auto replacement_patience = 2s;
+constexpr int replacement_interval_ms = 20;
 constexpr double watch_seconds_max = 3600;
 constexpr std::string_view clear_screen = "\x1b[H\x1b[2J";
 
-enum class view : std::uint8_t { status, topology, ledger, drain, kill };
+enum class view : std::uint8_t { status, topology, ledger, drain, kill, faults };
 
 struct ctl_options {
   view what = view::status;
-  std::string cluster;  // empty: any
-  std::int32_t pid = 0; // 0: any
-  std::vector<std::string> target;
+  std::string cluster;             // empty: any
+  std::int32_t pid = 0;            // 0: any
+  std::vector<std::string> target; // of kill
+  std::vector<std::string> order;  // of faults: what to do, and the words of a rule
   std::optional<double> watch_s;
   bool wants_json = false;
 };
@@ -59,7 +66,18 @@ void add_commands(CLI::App& app, ctl_options& options) {
       ->add_option("target", options.target, "worker <rank>, node or vault")
       ->required()
       ->expected(1, 2);
+  add("faults", "fault rules: arm <point> [key=number …] <action>, list, clear", view::faults)
+      ->add_option(
+          "order", options.order, "arm worker.step_begin rank=1 step=40 kill9 | list | clear")
+      ->required()
+      ->expected(1, -1);
   app.require_subcommand(1);
+}
+
+/// Whether it is something else to ask twice.
+bool changes(const ctl_options& options) {
+  return options.what == view::kill
+         || (options.what == view::faults && options.order.front() != "list");
 }
 
 result<command_line> parse(int argc, const char* const* argv) {
@@ -90,8 +108,9 @@ result<command_line> parse(int argc, const char* const* argv) {
   if (watch->count() > 0) {
     options.watch_s = seconds;
   }
-  if (options.watch_s && options.what == view::kill) {
-    return fail(errc::bad_configuration, "command line: --watch does not go with kill");
+  if (options.watch_s && changes(options)) {
+    return fail(errc::bad_configuration,
+                "command line: --watch does not go with kill, faults arm and faults clear");
   }
   return parsed;
 }
@@ -100,17 +119,49 @@ result<control_request> request_of(const ctl_options& options) {
   switch (options.what) {
   case view::status:
   case view::topology:
-    return control_request{.what = control_request::kind::status, .target = {}};
+    return control_request{.what = control_request::kind::status};
   case view::ledger:
-    return control_request{.what = control_request::kind::ledger, .target = {}};
+    return control_request{.what = control_request::kind::ledger};
   case view::drain:
-    return control_request{.what = control_request::kind::drain, .target = {}};
+    return control_request{.what = control_request::kind::drain};
+  case view::faults: {
+    const auto rule =
+        fmt::format("{}", fmt::join(options.order.begin() + 1, options.order.end(), " "));
+    VDIST_ASSIGN(auto order, parse_order(options.order.front(), rule));
+    return control_request{.what = control_request::kind::faults, .order = std::move(order)};
+  }
   case view::kill:
     break;
   }
   const auto& words = options.target;
   VDIST_ASSIGN(const auto target, parse_target(fmt::format("{}", fmt::join(words, " "))));
   return control_request{.what = control_request::kind::kill, .target = target};
+}
+
+/// Whether the process that the user started still runs: then its control process may only be being replaced.
+bool is_running(std::int32_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const auto name_end = text.rfind(") ");
+  return name_end != std::string::npos && text.compare(name_end + 2, 1, "Z") != 0;
+}
+
+/// Tries until it succeeds, fails for another reason than that nobody is there, or the control process of `pid` has had the
+/// time to be replaced.
+template <class Try>
+auto while_replaced(std::int32_t pid, bool may_repeat, const Try& attempt) {
+  const auto deadline = std::chrono::steady_clock::now() + replacement_patience;
+  auto outcome = attempt();
+  const auto is_away = [&outcome, may_repeat] {
+    return !outcome
+           && (outcome.error().code == errc::not_found
+               || (may_repeat && outcome.error().code == errc::closed));
+  };
+  while (is_away() && is_running(pid) && std::chrono::steady_clock::now() < deadline) {
+    ::poll(nullptr, 0, replacement_interval_ms);
+    outcome = attempt();
+  }
+  return outcome;
 }
 
 /// The one cluster that is meant. Errors: not_found, invalid_argument (several; lists them).
@@ -163,6 +214,10 @@ public:
       VDIST_ASSIGN(const auto killed, decode_killed(reply));
       return fmt::format("killed: {}\n", killed);
     }
+    case view::faults: {
+      VDIST_ASSIGN(const auto page, decode_faults(reply));
+      return draw_faults(page);
+    }
     }
     return std::string();
   }
@@ -204,12 +259,15 @@ result<void> show(const ctl_output& output, const std::string& text) {
 /// Once, or again and again.
 result<void> look(const ctl_options& options, const ctl_output& output) {
   VDIST_ASSIGN(const auto request, request_of(options));
-  VDIST_ASSIGN(const auto cluster, choose_cluster(options));
+  VDIST_ASSIGN(const auto cluster,
+               while_replaced(options.pid, false, [&options] { return choose_cluster(options); }));
   const auto signals = options.watch_s ? catch_signals() : socket::unique_fd();
   const bool redraws = options.watch_s && output.is_terminal && !options.wants_json;
   viewer viewer(options, output.is_terminal ? paint::colour : paint::plain);
   for (bool is_first = true;; is_first = false) {
-    const auto reply = ask(cluster, encode(request), reply_patience);
+    const auto reply = while_replaced(cluster.pid, !changes(options), [&cluster, &request] {
+      return ask(cluster, encode(request), reply_patience);
+    });
     if (!reply && !has_ended(reply.error(), options, is_first)) {
       return reply.error();
     }

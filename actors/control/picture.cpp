@@ -277,4 +277,15 @@ std::string draw_ledger(const ledger_page& page) {
          + lines.text(paint::plain);
 }
 
+std::string draw_faults(const fault_page& page) {
+  if (page.rules.empty()) {
+    return "no fault is armed\n";
+  }
+  table lines({{"#"}, {"hits"}, {"rule", left}});
+  for (std::size_t i = 0; i < page.rules.size(); ++i) {
+    lines.add({std::to_string(i + 1), std::to_string(page.rules[i].hits), page.rules[i].rule});
+  }
+  return lines.text(paint::plain);
+}
+
 } // namespace vdist::control

@@ -25,4 +25,7 @@ draw_status(const cluster_status& status, const earlier_status& earlier, paint h
 
 [[nodiscard]] std::string draw_ledger(const ledger_page& page);
 
+/// The armed rules with their hits.
+[[nodiscard]] std::string draw_faults(const fault_page& page);
+
 } // namespace vdist::control

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <exception>
 #include <fmt/format.h>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 namespace vdist::control {
@@ -49,14 +50,19 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(
     ledger_line, id, prompt_tokens, max_tokens, committed, reason, age_s)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ledger_page, unfinished, finished, lines)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(drain_progress, active)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(fault_line, rule, hits)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(fault_page, rules)
 
 namespace {
 
 using kind = control_request::kind;
 
 /// By kind.
-constexpr std::array<std::string_view, 4> request_names{"status", "ledger", "drain", "kill"};
-constexpr std::string_view requests_text = "legal: status, ledger, drain, kill";
+constexpr std::array<std::string_view, 5> request_names{
+    "status", "ledger", "drain", "kill", "faults"};
+constexpr std::string_view requests_text = "legal: status, ledger, drain, kill, faults";
+/// By fault_order::kind.
+constexpr std::array<std::string_view, 3> order_names{"arm", "list", "clear"};
 constexpr std::string_view targets_text = "legal: worker <rank>, node, vault";
 
 /// A name that is no UTF-8, of a folder for example, must not stop a reply.
@@ -83,6 +89,10 @@ json reply_to(controllable& cluster, const control_request& request) {
   case kind::kill: {
     const auto killed = cluster.kill(request.target);
     return killed ? json{{"killed", *killed}} : json::parse(encode(killed.error()));
+  }
+  case kind::faults: {
+    const auto armed = cluster.faults(request.order);
+    return armed ? json{{"faults", *armed}} : json::parse(encode(armed.error()));
   }
   }
   return {};
@@ -111,7 +121,19 @@ void make_printable(json& value) {
   }
 }
 
-/// Deeper than any reply of ours; bounds the recursion above.
+/// A real number where a count is due is cut to one, which is undefined beyond what the count can hold. No time or rate of
+/// ours is negative, or so large.
+bool has_plain_reals(const json& value) {
+  constexpr double least = -1;
+  constexpr double most = std::numeric_limits<std::int32_t>::max();
+  if (value.is_number_float()) {
+    const auto number = value.get<double>();
+    return number > least && number < most;
+  }
+  return !value.is_structured() || std::all_of(value.begin(), value.end(), has_plain_reals);
+}
+
+/// Deeper than any reply of ours; bounds the recursions above.
 constexpr int depth_max = 8;
 
 result<json> parse_object(std::string_view text, errc code) {
@@ -132,6 +154,9 @@ result<T> decode_reply(std::string_view text, const char* name) {
   try {
     VDIST_ASSIGN(auto reply, parse_object(text, errc::corrupt));
     make_printable(reply);
+    if (!has_plain_reals(reply)) {
+      return fail(errc::corrupt, "control: a number of the reply cannot be");
+    }
     if (const auto failure = reply.find("error"); failure != reply.end()) {
       return fail(code_of(failure->at("code").template get<std::string>()),
                   failure->at("message").template get<std::string>());
@@ -174,10 +199,31 @@ std::string to_string(const kill_target& target) {
   return fmt::format("worker {}", target.rank);
 }
 
+result<fault_order> parse_order(std::string_view what, std::string_view rule) {
+  const auto found = std::find(order_names.begin(), order_names.end(), what);
+  if (found == order_names.end()) {
+    return fail(errc::invalid_argument, "faults: no such order (legal: arm <rule>, list, clear)");
+  }
+  fault_order order{.what = static_cast<fault_order::kind>(found - order_names.begin()),
+                    .rule = std::string(rule)};
+  if ((order.what == fault_order::kind::arm) == rule.empty()) {
+    return fail(errc::invalid_argument,
+                "faults: arm needs a rule, list and clear have none (for example: arm "
+                "worker.step_begin rank=1 step=40 kill9)");
+  }
+  return order;
+}
+
 std::string encode(const control_request& request) {
   json object{{"request", request_names.at(static_cast<std::size_t>(request.what))}};
   if (request.what == kind::kill) {
     object["target"] = to_string(request.target);
+  }
+  if (request.what == kind::faults) {
+    object["do"] = order_names.at(static_cast<std::size_t>(request.order.what));
+    if (request.order.what == fault_order::kind::arm) {
+      object["rule"] = request.order.rule;
+    }
   }
   return dump(object);
 }
@@ -195,15 +241,25 @@ result<control_request> decode_request(std::string_view text) {
     return fail(errc::invalid_argument,
                 fmt::format("control: no such request ({})", requests_text));
   }
-  control_request request{.what = static_cast<kind>(found - request_names.begin()), .target = {}};
-  const bool has_target = request.what == kind::kill;
+  control_request request{.what = static_cast<kind>(found - request_names.begin())};
   const auto* const target = text_of(object, "target");
-  if (object.size() != (has_target ? 2U : 1U) || (target != nullptr) != has_target) {
+  const auto* const what = text_of(object, "do");
+  const auto* const rule = text_of(object, "rule");
+  const bool is_kill = request.what == kind::kill;
+  const bool is_faults = request.what == kind::faults;
+  const std::size_t members = 1U + (target != nullptr ? 1U : 0U) + (what != nullptr ? 1U : 0U)
+                              + (rule != nullptr ? 1U : 0U);
+  if (object.size() != members || (target != nullptr) != is_kill || (what != nullptr) != is_faults
+      || (rule != nullptr && !is_faults)) {
     return fail(errc::invalid_argument,
-                "control: only kill has a \"target\", and nothing has more");
+                "control: kill has a \"target\", faults a \"do\" and maybe a \"rule\", and "
+                "nothing has more");
   }
-  if (has_target) {
+  if (is_kill) {
     VDIST_ASSIGN(request.target, parse_target(*target));
+  }
+  if (is_faults) {
+    VDIST_ASSIGN(request.order, parse_order(*what, rule != nullptr ? *rule : std::string_view()));
   }
   return request;
 }
@@ -240,6 +296,10 @@ result<drain_progress> decode_drain(std::string_view reply) {
 
 result<std::string> decode_killed(std::string_view reply) {
   return decode_reply<std::string>(reply, "killed");
+}
+
+result<fault_page> decode_faults(std::string_view reply) {
+  return decode_reply<fault_page>(reply, "faults");
 }
 
 } // namespace vdist::control

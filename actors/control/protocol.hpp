@@ -4,6 +4,9 @@
 //   {"request": "ledger"}                        → {"ledger": {…}}
 //   {"request": "drain"}                         → {"drain": {"active": 3}}
 //   {"request": "kill", "target": "worker 1"}    → {"killed": "worker 1 (pid 4711)"}
+//   {"request": "faults", "do": "list"}          → {"faults": {"rules": [{"rule": "worker.load throw", "hits": 0}]}}
+//   {"request": "faults", "do": "arm", "rule": "worker.step_begin rank=1 kill9"}   → the same, with it
+//   {"request": "faults", "do": "clear"}         → the same, empty
 //   anything else                                → {"error": {"code": "invalid_argument", "message": "…"}}
 //
 // Why JSON and not the project's msgpack: people and scripts read it (`vdist-ctl --json`), and it is off every fast path.
@@ -28,9 +31,10 @@ inline constexpr std::size_t reply_bytes_max = std::size_t{64} << 10U;
 inline constexpr std::size_t ledger_lines_max = 256;
 
 struct control_request {
-  enum class kind : std::uint8_t { status, ledger, drain, kill };
+  enum class kind : std::uint8_t { status, ledger, drain, kill, faults };
   kind what = kind::status;
-  kill_target target; // of kill
+  kill_target target{}; // of kill
+  fault_order order{};  // of faults
 
   bool operator==(const control_request&) const = default;
 };
@@ -38,6 +42,9 @@ struct control_request {
 /// "worker <rank>", "node" or "vault". Error: invalid_argument.
 [[nodiscard]] result<kill_target> parse_target(std::string_view text);
 [[nodiscard]] std::string to_string(const kill_target& target);
+
+/// "arm", "list" or "clear", and the rule of arm. Error: invalid_argument.
+[[nodiscard]] result<fault_order> parse_order(std::string_view what, std::string_view rule);
 
 [[nodiscard]] std::string encode(const control_request& request);
 /// Error: invalid_argument, names what is legal.
@@ -53,5 +60,6 @@ struct control_request {
 [[nodiscard]] result<ledger_page> decode_ledger(std::string_view reply);
 [[nodiscard]] result<drain_progress> decode_drain(std::string_view reply);
 [[nodiscard]] result<std::string> decode_killed(std::string_view reply);
+[[nodiscard]] result<fault_page> decode_faults(std::string_view reply);
 
 } // namespace vdist::control

@@ -1,5 +1,6 @@
 #include "actors/executor/step_inbox.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <utility>
 
@@ -11,12 +12,32 @@ void step_commands::clear() {
   begin.reset();
 }
 
+/// True: its first copy had not been taken yet, and is replaced (I-1). Needs mutex_.
+bool step_inbox::replace(const std::shared_ptr<const protocol::request>& request) {
+  if (newest_ < request->id) {
+    return false;
+  }
+  const auto found =
+      std::find_if(arrived_.requests.begin(),
+                   arrived_.requests.end(),
+                   [&request](const auto& other) { return other->id == request->id; });
+  if (found == arrived_.requests.end()) {
+    return false;
+  }
+  *found = request;
+  return true;
+}
+
 result<void> step_inbox::add(std::shared_ptr<const protocol::request> request) {
   {
     const std::lock_guard lock(mutex_);
+    if (replace(request)) {
+      return {};
+    }
     if (arrived_.requests.size() >= requests_max_) {
       return fail(errc::queue_full, fmt::format("step inbox: full (limit={})", requests_max_));
     }
+    newest_ = std::max(newest_, request->id);
     arrived_.requests.push_back(std::move(request));
     has_any_ = true;
   }
@@ -36,6 +57,10 @@ void step_inbox::cancel(request_id id) {
 void step_inbox::begin(begin_epoch message) {
   {
     const std::lock_guard lock(mutex_);
+    if (message.now < begun_) {
+      return;
+    }
+    begun_ = message.now;
     arrived_.begin = std::move(message);
     has_any_ = true;
   }
@@ -53,6 +78,7 @@ void step_inbox::stop() {
 std::uint32_t step_inbox::reset() {
   const std::lock_guard lock(mutex_);
   arrived_.clear();
+  newest_ = {};
   has_any_ = false;
   return ++reader_;
 }
@@ -67,6 +93,7 @@ void step_inbox::take(step_commands& out, std::uint32_t reader) {
     return;
   }
   std::swap(arrived_, out);
+  newest_ = {};
   has_any_ = false;
 }
 

@@ -3,6 +3,8 @@
 // the bell when it has nothing to do.
 // I-1 Requests are bounded (queue_full beyond); cancels and control commands always fit, and of the latter only the newest
 //     of a kind is kept.
+//     A request that comes again before the reader has seen it takes the place of its first copy: the newest one says what
+//     is committed, and a router that hands all over again doubles nothing.
 // I-2 The inbox outlives lanes: a successor starts with an empty one and a reader's number of its own, and a predecessor
 //     that still looks in finds nothing.
 #pragma once
@@ -34,8 +36,10 @@ class step_inbox {
 public:
   explicit step_inbox(std::size_t requests_max) : requests_max_(requests_max) {}
 
+  /// O(1) in the order of acceptance, else a look at what has arrived. Error: queue_full.
   [[nodiscard]] result<void> add(std::shared_ptr<const protocol::request> request);
   void cancel(request_id id);
+  /// One of an epoch below the newest is dropped: it comes late, from an executor that was replaced.
   void begin(begin_epoch message);
   void stop();
 
@@ -51,10 +55,14 @@ public:
   void wait(const frame::wait_policy& waits, time_point deadline);
 
 private:
+  [[nodiscard]] bool replace(const std::shared_ptr<const protocol::request>& request);
+
   const std::size_t requests_max_;
   std::mutex mutex_;
   step_commands arrived_;    // guarded by mutex_
   std::uint32_t reader_ = 0; // guarded by mutex_
+  request_id newest_;        // the highest id in arrived_; guarded by mutex_
+  epoch begun_;              // the highest of begin(); guarded by mutex_
   std::atomic<bool> has_any_{false};
   frame::bell door_;
 };

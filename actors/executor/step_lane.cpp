@@ -42,25 +42,61 @@ step_lane::step_lane(step_lane_config config,
       links_(links),
       waits_(waits),
       scheduler_(config_.scheduler),
+      next_step_(links_.last_step != nullptr ? links_.last_step->load() + 1 : 1),
       results_(config_.stage_of_slot.size()),
       events_(std::make_shared<token_events>()) {}
 
-void step_lane::run(const std::shared_ptr<step_lane>& predecessor) {
-  if (predecessor) {
-    while (waits_.wait(predecessor->returned_door_,
-                       [&predecessor] { return predecessor->has_returned_.load(); },
-                       {.deadline = waits_.now() + rest_max})
-           != frame::wait_status::ok) {
-    }
-    if (listener_.on_taken_over) {
-      listener_.on_taken_over();
+void step_lane::run(std::shared_ptr<step_lane> predecessor) {
+  follow(std::move(predecessor));
+  while (turn(time_point::max()).what != lane_turn::kind::ended) {
+  }
+}
+
+void step_lane::follow(std::shared_ptr<step_lane> predecessor) {
+  predecessor_ = std::move(predecessor);
+}
+
+lane_turn step_lane::turn(time_point patience) {
+  if (has_returned_) {
+    return {.what = lane_turn::kind::ended};
+  }
+  if (!has_taken_over_) {
+    return take_over(patience);
+  }
+  if (!stop_requested_) {
+    try {
+      return work(patience);
+    } catch (const std::exception& cause) {
+      listener_.on_crashed(cause.what());
     }
   }
-  try {
-    loop();
-  } catch (const std::exception& cause) {
-    listener_.on_crashed(cause.what());
+  end();
+  return {.what = lane_turn::kind::ended};
+}
+
+///
+lane_turn step_lane::take_over(time_point patience) {
+  if (predecessor_) {
+    const auto due = waits_.now() + rest_max;
+    const auto has_ended = [this] {
+      return predecessor_->has_returned_.load();
+    };
+    const auto waited =
+        waits_.wait(predecessor_->returned_door_, has_ended, {.deadline = std::min(due, patience)});
+    if (waited != frame::wait_status::ok) {
+      return {.what = lane_turn::kind::waiting, .due = due};
+    }
+    next_step_ = predecessor_->next_step_;
+    predecessor_.reset();
   }
+  has_taken_over_ = true;
+  if (listener_.on_taken_over) {
+    listener_.on_taken_over();
+  }
+  return {};
+}
+
+void step_lane::end() {
   publish(); // what is committed belongs to the clients, also when the lane has to go
   wiring_.reset();
   has_returned_ = true;
@@ -77,28 +113,21 @@ sched::scheduler_stats step_lane::stats() const {
   return stats_;
 }
 
-void step_lane::loop() {
-  while (!stop_requested_) {
-    links_.inbox->take(commands_, links_.inbox_reader);
-    obey(commands_);
-    if (!wiring_) {
-      rest();
-      continue;
-    }
-    if (!fill_pipeline()) {
-      continue;
-    }
-    publish();
-    if (flying_.empty()) {
-      rest();
-      continue;
-    }
-    if (auto collected = collect(flying_.front()); !collected) {
-      handle_failure(collected.error());
-      continue;
-    }
-    finish_step();
+/// Commands are heard between steps.
+lane_turn step_lane::work(time_point patience) {
+  if (is_collecting_) {
+    return collect(patience);
   }
+  links_.inbox->take(commands_, links_.inbox_reader);
+  obey(commands_);
+  if (!wiring_) {
+    return rest(patience);
+  }
+  if (!fill_pipeline()) {
+    return {};
+  }
+  publish();
+  return flying_.empty() ? rest(patience) : collect(patience);
 }
 
 void step_lane::obey(step_commands& commands) {
@@ -114,10 +143,11 @@ void step_lane::obey(step_commands& commands) {
 }
 
 /// A request may come twice when the router hands it over again just as it was on its way; the
-/// second is dropped, also when the first has ended meanwhile.
+/// second is dropped, also when the first has ended meanwhile. X-7.
 void step_lane::take_request(const protocol::request& request) {
   const auto known = links_.journal->state(request.id);
-  if (live_.contains(request.id) || (known && known->reason != protocol::finish_reason::none)) {
+  if (live_.contains(request.id) || !known || known->reason != protocol::finish_reason::none
+      || known->committed != std::ssize(request.generated)) {
     return;
   }
   if (auto added = scheduler_.add(request); !added) {
@@ -130,13 +160,14 @@ void step_lane::take_request(const protocol::request& request) {
 }
 
 void step_lane::begin(const begin_epoch& message) {
+  leave_epoch();
   scheduler_.start_epoch(message.now);
-  flying_.clear();
   wiring_ = message.wiring;
 }
 
 void step_lane::leave_epoch() {
   flying_.clear();
+  is_collecting_ = false;
   wiring_.reset();
 }
 
@@ -150,6 +181,9 @@ bool step_lane::fill_pipeline() {
     watch.lap(links_.times->plan_ns);
     is_checked_ = false;
     flying_.push_back({next_step_, waits_.now()});
+    if (links_.last_step != nullptr) {
+      links_.last_step->store(next_step_.value, std::memory_order_relaxed);
+    }
     next_step_ = next_step_.next();
     links_.times->tokens.fetch_add(static_cast<std::uint64_t>(plan_.computed_tokens()),
                                    std::memory_order_relaxed);
@@ -181,17 +215,38 @@ result<void> step_lane::send_plan() {
   return {};
 }
 
-result<void> step_lane::collect(const flying_step& flying) {
+/// Takes the results of the oldest step in flight; once they are complete, finishes it.
+lane_turn step_lane::collect(time_point patience) {
+  if (!is_collecting_) {
+    is_collecting_ = true;
+    slots_read_ = 0;
+  }
+  const auto deadline = flying_.front().sent_at + config_.step_deadline;
   stopwatch watch(waits_);
-  const auto deadline = flying.sent_at + config_.step_deadline;
-  std::uint32_t slowest_us = 0;
-  for (std::size_t slot = 0; slot < results_.size(); ++slot) {
-    VDIST_TRY(read_result(slot, flying.step, deadline));
-    slowest_us = std::max(slowest_us, results_[slot].compute_us);
+  const auto collected = read_results(flying_.front(), std::min(deadline, patience));
+  watch.lap(links_.times->collect_ns);
+  if (!collected && collected.error().code == errc::timed_out && waits_.now() < deadline) {
+    return {.what = lane_turn::kind::waiting, .due = deadline};
+  }
+  is_collecting_ = false;
+  if (collected) {
+    finish_step();
+  } else {
+    handle_failure(collected.error());
+  }
+  return {};
+}
+
+result<void> step_lane::read_results(const flying_step& flying, time_point patience) {
+  for (; slots_read_ < results_.size(); ++slots_read_) {
+    VDIST_TRY(read_result(slots_read_, flying.step, patience));
   }
   VDIST_TRY(check_digests());
-  watch.lap(links_.times->collect_ns);
-  links_.times->compute_us.fetch_add(slowest_us, std::memory_order_relaxed);
+  const auto slowest =
+      std::max_element(results_.begin(), results_.end(), [](const auto& a, const auto& b) {
+        return a.compute_us < b.compute_us;
+      });
+  links_.times->compute_us.fetch_add(slowest->compute_us, std::memory_order_relaxed);
   return {};
 }
 
@@ -237,7 +292,8 @@ void step_lane::finish_step() {
   const auto& sampled = results_[static_cast<std::size_t>(config_.sampling_slot)];
   flying_.pop_front();
   if (auto committed = scheduler_.commit(sampled, *events_); !committed) {
-    handle_failure(committed.error());
+    // Whatever its code: `aborted`, which elsewhere is a fence and nobody's fault, is a worker's error.
+    handle_failure(fail(errc::corrupt, committed.error().context));
     return;
   }
   commit_events();
@@ -289,7 +345,7 @@ void step_lane::handle_failure(const error& cause) {
 }
 
 /// Nothing can be planned: events without a step go out, then the lane sleeps until something arrives.
-void step_lane::rest() {
+lane_turn step_lane::rest(time_point patience) {
   commit_events();
   publish();
   if (wiring_ && !is_checked_ && scheduler_.is_idle()) {
@@ -300,7 +356,9 @@ void step_lane::rest() {
     const std::lock_guard lock(stats_mutex_);
     stats_ = scheduler_.stats();
   }
-  links_.inbox->wait(waits_, waits_.now() + rest_max);
+  const auto due = waits_.now() + rest_max;
+  links_.inbox->wait(waits_, std::min(due, patience));
+  return {.what = lane_turn::kind::waiting, .due = due};
 }
 
 } // namespace vdist::actors

@@ -6,9 +6,12 @@
 // X-1 Up to `scheduler.max_steps_in_flight` plans are under way; results are taken oldest first.
 // X-2 A step is committed only if every worker answered it in this epoch and the ranks of each stage agree (I4, P-6).
 // X-3 Tokens are in the ledger before anybody else sees them (I2), and leave after the next plan is out.
-// X-4 A lane works only after its predecessor's thread has ended.
+// X-4 A lane works only after its predecessor has ended, and goes on with its step numbers (P-2), also behind one of a process
+//     that has died (last_step).
 // X-6 Failpoint: executor.before_send; a kill_actor rule there kills the actor, not the thread.
-// One thread runs run(); stop() and the inbox are for the others.
+// X-7 A request that comes with other tokens than the ledger has committed is of the past: it is dropped, because whoever
+//     sent it is told to hand it over again (replica_changed: restarted).
+// One thread runs run(), or takes its turns by hand; stop() and the inbox are for the others.
 #pragma once
 
 #include "actors/executor/step_inbox.hpp"
@@ -48,8 +51,10 @@ struct step_lane_listener {
   std::function<void(std::shared_ptr<const token_events>)> on_tokens;
   std::function<void(epoch, std::string)> on_step_failed; // nobody died; run it again
   std::function<void(std::string)> on_crashed;            // the lane is of no use any more
-  std::function<void()> on_taken_over; // the predecessor has published its last; may be empty
-  std::function<void()> kill_actor;    // what a kill_actor failpoint does: ends the executor
+  /// The lane works from now on, and knows of no request: the predecessor, if there was one, has
+  /// published its last, and what was in the inbox before is forgotten (I-2). May be empty.
+  std::function<void()> on_taken_over;
+  std::function<void()> kill_actor; // what a kill_actor failpoint does: ends the executor
 };
 
 /// Borrowed; all outlive the lane.
@@ -59,6 +64,19 @@ struct step_lane_links {
   ledger::ledger* journal = nullptr;
   failpoints* points = nullptr;
   metrics::step_times* times = nullptr;
+  /// Number of the newest plan, where it outlives the process. May be null: numbers begin at 1.
+  std::atomic<std::uint64_t>* last_step = nullptr;
+};
+
+/// What one turn of the loop came to.
+struct lane_turn {
+  enum class kind : std::uint8_t {
+    worked,  // there may be more to do at once
+    waiting, // for results, commands or the predecessor, until `due`
+    ended,   // for good
+  };
+  kind what = kind::worked;
+  time_point due{}; // when the next turn has something to do although nothing has come
 };
 
 class step_lane {
@@ -68,8 +86,15 @@ public:
             step_lane_links links,
             const frame::wait_policy& waits);
 
-  /// The loop. Returns after stop(). Waits first until `predecessor` (may be null) has returned.
-  void run(const std::shared_ptr<step_lane>& predecessor);
+  /// The loop. Returns after stop(). Waits first until `predecessor` (may be null) has ended.
+  void run(std::shared_ptr<step_lane> predecessor);
+
+  /// run() in pieces: this first, once, then turns until one has ended.
+  void follow(std::shared_ptr<step_lane> predecessor);
+  /// One round of the loop: commands, plans, then at most one step is finished. Waits for what it
+  /// lacks, until `patience` at most; only for room in a ring of plans it may wait longer. What it
+  /// had begun to collect by then, the next turn goes on with.
+  lane_turn turn(time_point patience);
 
   /// Any thread, once is enough.
   void stop();
@@ -83,21 +108,24 @@ private:
     time_point sent_at;
   };
 
-  void loop();
+  [[nodiscard]] lane_turn take_over(time_point patience);
+  [[nodiscard]] lane_turn work(time_point patience);
+  void end();
   void obey(step_commands& commands);
   void take_request(const protocol::request& request);
   void begin(const begin_epoch& message);
   void leave_epoch();
   [[nodiscard]] bool fill_pipeline();
   [[nodiscard]] result<void> send_plan();
-  [[nodiscard]] result<void> collect(const flying_step& flying);
+  [[nodiscard]] lane_turn collect(time_point patience);
+  [[nodiscard]] result<void> read_results(const flying_step& flying, time_point patience);
   [[nodiscard]] result<void> read_result(std::size_t slot, step_id step, time_point deadline);
   [[nodiscard]] result<void> check_digests() const;
   void finish_step();
   void commit_events();
   void publish();
   void handle_failure(const error& cause);
-  void rest();
+  [[nodiscard]] lane_turn rest(time_point patience);
 
   step_lane_config config_;
   step_lane_listener listener_;
@@ -105,12 +133,15 @@ private:
   frame::wait_policy waits_;
   sched::scheduler scheduler_;
 
+  std::shared_ptr<step_lane> predecessor_; // null: none, or it has ended
+  bool has_taken_over_ = false;
   std::shared_ptr<epoch_wiring> wiring_; // null: between epochs
   step_id next_step_{1};
   std::deque<flying_step> flying_;
+  bool is_collecting_ = false;          // the oldest of them
+  std::size_t slots_read_ = 0;          // of it: results_ up to here are there
   std::unordered_set<request_id> live_; // requests that the scheduler knows
-  bool is_stopping_ = false;
-  bool is_checked_ = false; // integrity, once per idle time
+  bool is_checked_ = false;             // integrity, once per idle time
 
   step_commands commands_;
   protocol::step_plan plan_;

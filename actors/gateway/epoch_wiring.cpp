@@ -1,5 +1,6 @@
 #include "actors/gateway/epoch_wiring.hpp"
 
+#include "actors/gateway/faulty_links.hpp"
 #include "actors/gateway/regions.hpp"
 
 #include "runtime/protocol/step_codec.hpp"
@@ -88,7 +89,10 @@ result<std::shared_ptr<epoch_wiring>> make_wiring(const wiring_config& config,
                                                   const frame::wait_policy& waits) {
   const rank_id first(config.first_rank);
   if (previous.value > 0) {
-    VDIST_TRY(links.memory->release(channels_key(first, previous))); // E-1
+    const auto released = links.memory->release(channels_key(first, previous)); // E-1
+    if (!released && released.error().code != errc::not_found) {
+      return released.error();
+    }
   }
   const channel_layout layout(config);
   VDIST_ASSIGN(const auto region, links.memory->map(channels_key(first, now), layout.bytes()));
@@ -98,7 +102,10 @@ result<std::shared_ptr<epoch_wiring>> make_wiring(const wiring_config& config,
   for (std::int32_t stage = 0; stage < static_cast<std::int32_t>(layout.stages()); ++stage) {
     const auto memory = layout.plan_ring(region.memory, stage);
     VDIST_TRY(shm::format_ring(memory, layout.plan_shape(stage)));
-    VDIST_ASSIGN(const auto ring, shm::shm_ring::open(memory, rings, waits));
+    auto tampered = rings;
+    tampered.tamper = tamper_with(
+        links.points, {.point = "channel.plans", .replica = config.replica, .stage = stage});
+    VDIST_ASSIGN(const auto ring, shm::shm_ring::open(memory, tampered, waits));
     VDIST_ASSIGN(auto plans, ring.open_writer());
     wiring->plans.push_back(std::move(plans));
   }
@@ -121,12 +128,13 @@ result<worker_wiring> open_worker_wiring(const wiring_config& config,
                                          const wiring_links& links,
                                          const frame::wait_policy& waits) {
   const channel_layout layout(config);
-  VDIST_ASSIGN(const auto region,
-               links.memory->map(channels_key(rank_id(config.first_rank), now), layout.bytes()));
+  const auto key = channels_key(rank_id(config.first_rank), now);
+  VDIST_ASSIGN(const auto region, links.memory->map(key, layout.bytes()));
   if (region.is_new) { // made by this very call: nobody else knows it
-    VDIST_TRY(links.memory->release(channels_key(rank_id(config.first_rank), now)));
+    VDIST_TRY(links.memory->release(key));
     return fail(errc::stale, fmt::format("channels: the epoch is over (epoch={})", now.value));
   }
+  links.memory->forget(key); // E-2
   const auto at = static_cast<std::size_t>(slot);
   const auto& stages = config.stage_of_slot;
   const auto stage = stages.at(at);
@@ -139,8 +147,12 @@ result<worker_wiring> open_worker_wiring(const wiring_config& config,
   VDIST_ASSIGN(const auto plans,
                shm::shm_ring::open(layout.plan_ring(region.memory, stage), rings, waits));
   VDIST_ASSIGN(wiring.plans, plans.open_reader(place, source));
+  auto tampered = rings;
+  tampered.tamper = tamper_with(
+      links.points,
+      {.point = "channel.results", .replica = config.replica, .stage = stage, .rank = slot});
   VDIST_ASSIGN(const auto results,
-               shm::shm_ring::open(layout.result_ring(region.memory, at), rings, waits));
+               shm::shm_ring::open(layout.result_ring(region.memory, at), tampered, waits));
   VDIST_ASSIGN(wiring.results, results.open_writer());
   return wiring;
 }

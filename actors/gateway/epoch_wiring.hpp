@@ -6,6 +6,8 @@
 //
 // E-1 The region of an epoch is released when the next epoch's is made; each end keeps it mapped
 //     as long as it lives, so a late thread or process of the past writes where nobody reads.
+// E-2 A worker keeps the channels of an epoch mapped by its ends alone: with them the last trace of the epoch goes, however
+//     many epochs it survives.
 #pragma once
 
 #include "transport/frame/channel.hpp"
@@ -14,6 +16,7 @@
 #include "transport/shm/shm_ring.hpp"
 #include "transport/vault/vault.hpp"
 
+#include "runtime/base/failpoint.hpp"
 #include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
 
@@ -38,6 +41,7 @@ struct wiring_config {
 struct wiring_links {
   vault::vault* memory = nullptr;
   const frame::fence* stop = nullptr; // of the replica
+  failpoints* points = nullptr;       // channel.plans, channel.results; may be null
 };
 
 /// The control side's ends; used by the step lane only.
@@ -54,7 +58,7 @@ struct worker_wiring {
 };
 
 /// Makes the channels of `now`; `incarnations` by slot: only frames of these are believed.
-/// `previous`, if above 0, is the epoch whose channels end now.
+/// `previous`, if above 0, is the epoch whose channels end now, if they have not ended already.
 [[nodiscard]] result<std::shared_ptr<epoch_wiring>>
 make_wiring(const wiring_config& config,
             epoch now,

@@ -1,7 +1,6 @@
 // actors/gateway/regions.hpp — the regions of the vault through which control process and workers
 // meet, by name: both sides compute the same key, none is ever told one.
 //
-//   control 0  of rank 0           words of the cluster: armed failpoints
 //   control 1  of a first rank     words of a replica: its fence, the bell of its workers
 //   control 2+ of a rank           rings of one incarnation: commands down, events up (worker_link.hpp)
 //   channels e of a first rank     rings of one epoch: plans down, results up (epoch_wiring.hpp)
@@ -12,7 +11,6 @@
 #include "transport/frame/fence.hpp"
 #include "transport/vault/vault.hpp"
 
-#include "runtime/base/failpoint.hpp"
 #include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
 
@@ -21,20 +19,11 @@
 
 namespace vdist::actors {
 
-/// Words that every process of a cluster sees. Zero-filled memory is their beginning.
-struct cluster_words {
-  failpoint_table failpoints;
-};
-
 /// Words that every process of a replica sees. Zero-filled memory is their beginning.
 struct replica_words {
   frame::fence fence; // ends every wait of past epochs
   frame::bell events; // rung by workers after each event
 };
-
-[[nodiscard]] inline vault::region_key cluster_words_key() {
-  return {.rank = rank_id(0), .kind = vault::region_kind::control, .index = 0};
-}
 
 [[nodiscard]] inline vault::region_key replica_words_key(rank_id first_rank) {
   return {.rank = first_rank, .kind = vault::region_kind::control, .index = 1};

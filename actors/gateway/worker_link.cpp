@@ -1,5 +1,7 @@
 #include "actors/gateway/worker_link.hpp"
 
+#include "actors/gateway/faulty_links.hpp"
+
 #include "transport/shm/shm_ring.hpp"
 
 #include <span>
@@ -26,6 +28,10 @@ result<link_region> map_link(const worker_identity& who, vault::vault& memory) {
   return mapped;
 }
 
+std::shared_ptr<frame::tamper> tamper_of(const worker_identity& who, std::string_view point) {
+  return tamper_with(who.points, {.point = point, .replica = who.replica, .rank = who.slot});
+}
+
 frame::expectation expected_from(const worker_identity& who, std::int32_t sender) {
   return {.cluster = who.cluster,
           .protocol = protocol::worker_protocol,
@@ -34,6 +40,24 @@ frame::expectation expected_from(const worker_identity& who, std::int32_t sender
           .group = who.replica,
           .sender = sender,
           .incarnation = who.worker.value};
+}
+
+result<control_end> open_control_end(const worker_identity& who,
+                                     const link_region& mapped,
+                                     frame::bell& bell,
+                                     const frame::wait_policy& waits) {
+  control_end end;
+  VDIST_ASSIGN(const auto commands,
+               shm::shm_ring::open(
+                   mapped.commands,
+                   {.hold = mapped.region.hold, .tamper = tamper_of(who, "channel.commands")},
+                   waits));
+  VDIST_ASSIGN(end.commands, commands.open_writer());
+  VDIST_ASSIGN(
+      const auto events,
+      shm::shm_ring::open(mapped.events, {.outer = &bell, .hold = mapped.region.hold}, waits));
+  VDIST_ASSIGN(end.events, events.open_reader(0, expected_from(who, who.rank.value)));
+  return end;
 }
 
 } // namespace
@@ -53,18 +77,18 @@ result<control_end> make_worker_link(const worker_identity& who,
                                      vault::vault& memory,
                                      frame::bell& bell,
                                      const frame::wait_policy& waits) {
-  VDIST_ASSIGN(auto mapped, map_link(who, memory));
+  VDIST_ASSIGN(const auto mapped, map_link(who, memory));
   VDIST_TRY(shm::format_ring(mapped.commands, link_shape));
   VDIST_TRY(shm::format_ring(mapped.events, link_shape));
-  control_end end;
-  VDIST_ASSIGN(const auto commands,
-               shm::shm_ring::open(mapped.commands, {.hold = mapped.region.hold}, waits));
-  VDIST_ASSIGN(end.commands, commands.open_writer());
-  VDIST_ASSIGN(
-      const auto events,
-      shm::shm_ring::open(mapped.events, {.outer = &bell, .hold = mapped.region.hold}, waits));
-  VDIST_ASSIGN(end.events, events.open_reader(0, expected_from(who, who.rank.value)));
-  return end;
+  return open_control_end(who, mapped, bell, waits);
+}
+
+result<control_end> reopen_worker_link(const worker_identity& who,
+                                       vault::vault& memory,
+                                       frame::bell& bell,
+                                       const frame::wait_policy& waits) {
+  VDIST_ASSIGN(const auto mapped, map_link(who, memory));
+  return open_control_end(who, mapped, bell, waits);
 }
 
 result<worker_end> open_worker_link(const worker_identity& who,
@@ -78,7 +102,10 @@ result<worker_end> open_worker_link(const worker_identity& who,
   VDIST_ASSIGN(end.commands, commands.open_reader(0, expected_from(who, frame::sender_control)));
   VDIST_ASSIGN(
       const auto events,
-      shm::shm_ring::open(mapped.events, {.outer = &bell, .hold = mapped.region.hold}, waits));
+      shm::shm_ring::open(
+          mapped.events,
+          {.outer = &bell, .hold = mapped.region.hold, .tamper = tamper_of(who, "channel.events")},
+          waits));
   VDIST_ASSIGN(end.events, events.open_writer());
   return end;
 }

@@ -9,6 +9,7 @@
 #include "transport/frame/wait_policy.hpp"
 #include "transport/vault/vault.hpp"
 
+#include "runtime/base/failpoint.hpp"
 #include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
 #include "runtime/protocol/worker.hpp"
@@ -26,6 +27,8 @@ struct worker_identity {
   std::int32_t replica = 0;
   rank_id rank; // global
   incarnation worker;
+  std::int32_t slot = -1;       // within the replica; for failpoints
+  failpoints* points = nullptr; // channel.commands, channel.events; may be null, outlives the ends
 };
 
 /// The control side: one thread at a time sends, another reads.
@@ -45,6 +48,13 @@ struct worker_end {
                                                    vault::vault& memory,
                                                    frame::bell& bell,
                                                    const frame::wait_policy& waits);
+
+/// The same of a link that a predecessor of this process made: the worker goes on obeying, and what it has said so far is
+/// lost (it is asked again). Errors: corrupt (there is no such link).
+[[nodiscard]] result<control_end> reopen_worker_link(const worker_identity& who,
+                                                     vault::vault& memory,
+                                                     frame::bell& bell,
+                                                     const frame::wait_policy& waits);
 
 [[nodiscard]] result<worker_end> open_worker_link(const worker_identity& who,
                                                   vault::vault& memory,

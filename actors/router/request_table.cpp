@@ -26,6 +26,7 @@ void request_table::set_usable(std::int32_t replica, bool is_usable) {
 request_table::entry& request_table::add(request_id id, entry value) {
   ++active_.at(static_cast<std::size_t>(value.replica));
   ++accepted_;
+  orphans_ += value.sink ? 0U : 1U;
   return entries_.insert_or_assign(id, std::move(value)).first->second;
 }
 
@@ -42,26 +43,44 @@ void request_table::move(request_id id, std::int32_t replica) {
   }
 }
 
-bool request_table::deliver(const protocol::token_event& event) {
+std::shared_ptr<token_sink> request_table::attach(request_id id, std::shared_ptr<token_sink> sink) {
+  auto& found = entries_.at(id);
+  if (found.sink == sink) {
+    return nullptr;
+  }
+  orphans_ -= found.sink ? 0U : 1U;
+  found.delivered = 0;
+  return std::exchange(found.sink, std::move(sink));
+}
+
+delivery request_table::deliver(const protocol::token_event& event) {
   auto* found = find(event.id);
   if (found == nullptr) {
-    return false;
+    return delivery::repeated;
   }
   const bool has_token = event.token >= 0;
   const bool is_end = event.reason != protocol::finish_reason::none;
-  if (has_token && event.position != found->delivered && !is_end) {
-    return false; // a repetition; a gap cannot happen, commits are contiguous
+  // An end without a token comes once, at whatever position: with it the entry goes.
+  if (event.position > found->delivered || (!has_token && event.position != found->delivered)) {
+    return delivery::gap;
   }
-  if (has_token && event.position == found->delivered) {
-    ++found->delivered;
+  if (event.position < found->delivered) {
+    return delivery::repeated;
   }
-  found->sink->push(event);
-  if (is_end) {
-    --active_.at(static_cast<std::size_t>(found->replica));
-    ++finished_;
-    entries_.erase(event.id);
+  found->delivered += has_token ? 1 : 0;
+  if (found->sink) {
+    found->sink->push(event);
+  } else {
+    ++delivered_to_nobody_;
   }
-  return is_end;
+  if (!is_end) {
+    return delivery::taken;
+  }
+  --active_.at(static_cast<std::size_t>(found->replica));
+  ++finished_;
+  orphans_ -= found->sink ? 0U : 1U;
+  entries_.erase(event.id);
+  return delivery::ended;
 }
 
 std::vector<request_id> request_table::requests_of(std::int32_t replica) const {

@@ -2,9 +2,12 @@
 // it belongs to the system, so that a router that dies loses nothing; its successor goes on with the same table.
 //
 // Q-1 An id is in the table from acceptance to its terminal event. Q-2 An event is delivered when its position is the
-// next one of its request; earlier ones are repetitions and dropped, so a replay may overlap what was delivered.
+// next one of its request; earlier ones are repetitions and dropped, so a replay may overlap what was delivered; one
+// that is further on is not taken, what lies between comes from the ledger first.
 // Q-3 The replica with the fewest active requests is chosen, the lowest index among equals.
 // Q-4 Draining is final: nothing new comes in, what is in the table goes on.
+// Q-5 A request without a sink is an orphan: its client, or the process that knew it, is gone. It runs to its end as any
+// other, its events are counted and reach nobody, until attach() gives it a sink.
 // Not thread-safe: one router acts at a time.
 #pragma once
 
@@ -13,6 +16,7 @@
 #include "runtime/base/ids.hpp"
 #include "runtime/protocol/request.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -21,11 +25,19 @@
 
 namespace vdist::actors {
 
+/// What became of an event.
+enum class delivery : std::uint8_t {
+  repeated, // it was delivered before, or its request is over
+  taken,
+  ended, // taken; it was the end, and the entry is gone
+  gap,   // not taken: earlier ones are missing
+};
+
 class request_table {
 public:
   struct entry {
     std::shared_ptr<const protocol::request> request; // as accepted
-    std::shared_ptr<token_sink> sink;
+    std::shared_ptr<token_sink> sink;                 // null: an orphan
     std::int32_t replica = 0;
     std::int32_t delivered = 0; // positions that the sink has
     bool is_cancelled = false;  // asked for; said again to whoever takes the request over
@@ -36,16 +48,27 @@ public:
   /// The id and arrival of the next request.
   [[nodiscard]] request_id next_id() { return request_id(++last_id_); }
 
+  /// Ids up to this one were given by a predecessor.
+  void skip_ids(request_id last) { last_id_ = std::max(last_id_, last.value); }
+
   /// Q-3 among the replicas that are usable; nullopt when none is.
   [[nodiscard]] std::optional<std::int32_t> choose_replica() const;
   void set_usable(std::int32_t replica, bool is_usable);
+
+  [[nodiscard]] bool is_usable(std::int32_t replica) const {
+    return usable_.at(static_cast<std::size_t>(replica));
+  }
 
   entry& add(request_id id, entry value);
   [[nodiscard]] entry* find(request_id id);
   void move(request_id id, std::int32_t replica);
 
-  /// True: the event ended the request and the entry is gone.
-  bool deliver(const protocol::token_event& event);
+  /// From now on this sink gets the request's events, from position 0 on. Returns the one that it
+  /// replaces; null: none, or the same one, which goes on where it is. The id is in the table.
+  std::shared_ptr<token_sink> attach(request_id id, std::shared_ptr<token_sink> sink);
+
+  ///
+  delivery deliver(const protocol::token_event& event);
 
   /// Ids of a replica's requests in order of acceptance.
   [[nodiscard]] std::vector<request_id> requests_of(std::int32_t replica) const;
@@ -55,6 +78,12 @@ public:
   [[nodiscard]] bool is_draining() const { return is_draining_; }
 
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
+
+  /// those under way.
+  [[nodiscard]] std::uint64_t orphans() const { return orphans_; }
+
+  /// events that reached nobody, since the start.
+  [[nodiscard]] std::uint64_t delivered_to_nobody() const { return delivered_to_nobody_; }
 
   [[nodiscard]] const std::vector<std::uint64_t>& active_by_replica() const { return active_; }
 
@@ -69,6 +98,8 @@ private:
   std::uint64_t last_id_ = 0;
   std::uint64_t accepted_ = 0;
   std::uint64_t finished_ = 0;
+  std::uint64_t orphans_ = 0;
+  std::uint64_t delivered_to_nobody_ = 0;
   bool is_draining_ = false;
 };
 

@@ -1,8 +1,11 @@
 #include "actors/router/router.hpp"
 
+#include "actors/actor_point.hpp"
+
 #include "runtime/base/log.hpp"
 
-#include <algorithm>
+#include <iterator>
+#include <optional>
 #include <utility>
 
 namespace vdist::actors {
@@ -16,12 +19,113 @@ submit_reply refuse(errc code, std::string message) {
   return {.status = code, .message = std::move(message)};
 }
 
+/// O-2: what the ledger holds and the stream does not goes out, as it was first sent. True: the
+/// request has ended.
+bool catch_up(router_pointer self, request_id id) {
+  auto& config = self->state.config;
+  const auto* entry = config.table->find(id);
+  if (entry == nullptr) {
+    return true;
+  }
+  const auto missed = config.journal->replay(id, entry->delivered);
+  if (!missed) {
+    log::error("router: {} (request={})", missed.error().context, id.value);
+    config.table->deliver(token_event{.id = id,
+                                      .position = entry->delivered,
+                                      .reason = finish_reason::failed,
+                                      .message = "the ledger has lost the request"});
+    return true;
+  }
+  for (const auto& event : *missed) {
+    config.table->deliver(event);
+  }
+  return config.table->find(id) == nullptr;
+}
+
+/// Ends a request that no replica can go on with: in the ledger, from where its stream hears of it.
+void fail_request(router_pointer self, request_id id, const std::string& reason) {
+  const auto ended = self->state.config.journal->finish(id, finish_reason::failed, reason);
+  if (!ended && ended.error().code != errc::stale) { // stale: it had come to its end before
+    log::warn("router: {} (request={})", ended.error().context, id.value);
+  }
+  catch_up(self, id);
+}
+
+/// A request to the scheduler of its replica, with what is committed of it.
+void send_to_scheduler(router_pointer self, request_id id, std::vector<token_id> committed) {
+  auto& config = self->state.config;
+  const auto& entry = *config.table->find(id);
+  auto request = std::make_shared<protocol::request>(*entry.request);
+  request->generated = std::move(committed);
+  const auto& scheduler = config.schedulers.at(static_cast<std::size_t>(entry.replica));
+  scheduler.send(add_request{std::move(request)});
+  if (entry.is_cancelled) {
+    scheduler.send(cancel{id});
+  }
+}
+
+/// O-2. To the replica that has it if that is usable, else to another one.
+void hand_over(router_pointer self, request_id id, const std::string& reason) {
+  auto& config = self->state.config;
+  if (catch_up(self, id)) {
+    return;
+  }
+  const auto now = config.table->find(id)->replica;
+  const auto next = config.table->is_usable(now) ? now : config.table->choose_replica();
+  if (!next) {
+    fail_request(self, id, reason);
+    return;
+  }
+  auto committed = config.journal->tokens(id);
+  if (!committed) {
+    fail_request(self, id, committed.error().context);
+    return;
+  }
+  config.table->move(id, *next);
+  send_to_scheduler(self, id, std::move(*committed));
+}
+
+void hand_over_all(router_pointer self, std::int32_t replica, const std::string& reason) {
+  for (const auto id : self->state.config.table->requests_of(replica)) {
+    hand_over(self, id, reason);
+  }
+}
+
+/// O-4: the request is known, so nothing is accepted and no bound applies; the sink gets everything
+/// from the first token on. nullopt: the ledger has forgotten it meanwhile.
+std::optional<submit_reply>
+attach(router_pointer self, request_id id, const std::shared_ptr<token_sink>& sink) {
+  auto& config = self->state.config;
+  if (config.table->find(id) != nullptr) {
+    if (const auto replaced = config.table->attach(id, sink)) {
+      replaced->push(token_event{.id = id,
+                                 .reason = finish_reason::failed,
+                                 .message = "router: another stream has taken the request over"});
+    }
+    catch_up(self, id);
+    return submit_reply{.id = id};
+  }
+  const auto all = config.journal->replay(id); // it has ended, and that was delivered
+  if (!all) {
+    return std::nullopt;
+  }
+  for (const auto& event : *all) {
+    sink->push(event);
+  }
+  return submit_reply{.id = id};
+}
+
 submit_reply on_submit(router_pointer self, const submit& message) {
   auto& config = self->state.config;
+  if (const auto known = config.journal->find(message.request->client_key)) {
+    if (auto reply = attach(self, *known, message.sink)) {
+      return *reply;
+    }
+  }
   if (config.table->is_draining()) {
     return refuse(errc::closed, "router: draining: no new requests are accepted");
   }
-  if (config.table->size() >= config.max_active) {
+  if (config.table->size() + static_cast<std::size_t>(message.followers) >= config.max_active) {
     return refuse(errc::queue_full,
                   "router: too many requests are under way (limit="
                       + std::to_string(config.max_active) + ")");
@@ -36,8 +140,10 @@ submit_reply on_submit(router_pointer self, const submit& message) {
   if (auto accepted = config.journal->accept(*request); !accepted) {
     return refuse(accepted.error().code, accepted.error().context);
   }
+  reach_point(self, config.points, "router.submit", {.replica = *replica});
+  // In the table only when it is on its way: what a successor does not find there is sent again.
+  config.schedulers.at(static_cast<std::size_t>(*replica)).send(add_request{request});
   config.table->add(request->id, {.request = request, .sink = message.sink, .replica = *replica});
-  self->send(config.schedulers.at(static_cast<std::size_t>(*replica)), add_request{request});
   return {.id = request->id};
 }
 
@@ -45,77 +151,16 @@ void on_cancel(router_pointer self, const cancel& message) {
   auto& config = self->state.config;
   if (auto* entry = config.table->find(message.id)) {
     entry->is_cancelled = true;
-    self->send(config.schedulers.at(static_cast<std::size_t>(entry->replica)), message);
+    config.schedulers.at(static_cast<std::size_t>(entry->replica)).send(message);
   }
 }
 
 void on_tokens(router_pointer self, const step_tokens& message) {
+  reach_point(self, self->state.config.points, "router.tokens", {.replica = message.replica});
   for (const auto& event : *message.events) {
-    self->state.config.table->deliver(event);
-  }
-}
-
-/// Ends a request that no replica can go on with.
-void fail_request(router_pointer self, request_id id, const std::string& reason) {
-  auto& config = self->state.config;
-  if (auto ended = config.journal->finish(id, finish_reason::failed); !ended) {
-    log::warn("router: {} (request={})", ended.error().context, id.value);
-  }
-  config.table->deliver(token_event{.id = id, .reason = finish_reason::failed, .message = reason});
-}
-
-/// The id that ended a request, as the scheduler would have said it; -1: another reason.
-token_id stop_token_of(const protocol::request& request, token_id last) {
-  const auto has = [last](const std::vector<token_id>& ids) {
-    return std::find(ids.begin(), ids.end(), last) != ids.end();
-  };
-  return has(request.stop_token_ids) || (!request.ignore_eos && has(request.eos_ids)) ? last : -1;
-}
-
-/// O-2: what the ledger holds and the stream does not goes out first. True: the ledger says that
-/// the request has ended.
-bool catch_up(router_pointer self, request_id id, std::vector<token_id>& committed) {
-  auto& config = self->state.config;
-  auto tokens = config.journal->tokens(id);
-  const auto state = config.journal->state(id);
-  if (!tokens || !state) {
-    fail_request(self, id, "the ledger has lost the request");
-    return true;
-  }
-  committed = std::move(*tokens);
-  const bool has_ended = state->reason != finish_reason::none;
-  const auto count = static_cast<std::int32_t>(committed.size());
-  for (auto position = config.table->find(id)->delivered; position < count; ++position) {
-    const bool is_last = has_ended && position + 1 == count;
-    const auto token = committed[static_cast<std::size_t>(position)];
-    const auto& request = *config.table->find(id)->request;
-    const bool is_stopped = is_last && state->reason == finish_reason::stop;
-    config.table->deliver(
-        token_event{.id = id,
-                    .position = position,
-                    .token = token,
-                    .reason = is_last ? state->reason : finish_reason::none,
-                    .stop_token = is_stopped ? stop_token_of(request, token) : -1});
-  }
-  if (has_ended && config.table->find(id) != nullptr) {
-    config.table->deliver(token_event{.id = id, .reason = state->reason});
-  }
-  return has_ended;
-}
-
-void hand_over(router_pointer self, request_id id, std::int32_t replica) {
-  auto& config = self->state.config;
-  std::vector<token_id> committed;
-  if (catch_up(self, id, committed)) {
-    return;
-  }
-  config.table->move(id, replica);
-  auto request = std::make_shared<protocol::request>(*config.table->find(id)->request);
-  request->generated = std::move(committed);
-  const auto& scheduler = config.schedulers.at(static_cast<std::size_t>(replica));
-  self->send(scheduler, add_request{std::move(request)});
-  if (config.table->find(id)->is_cancelled) {
-    self->send(scheduler, cancel{id});
+    if (self->state.config.table->deliver(event) == delivery::gap) {
+      catch_up(self, event.id); // this one included: it was committed before it was sent
+    }
   }
 }
 
@@ -127,22 +172,43 @@ void on_replica_changed(router_pointer self, const replica_changed& message) {
     break; // requests stay where they are
   case replica_state::running:
     table.set_usable(message.replica, true);
+    for (const auto id : table.requests_of(message.replica)) {
+      catch_up(self, id);
+    }
     break;
   case replica_state::restarted:
-    for (const auto id : table.requests_of(message.replica)) {
-      hand_over(self, id, message.replica);
-    }
+    hand_over_all(self, message.replica, message.reason);
     break;
   case replica_state::failed:
     table.set_usable(message.replica, false);
-    for (const auto id : table.requests_of(message.replica)) {
-      if (const auto other = table.choose_replica()) {
-        hand_over(self, id, *other);
-      } else {
-        fail_request(self, id, message.reason);
-      }
-    }
+    hand_over_all(self, message.replica, message.reason);
     break;
+  }
+}
+
+/// O-3, Q-5: goes on from what the predecessor left, in this process or in one that has died. Streams
+/// get what died in its mailbox; requests that the table lacks become orphans and run on.
+void take_over(router_pointer self) {
+  auto& config = self->state.config;
+  auto& table = *config.table;
+  table.skip_ids(config.journal->highest_id());
+  for (std::int32_t replica = 0; replica < std::ssize(config.schedulers); ++replica) {
+    const bool is_usable = table.is_usable(replica);
+    for (const auto id : table.requests_of(replica)) {
+      is_usable ? static_cast<void>(catch_up(self, id))
+                : hand_over(self, id, "router: the replica has failed");
+    }
+  }
+  for (auto& request : config.journal->unfinished()) {
+    const auto id = request.id;
+    if (table.find(id) != nullptr) {
+      continue;
+    }
+    request.generated.clear();
+    table.add(id,
+              {.request = std::make_shared<protocol::request>(std::move(request)),
+               .replica = table.choose_replica().value_or(0)});
+    hand_over(self, id, "router: no replica is alive");
   }
 }
 
@@ -158,7 +224,9 @@ router_status status_of(router_pointer self) {
 } // namespace
 
 router_actor::behavior_type make_router(router_pointer self, router_config config) {
+  end_on_exceptions(self);
   self->state.config = std::move(config);
+  take_over(self);
   return {
       [self](const submit& message) { return on_submit(self, message); },
       [self](const cancel& message) { on_cancel(self, message); },

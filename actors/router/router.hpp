@@ -3,13 +3,24 @@
 // O-1 A request is written to the ledger before it is called accepted (I1), and its tokens are committed before they
 //     come here (I2); the router never invents or drops one.
 // O-2 When a replica's scheduler starts anew, its requests are handed over again with the tokens of the ledger; what the
-//     stream missed is delivered first. When a replica is given up, its requests move to another one.
-// O-3 The router's state is the request table and the ledger; both outlive it.
+//     stream missed is delivered first, as it would have been sent. When a replica is given up, its requests move to
+//     another one. A gap in the events of a request is filled from the ledger in the same way.
+// O-3 The router's state is the request table and the ledger; both outlive it. It starts by taking over: ids go on behind
+//     the ledger's highest, streams get what died in a predecessor's mailbox, unfinished requests that the table lacks
+//     (all of them, when the process of the predecessor has died) become orphans and run on. Of replica_changed
+//     the successor has to be told again: `restarted` for every replica, after its handle is known to all who send.
+// O-4 A request with a client key that the ledger knows is not accepted a second time: its sink becomes that of the first
+//     one and gets all events from position 0 on, also while the router drains or is full, also if the request has ended
+//     and is still kept. A sink is submitted once: whoever repeats a submit brings a new one; the one it replaces, if
+//     the table has it, is ended as failed. The key stands for the whole request: the rest of it is not compared.
+// O-5 Failpoints: router.submit, when the request is in the ledger and nowhere else; router.tokens, before any is delivered.
 #pragma once
 
 #include "actors/interfaces.hpp"
+#include "actors/route.hpp"
 #include "actors/router/request_table.hpp"
 
+#include "runtime/base/failpoint.hpp"
 #include "runtime/ledger/ledger.hpp"
 
 #include <caf/stateful_actor.hpp>
@@ -24,7 +35,8 @@ struct router_config {
       4096; // requests under way in the cluster; more are refused with queue_full
   request_table* table = nullptr;
   ledger::ledger* journal = nullptr;
-  std::vector<scheduler_actor> schedulers; // by replica
+  std::vector<route<scheduler_actor>> schedulers; // by replica
+  failpoints* points = nullptr;                   // may be null
 };
 
 struct router_state {

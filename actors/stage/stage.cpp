@@ -1,5 +1,6 @@
 #include "actors/stage/stage.hpp"
 
+#include "actors/actor_point.hpp"
 #include "actors/worker/worker.hpp"
 
 #include <caf/send.hpp>
@@ -14,11 +15,14 @@ void on_spawn(stage_pointer self, const spawn_worker& message) {
   auto& state = self->state;
   worker_config config{.slot = message.slot,
                        .worker = message.worker,
+                       .is_living = message.is_living,
                        .stage = stage_actor(self),
                        .supervisor = state.config.supervisor,
                        .make_lane = state.config.make_lane};
   auto worker = self->spawn<caf::monitored>(make_worker, std::move(config));
-  self->send(worker, load_weights{});
+  if (!message.is_living) {
+    self->send(worker, load_weights{});
+  }
   state.workers[message.slot] = {worker, message.worker};
 }
 
@@ -53,6 +57,15 @@ void on_down(stage_pointer self, const caf::down_msg& message) {
   }
 }
 
+void on_event(stage_pointer self, worker_event& event) {
+  const auto& config = self->state.config;
+  reach_point(self,
+              config.points,
+              "stage.event",
+              {.replica = config.replica, .stage = config.stage, .rank = event.slot});
+  self->send(config.supervisor, std::move(event));
+}
+
 } // namespace
 
 stage_state::~stage_state() {
@@ -62,6 +75,7 @@ stage_state::~stage_state() {
 }
 
 stage_actor::behavior_type make_stage(stage_pointer self, stage_config config) {
+  end_on_exceptions(self);
   self->state.config = std::move(config);
   self->set_down_handler([self](caf::down_msg& message) { on_down(self, message); });
   return {
@@ -69,7 +83,7 @@ stage_actor::behavior_type make_stage(stage_pointer self, stage_config config) {
       [self](const kill_worker& message) { on_kill(self, message); },
       [self](const prepare_epoch& message) { on_prepare(self, message); },
       [self](const enter_epoch& message) { on_enter(self, message); },
-      [self](worker_event& event) { self->send(self->state.config.supervisor, std::move(event)); },
+      [self](worker_event& event) { on_event(self, event); },
   };
 }
 

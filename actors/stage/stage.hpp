@@ -5,10 +5,13 @@
 //     machine drops them.
 // T-2 The death of a worker actor, for whatever reason, becomes exactly one `died`.
 // T-3 When the stage ends, its workers are killed. Not by links: the kill of a linked worker would end the stage too.
+// T-4 Failpoint: stage.event, before a worker's event goes up.
 #pragma once
 
 #include "actors/interfaces.hpp"
 #include "actors/worker/worker_lane.hpp"
+
+#include "runtime/base/failpoint.hpp"
 
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
@@ -21,6 +24,8 @@ struct stage_config {
   std::int32_t stage = 0;
   supervisor_actor supervisor;
   worker_lane_factory make_lane;
+  failpoints* points = nullptr; // may be null
+  std::int32_t replica = 0;     // for the points
 };
 
 struct stage_state {

@@ -1,10 +1,61 @@
 #include "actors/supervisor/recovery.hpp"
 
+#include "runtime/base/check.hpp"
+
 #include <algorithm>
 #include <fmt/format.h>
+#include <type_traits>
 #include <utility>
 
 namespace vdist::supervisor {
+
+namespace {
+
+std::int64_t seconds_of(duration d) {
+  return std::chrono::duration_cast<std::chrono::seconds>(d).count();
+}
+
+/// An incarnation is there that can still be told to end.
+bool is_occupied(slot_state state) {
+  return state == slot_state::loading || state == slot_state::idle || state == slot_state::running
+         || state == slot_state::quiescing;
+}
+
+bool has_deadline(slot_state state) {
+  return state == slot_state::loading || state == slot_state::quiescing
+         || state == slot_state::dying || state == slot_state::resting;
+}
+
+/// Plain values without padding.
+template <class T>
+void append(std::string& bytes, const T& value) {
+  static_assert(std::has_unique_object_representations_v<T>);
+  bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+} // namespace
+
+std::string_view to_string(recovery_state state) noexcept {
+  switch (state) {
+  case recovery_state::starting:
+    return "starting";
+  case recovery_state::running:
+    return "running";
+  case recovery_state::fence:
+    return "fence";
+  case recovery_state::quiesce:
+    return "quiesce";
+  case recovery_state::plan:
+    return "plan";
+  case recovery_state::rebuild:
+    return "rebuild";
+  case recovery_state::restore:
+    return "restore";
+  case recovery_state::failed:
+    return "failed";
+  }
+  return "unknown";
+}
 
 std::string_view to_string(slot_state state) noexcept {
   switch (state) {
@@ -18,44 +69,93 @@ std::string_view to_string(slot_state state) noexcept {
     return "quiescing";
   case slot_state::dying:
     return "dying";
+  case slot_state::resting:
+    return "resting";
+  case slot_state::absent:
+    return "absent";
   }
   return "unknown";
 }
 
-recovery::recovery(const recovery_config& config)
-    : config_(config), epoch_(1), slots_(static_cast<std::size_t>(config.slots)) {}
+recovery::recovery(const recovery_config& config, recovery_observer observer)
+    : config_(config),
+      slots_(static_cast<std::size_t>(config.slots)),
+      trace_(std::move(observer)) {}
 
-void recovery::start(time_point now) {
+void recovery::start(time_point now, const group_state& from) {
+  VDIST_CHECK(from.slots.empty() || from.slots.size() == slots_.size(),
+              "R-9: a group is taken over with all its slots");
+  epoch_ = from.first;
+  const bool is_somebody_there =
+      std::any_of(from.slots.begin(), from.slots.end(), [](const slot_start& found) {
+        return found.what != slot_start::kind::absent;
+      });
+  if (is_somebody_there) { // R-1, also for those who wait in an epoch of our predecessor
+    phase_ = phase::mending;
+    note(recovery_point::detected, -1, now);
+    actions_.push_back({.what = action::kind::raise_fence, .now = epoch_});
+  }
   for (std::int32_t slot = 0; slot < config_.slots; ++slot) {
-    spawn(slot, now);
+    const auto index = static_cast<std::size_t>(slot);
+    take_over(slot, from.slots.empty() ? slot_start{} : from.slots[index], now);
   }
 }
 
-void recovery::loaded(std::int32_t slot, incarnation worker) {
-  if (!is_current(slot, worker)
-      || slots_[static_cast<std::size_t>(slot)].state != slot_state::loading) {
+///
+void recovery::take_over(std::int32_t slot, const slot_start& found, time_point now) {
+  slots_[static_cast<std::size_t>(slot)].worker = found.worker;
+  switch (found.what) {
+  case slot_start::kind::absent:
+    spawn(slot);
+    wait_until(slot, slot_state::loading, now + config_.load_deadline);
     return;
+  case slot_start::kind::dying:
+    wait_until(slot, slot_state::dying, now + config_.gone_deadline);
+    return;
+  case slot_start::kind::loading:
+    wait_until(slot, slot_state::quiescing, now + config_.load_deadline);
+    break;
+  case slot_start::kind::living:
+    wait_until(slot, slot_state::quiescing, now + config_.quiesce_deadline);
+    break;
   }
-  slots_[static_cast<std::size_t>(slot)].state = slot_state::idle;
-  begin_when_all_idle();
+  push(action::kind::adopt, slot);
+  push(action::kind::prepare, slot);
+}
+
+void recovery::loaded(std::int32_t slot, incarnation worker, time_point now) {
+  if (auto* record = answering(slot, worker, slot_state::loading)) {
+    record->state = slot_state::idle;
+    note(recovery_point::attached, slot, now);
+    begin_when_all_idle();
+  }
+}
+
+void recovery::quiesced(std::int32_t slot, incarnation worker, epoch at, time_point now) {
+  auto* record = answering(slot, worker, slot_state::quiescing);
+  if (record != nullptr && at == epoch_) {
+    record->state = slot_state::idle;
+    note(recovery_point::quiesced, slot, now);
+    begin_when_all_idle();
+  }
 }
 
 void recovery::died(std::int32_t slot, incarnation worker, time_point now) {
-  auto& record = slots_[static_cast<std::size_t>(slot)];
-  if (!is_current(slot, worker) || record.is_dead || state_ == recovery_state::failed) {
+  if (!is_alive(slot, worker)) {
     return;
   }
-  record.is_dead = true;
-  record.state = slot_state::dying;
-  record.since = now;
+  auto& record = slots_[static_cast<std::size_t>(slot)];
+  wait_until(slot, slot_state::dying, now + config_.gone_deadline);
+  if (phase_ == phase::failed) {
+    return;
+  }
   record.deaths.push_back(now);
-  fence(now);
+  fence(slot, now);
   if (is_over_intensity(record.deaths, now)) {
-    fail(fmt::format(
-        "worker slot {} died {} times within {} s",
-        slot,
-        record.deaths.size(),
-        std::chrono::duration_cast<std::chrono::seconds>(config_.restart_window).count()));
+    fail(fmt::format("worker slot {} died {} times within {} s",
+                     slot,
+                     record.deaths.size(),
+                     seconds_of(config_.restart_window)));
   }
 }
 
@@ -63,108 +163,285 @@ void recovery::gone(std::int32_t slot, incarnation worker, time_point now) {
   // The two tidings travel by different ways: a thread that has ended may be heard of before its
   // actor's death.
   died(slot, worker, now);
-  if (!is_current(slot, worker) || state_ == recovery_state::failed) {
-    return;
-  }
-  ++restarts_;
-  spawn(slot, now);
-}
-
-void recovery::quiesced(std::int32_t slot, incarnation worker, epoch at) {
   auto& record = slots_[static_cast<std::size_t>(slot)];
-  if (!is_current(slot, worker) || record.state != slot_state::quiescing || at != epoch_) {
+  if (record.worker != worker || record.state != slot_state::dying) {
     return;
   }
-  record.state = slot_state::idle;
-  begin_when_all_idle();
+  if (phase_ == phase::failed) {
+    record.state = slot_state::absent;
+    return;
+  }
+  rest_or_spawn(slot, now);
 }
 
 void recovery::step_failed(epoch at, time_point now) {
-  if (state_ == recovery_state::running && at == epoch_) {
-    fence(now);
+  if (phase_ == phase::working && at == epoch_) {
+    fence(-1, now);
     count_control_fault(now, "a step failed");
   }
 }
 
 void recovery::peer_late(epoch at, time_point now) {
-  if (state_ == recovery_state::running && at == epoch_) {
-    fence(now);
+  if (phase_ == phase::working && at == epoch_) {
+    fence(-1, now);
   }
 }
 
 void recovery::executor_died(time_point now) {
-  if (state_ == recovery_state::failed) {
+  if (phase_ == phase::failed) {
     return;
   }
-  if (state_ == recovery_state::running) {
-    fence(now);
+  if (phase_ == phase::working) {
+    fence(-1, now);
   }
   count_control_fault(now, "the executor died");
 }
 
+void recovery::abandon(std::string reason, time_point now) {
+  if (state() == recovery_state::running) {
+    fence(-1, now); // somebody may wait in this epoch
+  }
+  fail(std::move(reason));
+}
+
 void recovery::tick(time_point now) {
-  for (std::int32_t slot = 0; slot < config_.slots && state_ != recovery_state::failed; ++slot) {
+  for (std::int32_t slot = 0; slot < config_.slots && phase_ != phase::failed; ++slot) {
     check_deadline(slot, now);
   }
+}
+
+std::optional<time_point> recovery::next_deadline() const {
+  std::optional<time_point> earliest;
+  for (const auto& record : slots_) {
+    if (phase_ != phase::failed && has_deadline(record.state)
+        && (!earliest || record.due < *earliest)) {
+      earliest = record.due;
+    }
+  }
+  return earliest;
 }
 
 std::vector<action> recovery::take_actions() {
   return std::exchange(actions_, {});
 }
 
-void recovery::spawn(std::int32_t slot, time_point now) {
+void recovery::done(const action& carried_out, time_point now) {
+  const auto mark = [this, &carried_out, now](recovery_point point) {
+    trace_.note({.now = epoch_,
+                 .what = point,
+                 .slot = carried_out.slot,
+                 .worker = carried_out.worker,
+                 .at = now});
+  };
+  switch (carried_out.what) {
+  case action::kind::spawn:
+  case action::kind::adopt:
+    mark(recovery_point::spawned);
+    break;
+  case action::kind::raise_fence:
+    if (carried_out.now == epoch_) { // else a fault right after it raised another
+      is_carried_out_ = true;
+      mark(recovery_point::fenced);
+    }
+    break;
+  case action::kind::begin:
+    if (phase_ == phase::working) { // else nobody could be connected, and the group was abandoned
+      is_carried_out_ = true;
+      mark(recovery_point::begun);
+    }
+    break;
+  case action::kind::give_up:
+    mark(recovery_point::given_up);
+    break;
+  case action::kind::kill:
+  case action::kind::prepare:
+    break;
+  }
+}
+
+recovery_state recovery::state() const {
+  switch (phase_) {
+  case phase::starting:
+    return recovery_state::starting;
+  case phase::working:
+    return is_carried_out_ ? recovery_state::running : recovery_state::restore;
+  case phase::failed:
+    return recovery_state::failed;
+  case phase::mending:
+    break;
+  }
+  if (!is_carried_out_) {
+    return recovery_state::fence;
+  }
+  if (has_slot(slot_state::quiescing)) {
+    return recovery_state::quiesce;
+  }
+  const bool is_waiting_for_ends = has_slot(slot_state::dying) || has_slot(slot_state::resting);
+  return is_waiting_for_ends ? recovery_state::plan : recovery_state::rebuild;
+}
+
+bool recovery::is_alive(std::int32_t slot, incarnation worker) const {
+  const auto& record = slots_[static_cast<std::size_t>(slot)];
+  return record.worker == worker && is_occupied(record.state);
+}
+
+std::string recovery::fingerprint() const {
+  std::string bytes;
+  append(bytes, phase_);
+  append(bytes, is_carried_out_);
+  append(bytes, epoch_);
+  append(bytes, control_faults_.size());
+  return bytes;
+}
+
+std::string recovery::fingerprint(std::int32_t slot, time_point now) const {
+  const auto& record = slots_[static_cast<std::size_t>(slot)];
+  std::string bytes;
+  append(bytes, record.state);
+  append(bytes, record.kill_sent);
+  append(bytes, record.worker);
+  append(bytes, record.deaths.size());
+  append(bytes, has_deadline(record.state) ? record.due - now : duration::zero());
+  return bytes;
+}
+
+/// The caller waits for the loading next.
+void recovery::spawn(std::int32_t slot) {
   auto& record = slots_[static_cast<std::size_t>(slot)];
-  record.state = slot_state::loading;
   record.worker = record.worker.next();
-  record.since = now;
-  record.is_dead = false;
+  push(action::kind::spawn, slot);
+}
+
+/// The rest is counted from the death: what its thread needed to end is not waited for twice.
+void recovery::rest_or_spawn(std::int32_t slot, time_point now) {
+  const auto& deaths = slots_[static_cast<std::size_t>(slot)].deaths;
+  const auto rested = deaths.empty() ? now : deaths.back() + pause_after(deaths.size());
+  if (rested > now) {
+    wait_until(slot, slot_state::resting, rested);
+    return;
+  }
+  ++restarts_;
+  spawn(slot);
+  wait_until(slot, slot_state::loading, now + config_.load_deadline);
+}
+
+void recovery::wait_until(std::int32_t slot, slot_state state, time_point due) {
+  auto& record = slots_[static_cast<std::size_t>(slot)];
+  record.state = state;
+  record.due = due;
   record.kill_sent = false;
-  actions_.push_back({.what = action::kind::spawn, .slot = slot, .worker = record.worker});
+}
+
+void recovery::push(action::kind what, std::int32_t slot) {
+  const auto worker = slots_[static_cast<std::size_t>(slot)].worker;
+  actions_.push_back({.what = what, .slot = slot, .worker = worker, .now = epoch_});
+}
+
+void recovery::note(recovery_point point, std::int32_t slot, time_point now) {
+  const auto worker = slot < 0 ? incarnation() : slots_[static_cast<std::size_t>(slot)].worker;
+  trace_.note({.now = epoch_, .what = point, .slot = slot, .worker = worker, .at = now});
 }
 
 /// the fence first, then every running survivor is asked to stop. Survivors that were asked
-/// already under a lower epoch are asked again, because their answer must name the newest one.
-void recovery::fence(time_point now) {
-  if (state_ == recovery_state::starting || state_ == recovery_state::failed) {
+/// already under a lower epoch are asked again, because their answer must name the newest one; their
+/// deadline stays.
+void recovery::fence(std::int32_t culprit, time_point now) {
+  if (phase_ == phase::failed) {
+    return;
+  }
+  if (phase_ == phase::starting) {
+    note(recovery_point::detected, culprit, now);
     return; // no epoch has begun: nobody waits for anybody
   }
-  state_ = recovery_state::quiesce;
+  phase_ = phase::mending;
   epoch_ = epoch_.next();
+  is_carried_out_ = false;
+  note(recovery_point::detected, culprit, now);
   actions_.push_back({.what = action::kind::raise_fence, .now = epoch_});
   for (std::int32_t slot = 0; slot < config_.slots; ++slot) {
-    auto& record = slots_[static_cast<std::size_t>(slot)];
+    const auto& record = slots_[static_cast<std::size_t>(slot)];
     if (record.state == slot_state::running) {
-      record.state = slot_state::quiescing;
-      record.since = now;
+      wait_until(slot, slot_state::quiescing, now + config_.quiesce_deadline);
     }
-    if (record.state == slot_state::quiescing) {
-      actions_.push_back(
-          {.what = action::kind::prepare, .slot = slot, .worker = record.worker, .now = epoch_});
+    if (record.state == slot_state::quiescing && !record.kill_sent) {
+      push(action::kind::prepare, slot);
     }
   }
 }
 
+///
 void recovery::begin_when_all_idle() {
   const auto is_idle = [](const slot_record& record) {
     return record.state == slot_state::idle;
   };
-  if (state_ == recovery_state::failed || !std::all_of(slots_.begin(), slots_.end(), is_idle)) {
+  if (!std::all_of(slots_.begin(), slots_.end(), is_idle)) {
     return;
   }
   for (auto& record : slots_) {
     record.state = slot_state::running;
   }
-  state_ = recovery_state::running;
+  phase_ = phase::working;
+  is_carried_out_ = false;
   actions_.push_back({.what = action::kind::begin, .now = epoch_});
 }
 
+///
 void recovery::fail(std::string reason) {
-  state_ = recovery_state::failed;
+  if (phase_ == phase::failed) {
+    return;
+  }
+  phase_ = phase::failed;
   actions_.push_back({.what = action::kind::give_up, .now = epoch_, .reason = std::move(reason)});
+  for (std::int32_t slot = 0; slot < config_.slots; ++slot) {
+    auto& record = slots_[static_cast<std::size_t>(slot)];
+    if (record.state == slot_state::resting) {
+      record.state = slot_state::absent;
+    } else if (is_occupied(record.state) && !std::exchange(record.kill_sent, true)) {
+      push(action::kind::kill, slot);
+    }
+  }
 }
 
-bool recovery::is_current(std::int32_t slot, incarnation worker) const {
-  return slots_[static_cast<std::size_t>(slot)].worker == worker;
+///
+void recovery::count_control_fault(time_point now, const char* what) {
+  control_faults_.push_back(now);
+  if (is_over_intensity(control_faults_, now)) {
+    fail(fmt::format("{}, {} such faults within {} s",
+                     what,
+                     control_faults_.size(),
+                     seconds_of(config_.restart_window)));
+  }
+}
+
+///
+void recovery::check_deadline(std::int32_t slot, time_point now) {
+  auto& record = slots_[static_cast<std::size_t>(slot)];
+  if (!has_deadline(record.state) || now < record.due) {
+    return;
+  }
+  if (record.state == slot_state::resting) {
+    rest_or_spawn(slot, now);
+  } else if (record.state == slot_state::dying || record.kill_sent) {
+    fail(fmt::format("the thread of worker slot {} does not end", slot));
+  } else {
+    record.kill_sent = true;
+    record.due = now + config_.gone_deadline;
+    push(action::kind::kill, slot);
+  }
+}
+
+/// The slot's record if this answer is the one that it waits for, else null.
+recovery::slot_record*
+recovery::answering(std::int32_t slot, incarnation worker, slot_state expected) {
+  auto& record = slots_[static_cast<std::size_t>(slot)];
+  const bool is_expected = record.worker == worker && record.state == expected && !record.kill_sent;
+  return is_expected ? &record : nullptr;
+}
+
+bool recovery::has_slot(slot_state state) const {
+  return std::any_of(slots_.begin(), slots_.end(), [state](const slot_record& record) {
+    return record.state == state;
+  });
 }
 
 bool recovery::is_over_intensity(std::vector<time_point>& faults, time_point now) const {
@@ -172,30 +449,16 @@ bool recovery::is_over_intensity(std::vector<time_point>& faults, time_point now
   return static_cast<std::int32_t>(faults.size()) > config_.max_restarts;
 }
 
-///
-void recovery::count_control_fault(time_point now, const char* what) {
-  control_faults_.push_back(now);
-  if (is_over_intensity(control_faults_, now)) {
-    fail(fmt::format(
-        "{}, {} such faults within {} s",
-        what,
-        control_faults_.size(),
-        std::chrono::duration_cast<std::chrono::seconds>(config_.restart_window).count()));
+///
+duration recovery::pause_after(std::size_t deaths) const {
+  if (deaths < 2) {
+    return duration::zero();
   }
-}
-
-void recovery::check_deadline(std::int32_t slot, time_point now) {
-  auto& record = slots_[static_cast<std::size_t>(slot)];
-  const auto waited = now - record.since;
-  const bool is_late = (record.state == slot_state::quiescing && waited > config_.quiesce_deadline)
-                       || (record.state == slot_state::loading && waited > config_.load_deadline);
-  if (is_late && !record.kill_sent) {
-    record.kill_sent = true;
-    actions_.push_back({.what = action::kind::kill, .slot = slot, .worker = record.worker});
+  auto pause = config_.restart_backoff;
+  for (std::size_t death = 2; death < deaths && pause < config_.restart_backoff_max; ++death) {
+    pause *= 2;
   }
-  if (record.state == slot_state::dying && waited > config_.gone_deadline) {
-    fail(fmt::format("the thread of worker slot {} does not end", slot));
-  }
+  return std::min(pause, config_.restart_backoff_max);
 }
 
 } // namespace vdist::supervisor

@@ -1,34 +1,49 @@
 // actors/supervisor/recovery.hpp — the life of one replica's group of workers, as a class without actors, threads or IO.
-// The supervisor actor feeds it events and carries out the actions that come back; tests run it through thousands of
-// random orders of events.
+// The supervisor actor feeds it events and carries out the actions that come back; tests explore it through every order
+// of events.
 //
-//   STARTING ──all idle──▶ RUNNING(e) ──fault──▶ QUIESCE(e+1) ──all idle──▶ RUNNING(e+1)
-//                              ▲                    │  ▲  │
-//                              └────────────────────┘  └──┘ a fault in any state starts over at a higher epoch
+//   RUNNING ─fault─▶ FENCE ─▶ QUIESCE ─▶ PLAN ─▶ REBUILD ─▶ RESTORE ─▶ RUNNING, one epoch higher
+//   FENCE    the fence is being raised: every wait of the epoch before ends
+//   QUIESCE  survivors still have to leave that epoch; they keep process, memory and KV
+//   PLAN     somebody's end is not certain yet, or its successor rests: who is replaced, and when
+//   REBUILD  successors map their weights; they may begin with it while survivors still leave
+//   RESTORE  everybody is idle and is being connected
+//   STARTING is REBUILD without an epoch before it. A fault in any state starts over at a higher epoch.
 //   any state ──more than max_restarts within the window──▶ FAILED
 //
 // A slot is one worker's place; a restart keeps the slot and raises its incarnation. A slot is
 //   loading   spawned, mapping or reading its weights         → idle on `loaded`
 //   idle      loaded, its thread waits for an epoch
 //   running   its thread works in an epoch                    → quiescing when the fence is raised
-//   quiescing told to stop                                    → idle on `quiesced`
-//   dying     its actor is dead, its thread may not be        → loading (next incarnation) on `gone`
+//   quiescing told to stop, or adopted                        → idle on `quiesced`
+//   dying     its actor is dead, its thread may not be        → resting or loading (next incarnation) on `gone`
+//   resting   nobody is there until the back-off is over      → loading (next incarnation)
+//   absent    nobody is there, and nobody comes: before the start, or given up
 //
 // R-1 The fence is raised before anything else happens after a fault, so nobody waits for a dead peer.
 // R-2 A replacement is spawned only after `gone` of the incarnation before it: at most one acts in an epoch.
 // R-3 An epoch begins only when every slot is idle; its number was never used before.
 // R-4 Every wait has a deadline: a slot that stays quiescing or loading too long is killed and becomes a fault; one that
-//     stays dying too long fails the replica, because a thread of this process cannot be ended from outside.
-// R-5 Events of an earlier incarnation or epoch change nothing.
+//     stays dying too long, or does not die of its kill, fails the replica, because a thread of this process cannot be
+//     ended from outside. next_deadline() is the earliest; while somebody is waited for there is one.
+// R-5 Events of an earlier incarnation or epoch change nothing; nor do answers of one that was told to end.
 // R-6 Failed steps and dead executors together are bounded like the deaths of one slot: what fails always does not go on
 //     for ever. Waits for a slow peer are not counted.
+// R-7 Giving up ends every worker and spawns nobody: no memory is held and nothing computes for a replica that is lost.
+// R-8 Replacements of one slot within the window pause 0, b, 2b, 4b … after the death (restart_backoff, at most
+//     restart_backoff_max): the first is never delayed.
+// R-9 A successor of the supervisor, or of its process, goes on from what it finds: it raises the fence above every epoch
+//     used, then asks the living to leave, as after any other fault. `quiesced` proves that they live and have loaded.
 // Cost: O(slots) per event. Not thread-safe.
 #pragma once
+
+#include "actors/supervisor/recovery_trace.hpp"
 
 #include "runtime/base/clock.hpp"
 #include "runtime/base/ids.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,22 +58,53 @@ struct recovery_config {
   duration gone_deadline = std::chrono::seconds(30);
   std::int32_t max_restarts = 5; // of one slot within restart_window
   duration restart_window = std::chrono::seconds(60);
+  duration restart_backoff{}; // R-8; 0: no pauses
+  duration restart_backoff_max = std::chrono::seconds(5);
 };
 
-enum class recovery_state : std::uint8_t { starting, running, quiesce, failed };
-enum class slot_state : std::uint8_t { loading, idle, running, quiescing, dying };
+enum class recovery_state : std::uint8_t {
+  starting,
+  running,
+  fence,
+  quiesce,
+  plan,
+  rebuild,
+  restore,
+  failed
+};
+enum class slot_state : std::uint8_t { loading, idle, running, quiescing, dying, resting, absent };
 
+[[nodiscard]] std::string_view to_string(recovery_state state) noexcept;
 [[nodiscard]] std::string_view to_string(slot_state state) noexcept;
+
+/// How a slot is found when a group is taken over.
+struct slot_start {
+  enum class kind : std::uint8_t {
+    absent,  // no incarnation acts: `worker` is the last one there was, 0 if none
+    dying,   // `worker` was told to end; its `gone` is still to come
+    loading, // `worker` lives and may still load: it may take load_deadline to answer
+    living,  // `worker` lives and had loaded: it has quiesce_deadline to answer
+  };
+  kind what = kind::absent;
+  incarnation worker;
+};
+
+/// A group as its supervisor finds it. Default: a group that never was.
+struct group_state {
+  epoch first = epoch(1);        // above every epoch that was ever used
+  std::vector<slot_start> slots; // one per slot, or none: all absent
+};
 
 /// What the supervisor has to do, in this order.
 struct action {
   enum class kind : std::uint8_t {
     spawn,       // slot, incarnation: create the worker actor and let it load
+    adopt,       // slot, incarnation: create the actor of a worker that lives already
     kill,        // slot: end the actor; its `died` event follows
     raise_fence, // now: survivors' waits end with `aborted`
     prepare,     // slot: stop working, answer `quiesced`
     begin,       // now: connect all workers, rewind the scheduler, go on
-    give_up,     // reason: the replica cannot be kept alive
+    give_up,     // reason: the replica cannot be kept alive; kills of its workers follow
   };
   kind what;
   std::int32_t slot = -1;
@@ -69,19 +115,20 @@ struct action {
 
 class recovery {
 public:
-  explicit recovery(const recovery_config& config);
+  explicit recovery(const recovery_config& config, recovery_observer observer = {});
 
-  /// Spawns every slot. Call once, first.
-  void start(time_point now);
+  /// Spawns every absent slot and takes over the others. Call once, first.
+  void start(time_point now, const group_state& from = {});
   /// The slot's worker has loaded and waits.
-  void loaded(std::int32_t slot, incarnation worker);
-  /// The slot's actor died, for whatever reason, or its stage died with it.
+  void loaded(std::int32_t slot, incarnation worker, time_point now);
+  /// The slot's actor died, for whatever reason, or its stage died with it, or its process is known
+  /// to be dying: it will never answer again.
   void died(std::int32_t slot, incarnation worker, time_point now);
   /// The dead incarnation's thread has ended: nothing of it touches memory any more. Implies
   /// died().
   void gone(std::int32_t slot, incarnation worker, time_point now);
-  /// The slot's thread left the epoch before `at`.
-  void quiesced(std::int32_t slot, incarnation worker, epoch at);
+  /// The slot's thread left the epochs before `at`.
+  void quiesced(std::int32_t slot, incarnation worker, epoch at, time_point now);
   /// Everybody is alive, but a step cannot be finished (digests differ, the step's deadline
   /// passed): run it again.
   void step_failed(epoch at, time_point now);
@@ -90,17 +137,22 @@ public:
   void peer_late(epoch at, time_point now);
   /// The executor died; its successor begins with the next epoch.
   void executor_died(time_point now);
+  /// The group cannot go on for a reason that a restart does not change.
+  void abandon(std::string reason, time_point now);
 
-  /// A worker cannot be started for a reason that a restart does not change.
-  void abandon(std::string reason) { fail(std::move(reason)); }
-
-  /// Call at least every 100 ms: deadlines.
+  /// Deadlines and back-offs that are due. Call at next_deadline() or later; calls
+  /// before it change nothing.
   void tick(time_point now);
+  [[nodiscard]] std::optional<time_point> next_deadline() const;
 
   /// The actions of the last events, in order; the caller takes them away.
   [[nodiscard]] std::vector<action> take_actions();
+  /// The caller has carried this action out: ends FENCE and RESTORE, and is marked in the trace.
+  void done(const action& carried_out, time_point now);
 
-  [[nodiscard]] recovery_state state() const { return state_; }
+  [[nodiscard]] recovery_state state() const;
+
+  [[nodiscard]] const recovery_trace& trace() const { return trace_; }
 
   [[nodiscard]] epoch current_epoch() const { return epoch_; }
 
@@ -112,34 +164,52 @@ public:
     return slots_[static_cast<std::size_t>(slot)].worker;
   }
 
+  /// Whether this incarnation is the slot's and its death is not known.
+  [[nodiscard]] bool is_alive(std::int32_t slot, incarnation worker) const;
+
   [[nodiscard]] std::uint64_t restarts() const { return restarts_; }
 
+  /// Everything that the future of this machine depends on, as bytes: the group's part and a slot's.
+  /// Equal ones behave alike while no fault leaves the window. For explorations.
+  [[nodiscard]] std::string fingerprint() const;
+  [[nodiscard]] std::string fingerprint(std::int32_t slot, time_point now) const;
+
 private:
+  enum class phase : std::uint8_t { starting, working, mending, failed };
+
   struct slot_record {
-    slot_state state = slot_state::loading;
+    slot_state state = slot_state::absent;
     incarnation worker;
-    time_point since;
-    bool is_dead = false; // the actor is gone, the thread may not be
-    bool kill_sent = false;
+    time_point due;                 // of what the slot waits for: R-4, or the end of its rest
+    bool kill_sent = false;         // its death must follow
     std::vector<time_point> deaths; // within the window
   };
 
-  void spawn(std::int32_t slot, time_point now);
-  void fence(time_point now);
+  void take_over(std::int32_t slot, const slot_start& found, time_point now);
+  void spawn(std::int32_t slot);
+  void rest_or_spawn(std::int32_t slot, time_point now);
+  void wait_until(std::int32_t slot, slot_state state, time_point due);
+  void push(action::kind what, std::int32_t slot);
+  void note(recovery_point point, std::int32_t slot, time_point now);
+  void fence(std::int32_t culprit, time_point now);
   void begin_when_all_idle();
   void fail(std::string reason);
-  bool is_current(std::int32_t slot, incarnation worker) const;
-  bool is_over_intensity(std::vector<time_point>& faults, time_point now) const;
   void count_control_fault(time_point now, const char* what);
   void check_deadline(std::int32_t slot, time_point now);
+  slot_record* answering(std::int32_t slot, incarnation worker, slot_state expected);
+  [[nodiscard]] bool has_slot(slot_state state) const;
+  [[nodiscard]] bool is_over_intensity(std::vector<time_point>& faults, time_point now) const;
+  [[nodiscard]] duration pause_after(std::size_t deaths) const;
 
   recovery_config config_;
-  recovery_state state_ = recovery_state::starting;
-  epoch epoch_; // the epoch that runs, or that is being prepared
+  phase phase_ = phase::starting;
+  epoch epoch_ = epoch(1);      // the epoch that runs, or that is being prepared
+  bool is_carried_out_ = false; // the last fence or begin
   std::vector<slot_record> slots_;
   std::vector<time_point> control_faults_; // within the window: failed steps and dead executors
   std::vector<action> actions_;
   std::uint64_t restarts_ = 0;
+  recovery_trace trace_;
 };
 
 } // namespace vdist::supervisor

@@ -1,11 +1,13 @@
 #include "actors/supervisor/supervisor.hpp"
 
+#include "actors/actor_point.hpp"
 #include "actors/stage/stage.hpp"
 
 #include "runtime/base/log.hpp"
 
 #include <caf/send.hpp>
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
@@ -23,7 +25,7 @@ void publish(supervisor_pointer self, replica_state state, std::string reason) {
   if (mine.environment.on_state) {
     mine.environment.on_state(state, reason);
   }
-  self->send(mine.router, replica_changed{mine.environment.replica, state, std::move(reason)});
+  mine.router.send(replica_changed{mine.environment.replica, state, std::move(reason)});
 }
 
 std::vector<std::uint32_t> incarnations_of(supervisor_pointer self) {
@@ -42,7 +44,9 @@ stage_actor& stage_of(supervisor_pointer self, std::int32_t slot) {
   if (!stage) {
     stage_config config{.stage = index,
                         .supervisor = supervisor_actor(self),
-                        .make_lane = mine.environment.make_lane};
+                        .make_lane = mine.environment.make_lane,
+                        .points = mine.environment.points,
+                        .replica = mine.environment.replica};
     stage = self->spawn<caf::monitored>(make_stage, std::move(config));
   }
   return stage;
@@ -68,13 +72,18 @@ void fence(supervisor_pointer self, epoch now) {
 
 void carry_out_all(supervisor_pointer self);
 
+void abandon(supervisor_pointer self, std::string reason) {
+  auto& mine = self->state;
+  mine.machine->abandon(std::move(reason), mine.environment.time->now());
+  carry_out_all(self);
+}
+
 /// Everybody is idle: connect them.
 void begin(supervisor_pointer self, epoch now) {
   auto& mine = self->state;
   auto wiring = mine.environment.make_wiring(now, incarnations_of(self));
   if (!wiring) { // no memory for channels: another try would find none either
-    mine.machine->abandon(wiring.error().context);
-    carry_out_all(self);
+    abandon(self, wiring.error().context);
     return;
   }
   ensure_executor(self);
@@ -95,18 +104,37 @@ void begin(supervisor_pointer self, epoch now) {
   }
 }
 
+std::size_t stage_index_of(supervisor_pointer self, std::int32_t slot) {
+  return static_cast<std::size_t>(
+      self->state.environment.stage_of_slot.at(static_cast<std::size_t>(slot)));
+}
+
+/// To a stage that lives: the workers of one that has ended have ended with it.
+void kill(supervisor_pointer self, std::int32_t slot, incarnation worker) {
+  if (const auto& stage = self->state.stages[stage_index_of(self, slot)]) {
+    self->send(stage, kill_worker{slot, worker});
+  }
+}
+
 void on_stage_down(supervisor_pointer self, std::size_t index);
+void spawn(supervisor_pointer self, const spawn_worker& wanted);
 
 /// The stage ended before it could spawn the worker: there is no thread that could say `gone`. Its
 /// `down` may come later.
 void on_spawn_lost(supervisor_pointer self, const stage_actor& stage, const spawn_worker& lost) {
   auto& mine = self->state;
-  const auto index = static_cast<std::size_t>(
-      mine.environment.stage_of_slot.at(static_cast<std::size_t>(lost.slot)));
+  const auto index = stage_index_of(self, lost.slot);
   if (mine.stages[index] == stage) {
     on_stage_down(self, index);
   }
-  mine.machine->gone(lost.slot, lost.worker, mine.environment.time->now());
+  const auto now = mine.environment.time->now();
+  if (!lost.is_living) {
+    mine.machine->gone(lost.slot, lost.worker, now);
+  } else if (mine.machine->worker(lost.slot) == lost.worker) { // V-5
+    mine.machine->died(lost.slot, lost.worker, now);
+    spawn(self, lost);
+    kill(self, lost.slot, lost.worker);
+  }
   carry_out_all(self);
 }
 
@@ -121,10 +149,13 @@ void spawn(supervisor_pointer self, const spawn_worker& wanted) {
 void carry_out(supervisor_pointer self, const action& todo) {
   switch (todo.what) {
   case action::kind::spawn:
-    spawn(self, {todo.slot, todo.worker});
+    spawn(self, {.slot = todo.slot, .worker = todo.worker});
+    break;
+  case action::kind::adopt:
+    spawn(self, {.slot = todo.slot, .worker = todo.worker, .is_living = true});
     break;
   case action::kind::kill:
-    self->send(stage_of(self, todo.slot), kill_worker{todo.slot, todo.worker});
+    kill(self, todo.slot, todo.worker);
     break;
   case action::kind::raise_fence:
     fence(self, todo.now);
@@ -142,17 +173,44 @@ void carry_out(supervisor_pointer self, const action& todo) {
   }
 }
 
-void carry_out_all(supervisor_pointer self) {
-  for (const auto& todo : self->state.machine->take_actions()) {
-    carry_out(self, todo);
+/// V-3.
+void set_timer(supervisor_pointer self) {
+  auto& mine = self->state;
+  const auto now = mine.environment.time->now();
+  duration wait = deadline_check_interval;
+  if (const auto due = mine.machine->next_deadline()) {
+    wait = std::clamp<duration>(*due - now, deadline_check_pause, deadline_check_interval);
   }
+  if (!mine.next_look || now + wait < *mine.next_look) {
+    mine.next_look = now + wait;
+    self->delayed_send(self, wait, check_deadlines{++mine.timer});
+  }
+}
+
+void carry_out_all(supervisor_pointer self) {
+  auto& mine = self->state;
+  for (const auto& todo : mine.machine->take_actions()) {
+    carry_out(self, todo);
+    mine.machine->done(todo, mine.environment.time->now());
+  }
+  set_timer(self);
 }
 
 void on_start(supervisor_pointer self) {
   auto& mine = self->state;
-  mine.machine->start(mine.environment.time->now());
+  const auto found = mine.environment.group ? mine.environment.group() : supervisor::group_state{};
+  mine.machine->start(mine.environment.time->now(), found);
   carry_out_all(self);
-  self->delayed_send(self, deadline_check_interval, check_deadlines{});
+}
+
+/// Timers that were overtaken by an earlier one still come, look, and set nothing.
+void on_check_deadlines(supervisor_pointer self, const check_deadlines& message) {
+  auto& mine = self->state;
+  if (message.timer == mine.timer) {
+    mine.next_look.reset();
+  }
+  mine.machine->tick(mine.environment.time->now());
+  carry_out_all(self);
 }
 
 /// A load that failed for such a reason would fail again.
@@ -161,30 +219,43 @@ bool is_permanent(errc status) {
          && status != errc::closed;
 }
 
-void on_worker_event(supervisor_pointer self, const worker_event& event) {
+void on_death(supervisor_pointer self, const worker_event& event) {
   auto& mine = self->state;
-  const auto now = mine.environment.time->now();
-  switch (event.what) {
-  case worker_event::kind::loaded:
-    mine.machine->loaded(event.slot, event.worker);
-    break;
-  case worker_event::kind::quiesced:
-    mine.machine->quiesced(event.slot, event.worker, event.now);
-    break;
-  case worker_event::kind::failed:
-    if (mine.machine->state() == recovery_state::starting && is_permanent(event.status)) {
-      mine.machine->abandon(event.text);
-    }
-    break; // its death follows
-  case worker_event::kind::peer_late:
-    mine.machine->peer_late(event.now, now);
-    break;
-  case worker_event::kind::died:
+  if (mine.machine->is_alive(event.slot, event.worker)) {
     log::warn("replica {}: worker died (slot={} incarnation={})",
               mine.environment.replica,
               event.slot,
               event.worker.value);
-    mine.machine->died(event.slot, event.worker, now);
+  }
+  mine.machine->died(event.slot, event.worker, mine.environment.time->now());
+}
+
+void on_worker_event(supervisor_pointer self, const worker_event& event) {
+  auto& mine = self->state;
+  reach_point(self,
+              mine.environment.points,
+              "supervisor.event",
+              {.replica = mine.environment.replica, .rank = event.slot});
+  const auto now = mine.environment.time->now();
+  switch (event.what) {
+  case worker_event::kind::loaded:
+    mine.machine->loaded(event.slot, event.worker, now);
+    break;
+  case worker_event::kind::quiesced:
+    mine.machine->quiesced(event.slot, event.worker, event.now, now);
+    break;
+  case worker_event::kind::failed:
+    if (mine.machine->state() == recovery_state::starting && is_permanent(event.status)) {
+      mine.machine->abandon(event.text, now);
+    } else {
+      on_death(self, event); // V-4
+    }
+    break;
+  case worker_event::kind::peer_late:
+    mine.machine->peer_late(event.now, now);
+    break;
+  case worker_event::kind::died:
+    on_death(self, event);
     break;
   case worker_event::kind::gone:
     mine.machine->gone(event.slot, event.worker, now);
@@ -229,7 +300,7 @@ void on_down(supervisor_pointer self, const caf::down_msg& message) {
 /// To the stage, as the machine's own kills: `died` follows.
 void on_end_worker(supervisor_pointer self, const end_worker& message) {
   const auto worker = self->state.machine->worker(message.slot);
-  self->send(stage_of(self, message.slot), kill_worker{message.slot, worker});
+  kill(self, message.slot, worker);
 }
 
 replica_status status_of(supervisor_pointer self) {
@@ -249,6 +320,9 @@ replica_status status_of(supervisor_pointer self) {
 } // namespace
 
 supervisor_state::~supervisor_state() {
+  if (environment.on_end) {
+    environment.on_end();
+  }
   for (const auto& stage : stages) {
     if (stage) {
       caf::anon_send_exit(stage, caf::exit_reason::kill);
@@ -259,12 +333,14 @@ supervisor_state::~supervisor_state() {
   }
 }
 
-supervisor_actor::behavior_type
-make_supervisor(supervisor_pointer self, replica_environment environment, router_actor router) {
+supervisor_actor::behavior_type make_supervisor(supervisor_pointer self,
+                                                replica_environment environment,
+                                                route<router_actor> router) {
   auto& mine = self->state;
+  end_on_exceptions(self);
   mine.environment = std::move(environment);
   mine.router = std::move(router);
-  mine.machine.emplace(mine.environment.recovery);
+  mine.machine.emplace(mine.environment.recovery, mine.environment.on_recovery);
   const std::set<std::int32_t> stages(mine.environment.stage_of_slot.begin(),
                                       mine.environment.stage_of_slot.end());
   mine.stages.resize(stages.size());
@@ -277,11 +353,7 @@ make_supervisor(supervisor_pointer self, replica_environment environment, router
         self->state.machine->step_failed(message.now, self->state.environment.time->now());
         carry_out_all(self);
       },
-      [self](const check_deadlines&) {
-        self->state.machine->tick(self->state.environment.time->now());
-        carry_out_all(self);
-        self->delayed_send(self, deadline_check_interval, check_deadlines{});
-      },
+      [self](const check_deadlines& message) { on_check_deadlines(self, message); },
       [self](const get_replica_status&) { return status_of(self); },
       [self](const end_worker& message) { on_end_worker(self, message); },
   };

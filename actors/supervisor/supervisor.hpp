@@ -5,14 +5,24 @@
 // V-2 An executor that dies is replaced at the next epoch; its scheduler's state is rebuilt by the router from the ledger.
 //     The new lane asks for that (replica_changed: restarted) once the old one has published its last tokens. A stage
 //     that dies takes its workers with it and is replaced first.
-// V-3 Deadlines are looked at every deadline_check_interval on the actor clock, so tests move them by hand.
+// V-3 Deadlines and back-offs are looked at when the machine's next one is due, and at least every
+//     deadline_check_interval; on the actor clock, so tests move them by hand.
+// V-4 A worker that reports `failed`, as that of a process does as soon as anybody knows that it is dying, counts as dead at
+//     once: the fence is up before its actor has ended. Its successor waits for `gone` all the same.
+// V-5 A supervisor that starts over an existing group (`group`) adopts living workers. One of them whose stage ends
+//     before it took it over is handed to the next stage only to be ended, so that its `gone` comes.
+// V-6 A supervisor that ends, for whatever reason, says so (on_end) before it ends stages and executor: their workers' lanes
+//     then outlive them.
+// V-7 Failpoint: supervisor.event, before an event of a worker is heard.
 #pragma once
 
 #include "actors/interfaces.hpp"
+#include "actors/route.hpp"
 #include "actors/supervisor/recovery.hpp"
 #include "actors/worker/worker_lane.hpp"
 
 #include "runtime/base/clock.hpp"
+#include "runtime/base/failpoint.hpp"
 
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
@@ -25,6 +35,8 @@
 namespace vdist::actors {
 
 inline constexpr std::chrono::milliseconds deadline_check_interval{100};
+/// The actor clock and `environment.time` may differ by that much; bounds the rate of looks, too.
+inline constexpr std::chrono::milliseconds deadline_check_pause{1};
 
 /// What the supervisor needs from the system around it. Owned by the system object, which outlives
 /// all actors.
@@ -43,6 +55,14 @@ struct replica_environment {
   std::function<void(epoch now)> raise_fence;
   /// Told about every change of state, beside the router. May be empty; must not block.
   std::function<void(replica_state, const std::string& reason)> on_state;
+  /// The group that is found at the start, asked once then: every `gone` of a slot that it calls
+  /// dying must come after the question. Empty: a group that never was.
+  std::function<supervisor::group_state()> group;
+  /// Every mark of the recovery trace as it is made. May be empty; must not block.
+  supervisor::recovery_observer on_recovery;
+  /// The supervisor ends (V-6). May be empty; must not block.
+  std::function<void()> on_end;
+  failpoints* points = nullptr; // may be null
   const clock* time = nullptr;
 };
 
@@ -53,18 +73,21 @@ struct supervisor_state {
   supervisor_state& operator=(const supervisor_state&) = delete;
 
   replica_environment environment;
-  router_actor router;
+  route<router_actor> router;
   std::optional<supervisor::recovery> machine;
   std::vector<stage_actor> stages; // by stage; null until needed
   executor_actor executor;
   replica_state published = replica_state::loading;
   time_point fault_at{};
+  std::optional<time_point> next_look; // when the newest timer is due
+  std::uint64_t timer = 0;             // its number
   const char* name = "supervisor";
 };
 
 using supervisor_pointer = supervisor_actor::stateful_pointer<supervisor_state>;
 
-supervisor_actor::behavior_type
-make_supervisor(supervisor_pointer self, replica_environment environment, router_actor router);
+supervisor_actor::behavior_type make_supervisor(supervisor_pointer self,
+                                                replica_environment environment,
+                                                route<router_actor> router);
 
 } // namespace vdist::actors

@@ -39,6 +39,20 @@ std::size_t count_lines(const std::string& path) {
   return lines + (last == '\n' ? 0 : 1);
 }
 
+/// The same for the same line in every run (FNV-1a).
+std::uint64_t derived_seed(std::uint64_t base, const std::string& id) {
+  std::uint64_t hash = 0xcbf29ce484222325ULL ^ base;
+  for (const char letter : id) {
+    hash = (hash ^ static_cast<unsigned char>(letter)) * 0x100000001b3ULL;
+  }
+  return hash;
+}
+
+/// Names a line of a run: who takes the run over asks for the same sequences again (B-6).
+std::uint64_t key_of(const std::string& output, std::uint64_t line) {
+  return derived_seed(line, output) | 1U; // never 0, which means none
+}
+
 /// One run over one file. Single-threaded: streams buffer what is not read yet.
 class batch {
 public:
@@ -138,9 +152,14 @@ private:
       ++summary_.skipped;
       return {};
     }
+    if (options_.seed_base && !request.params.seed) {
+      request.params.seed = derived_seed(*options_.seed_base, request.id);
+    }
     const auto submitted = std::chrono::steady_clock::now();
-    auto generation = engine_.generate(
-        {.prompt = request.prompt, .token_ids = request.token_ids, .params = request.params});
+    auto generation = engine_.generate({.prompt = request.prompt,
+                                        .token_ids = request.token_ids,
+                                        .params = request.params,
+                                        .client_key = key_of(options_.output, request.line)});
     const auto status = generation ? errc::ok : generation.error().code;
     if ((status == errc::queue_full && !flying_.empty())
         || (status == errc::closed && engine_.is_draining())) {
@@ -209,6 +228,9 @@ private:
 
   /// B-1: a line is whole in the file before the next one begins.
   result<void> write(const std::string& line) {
+    if (engine_.points().is_armed()) { // B-5
+      VDIST_TRY(failure_of(engine_.points().reach("batch.write", {}), "batch.write"));
+    }
     output_ << line;
     output_.flush();
     if (!output_) {

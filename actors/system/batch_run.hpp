@@ -3,6 +3,9 @@
 // B-2 A bad line becomes an error line; the others go on.
 // B-3 At most `in_flight_max` requests are under way: memory does not grow with the file.
 // B-4 An engine that drains ends the run as soon as everything that it accepted is written; the rest is left to the next run.
+// B-6 A process that follows a dead one reads the same input again: what is written is skipped, what the ledger knows is found
+//     there by its line and output file and goes on where it was, the rest is new.
+// B-5 Failpoint: batch.write, before each line; full is a disk without room.
 #pragma once
 
 #include "actors/system/engine.hpp"
@@ -11,6 +14,8 @@
 #include "runtime/base/result.hpp"
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 
 namespace vdist::actors {
@@ -18,8 +23,9 @@ namespace vdist::actors {
 struct batch_options {
   std::string input;
   std::string output;
-  api::sampling_params defaults; // for what a line does not name
-  std::size_t in_flight_max = 0; // requests
+  api::sampling_params defaults;          // for what a line does not name
+  std::size_t in_flight_max = 0;          // requests
+  std::optional<std::uint64_t> seed_base; // lines without a seed get one of it and their id
   progress_style style = progress_style::lines;
 };
 

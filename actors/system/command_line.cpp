@@ -25,7 +25,16 @@ void add_modes(CLI::App& app, run_options& options) {
       "--output", options.output, "file of results; an interrupted run goes on where it stopped");
   input->needs(output)->excludes(prompt);
   output->needs(input);
-  app.add_option("--faults", options.faults, "fault script to run beside the work");
+  auto* faults = app.add_option("--faults", options.faults, "fault script to run beside the work");
+  app.add_flag("--verify",
+               options.wants_verify,
+               "run the input without faults first, then with them, and compare all streams")
+      ->needs(faults)
+      ->needs(input);
+  app.add_option("--faults-report",
+                 options.faults_report,
+                 "BASE of BASE.json and BASE.svg: every injection, and a time line (OUTPUT.faults)")
+      ->needs(faults);
   app.add_flag(
       "--json", options.wants_json, "print one JSON line per request instead of streaming text");
   app.add_flag("--check", options.is_check, "validate everything, print the plan, load nothing");

@@ -17,6 +17,8 @@ struct run_options {
   std::string input;                  // --input: JSON lines
   std::string output;                 // --output: JSON lines
   std::string faults;                 // --faults: a fault script
+  std::string faults_report;          // --faults-report: BASE of the files with what it did
+  bool wants_verify = false;          // --verify: compare with an undisturbed run
   bool wants_json = false;            // --json
   bool is_check = false;              // --check
   bool wants_topology = false;        // --dump-topology

@@ -1,22 +1,17 @@
 #include "actors/system/engine.hpp"
 
 #include "actors/control/protocol.hpp"
-#include "actors/router/router.hpp"
+#include "actors/system/cluster.hpp"
 #include "actors/system/cluster_details.hpp"
-#include "actors/system/machine.hpp"
-#include "actors/system/replica.hpp"
 
 #include "runtime/api/to_protocol.hpp"
+#include "runtime/base/log.hpp"
+#include "runtime/config/fault_script.hpp"
 
-#include <caf/actor_system.hpp>
-#include <caf/actor_system_config.hpp>
-#include <caf/scoped_actor.hpp>
-#include <caf/send.hpp>
-
-#include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <fmt/format.h>
+#include <mutex>
+#include <numeric>
 #include <random>
 #include <unistd.h>
 #include <utility>
@@ -30,102 +25,6 @@ using namespace actors;
 constexpr std::chrono::seconds reply_deadline{30};
 /// Of questions whose answer people wait for.
 constexpr std::chrono::seconds details_deadline{2};
-constexpr std::size_t actor_threads = 2;
-/// A spinner costs its core: it pays only where every lane and the step threads have one of their
-/// own.
-constexpr std::chrono::microseconds spin_on_free_cores{200};
-constexpr std::chrono::microseconds spin_on_shared_cores{20};
-/// Bells and the fence wake sleepers; the slice is for the case that a wake-up is lost, and costs
-/// an idle cluster a look per sleeper.
-constexpr std::chrono::milliseconds sleep_slice{500};
-
-/// The states of all replicas, for whoever waits for them. Thread-safe.
-class replica_board {
-public:
-  explicit replica_board(std::size_t replicas) : states_(replicas, replica_state::loading) {}
-
-  void set(std::size_t replica, replica_state state, const std::string& reason) {
-    {
-      const std::lock_guard lock(mutex_);
-      states_[replica] = state;
-      if (state == replica_state::failed && !failure_) {
-        failure_ = fail(errc::closed, fmt::format("replica {}: {}", replica, reason));
-      }
-    }
-    changed_.notify_all();
-  }
-
-  /// Returns when all run, or with the first failure. Loading is bounded by the recovery machine's
-  /// own deadline.
-  [[nodiscard]] result<void> wait_until_running() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] {
-      return failure_ || std::all_of(states_.begin(), states_.end(), [](replica_state s) {
-               return s == replica_state::running;
-             });
-    });
-    return failure_ ? result<void>(*failure_) : result<void>();
-  }
-
-  [[nodiscard]] std::optional<error> failure() const {
-    const std::lock_guard lock(mutex_);
-    return failure_;
-  }
-
-private:
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<replica_state> states_;
-  std::optional<error> failure_;
-};
-
-/// Sums the loading of all ranks up.
-class load_meter {
-public:
-  load_meter(std::size_t ranks, std::function<void(std::uint64_t, std::uint64_t)> report)
-      : done_(ranks), total_(ranks), report_(std::move(report)) {}
-
-  void set(std::size_t rank, std::uint64_t done, std::uint64_t total) {
-    const std::lock_guard lock(mutex_);
-    done_[rank] = done;
-    total_[rank] = total;
-    std::uint64_t sum_done = 0;
-    std::uint64_t sum_total = 0;
-    for (std::size_t i = 0; i < done_.size(); ++i) {
-      sum_done += done_[i];
-      sum_total += total_[i];
-    }
-    if (report_) {
-      report_(sum_done, sum_total);
-    }
-  }
-
-  /// Nobody listens any more: a worker that is replaced later loads in silence.
-  void close() {
-    const std::lock_guard lock(mutex_);
-    report_ = nullptr;
-  }
-
-private:
-  std::mutex mutex_;
-  std::vector<std::uint64_t> done_;
-  std::vector<std::uint64_t> total_;
-  std::function<void(std::uint64_t, std::uint64_t)> report_;
-};
-
-std::uint64_t random_u64() {
-  std::random_device device;
-  return (static_cast<std::uint64_t>(device()) << 32) | device();
-}
-
-/// CAF reads no file and no command line here; its default policy burns half a core when idle.
-struct quiet_actor_config : caf::actor_system_config {
-  quiet_actor_config() {
-    set("scheduler.policy", caf::atom("sharing"));
-    set("scheduler.max-threads", actor_threads);
-    set("logger.verbosity", caf::atom("quiet"));
-  }
-};
 
 result<std::vector<token_id>> tokenize(const model_setup& setup, const generate_request& request) {
   if (!request.token_ids.empty()) {
@@ -147,153 +46,84 @@ api::model_limits limits_of(const model_setup& setup) {
           .default_max_tokens = setup.defaults.max_new_tokens};
 }
 
-/// nullopt: no answer in time.
-template <class Answer, class Actor, class Question>
-std::optional<Answer> ask(caf::actor_system& system, const Actor& actor, const Question& question) {
-  caf::scoped_actor self{system};
-  std::optional<Answer> answer;
-  self->request(actor, details_deadline, question)
-      .receive([&answer](const Answer& value) { answer = value; }, [](const caf::error&) {});
-  return answer;
-}
-
-frame::wait_settings wait_settings_of(const model_setup& setup) {
-  const auto threads = setup.layout->world() + setup.layout->sizes().data;
-  const bool has_free_cores = threads <= available_cores();
-  return {.spin_budget = has_free_cores ? spin_on_free_cores : spin_on_shared_cores,
-          .slice_max = sleep_slice};
+/// Never 0, which means none.
+std::uint64_t key_of_sequence(std::uint64_t key, std::int32_t index) {
+  const auto mixed = api::sequence_seed(key, index);
+  return mixed != 0 ? mixed : 1;
 }
 
 } // namespace
 
 struct engine::impl {
-  model_setup setup;
   engine_listener listener;
-  system_clock time;
-  const time_point started = time.now();
+  actors::cluster cluster;
+  const time_point started = cluster.time().now();
   std::atomic<bool> is_draining{false};
-  isolated_parts parts;
-  request_table table;
-  replica_board board;
-  load_meter loads;
   std::mt19937_64 seeds;
-  std::mutex seed_mutex;
-
-  quiet_actor_config actor_config;
-  std::unique_ptr<caf::actor_system> system;
-  std::unique_ptr<lane_threads> threads;
-  std::vector<std::unique_ptr<replica>> replicas;
-  router_actor router;
+  std::mt19937_64 keys; // of clients that bring none; never drawn twice, also by who follows
+  std::mutex draw_mutex;
 
   impl(model_setup made, engine_listener with)
-      : setup(std::move(made)),
-        listener(std::move(with)),
-        table(setup.layout->sizes().data),
-        board(static_cast<std::size_t>(setup.layout->sizes().data)),
-        loads(static_cast<std::size_t>(setup.layout->world()),
-              [this](std::uint64_t done, std::uint64_t total) {
-                if (listener.on_load) {
-                  listener.on_load(done, total);
-                }
-              }),
+      : listener(std::move(with)),
+        cluster(std::move(made),
+                [this](std::uint64_t done, std::uint64_t total) {
+                  if (listener.on_load) {
+                    listener.on_load(done, total);
+                  }
+                }),
         seeds(random_u64()),
-        threads(std::make_unique<lane_threads>()) {}
+        keys(random_u64()) {}
 
-  /// Processes first, then actors: no child is made while threads hold locks.
   result<void> start(const host_access& access) {
-    VDIST_ASSIGN(parts, make_isolated_parts(setup.config.cluster.isolation, access, time));
-    if (setup.device == config::device_kind::cuda) {
-      VDIST_TRY(use_devices(parts, setup));
-    }
-    system = std::make_unique<caf::actor_system>(actor_config);
-    return spawn_all();
-  }
-
-  /// Actors end first, because a recovery that is under way starts lanes; lanes end before the
-  /// actor system does, because their reports hold actor handles.
-  ~impl() {
-    if (!system) {
-      return; // never started
-    }
-    for (auto& replica : replicas) {
-      replica->stop();
-    }
-    if (router) { // else it was never spawned
-      caf::anon_send_exit(router, caf::exit_reason::user_shutdown);
-      router = nullptr;
-    }
-    system->await_all_actors_done();
-    parts.host.reset(); // ends what is left of the worker processes
-    threads.reset();
-    replicas.clear();
-    system.reset();
-  }
-
-  result<void> spawn_all() {
-    const system_parts shared{
-        .setup = &setup,
-        .actors = system.get(),
-        .host = parts.host.get(),
-        .memory = parts.memory.get(),
-        .journal = parts.journal.get(),
-        .points = parts.points.get(),
-        .time = &time,
-        .threads = threads.get(),
-        .waits = wait_settings_of(setup),
-        .cluster = random_u64(),
-        .on_load = [this](std::int32_t rank, std::uint64_t done, std::uint64_t total) {
-          loads.set(static_cast<std::size_t>(rank), done, total);
-        }};
-    const auto data = setup.layout->sizes().data;
-    router_config config{.max_active = static_cast<std::size_t>(setup.accepted_max()),
-                         .table = &table,
-                         .journal = parts.journal.get()};
-    for (std::int32_t index = 0; index < data; ++index) {
-      const auto first = setup.layout->ranks_of_replica(index).front();
-      VDIST_ASSIGN(auto words, map_words<replica_words>(*parts.memory, replica_words_key(first)));
-      replicas.push_back(std::make_unique<replica>(index, shared, std::move(words)));
-      config.schedulers.push_back(replicas.back()->spawn_scheduler());
-    }
-    router = system->spawn(make_router, std::move(config));
-    for (std::size_t index = 0; index < replicas.size(); ++index) {
-      replicas[index]->start(router, [this, index](replica_state state, const std::string& reason) {
-        board.set(index, state, reason);
-      });
+    VDIST_TRY(cluster.start(access));
+    if (const auto& host = cluster.parts().host) {
+      seeds.seed(host->board()->cluster); // whoever follows this process draws the same
     }
     return {};
   }
 
-  /// Empty when workers are threads.
-  [[nodiscard]] std::vector<host::process_info> processes() const {
-    return parts.host ? parts.host->processes() : std::vector<host::process_info>();
+  std::uint64_t draw(std::mt19937_64& from) {
+    const std::lock_guard lock(draw_mutex);
+    return from();
   }
 
-  std::uint64_t draw_seed() {
-    const std::lock_guard lock(seed_mutex);
-    return seeds();
+  template <class Answer, class Handle, class Question>
+  std::optional<Answer> ask(const route<Handle>& whom, const Question& question) const {
+    return cluster.ask<Answer>(whom, details_deadline, [&question] { return question; });
   }
 
+  result<std::shared_ptr<text_stream>> make_stream(const api::sampling_params& params) const {
+    return text_stream::make({.tokenizer = cluster.setup().tokenizer,
+                              .stop = params.stop,
+                              .include_stop = params.include_stop_str_in_output,
+                              .skip_special_tokens = params.skip_special_tokens,
+                              .wants_logprobs = params.logprobs.has_value()});
+  }
+
+  /// A router that ends before it has answered may have accepted the request: its successor knows
+  /// the key, and gives the request to the stream that comes with it (O-4). Every try has a stream
+  /// of its own.
   result<std::shared_ptr<text_stream>> submit_sequence(const protocol::request& request,
-                                                       const api::sampling_params& params) {
-    VDIST_ASSIGN(auto stream,
-                 text_stream::make({.tokenizer = setup.tokenizer,
-                                    .stop = params.stop,
-                                    .include_stop = params.include_stop_str_in_output,
-                                    .skip_special_tokens = params.skip_special_tokens,
-                                    .wants_logprobs = params.logprobs.has_value()}));
-    caf::scoped_actor self{*system};
-    submit_reply reply;
-    self->request(
-            router, reply_deadline, submit{std::make_shared<protocol::request>(request), stream})
-        .receive([&reply](const submit_reply& value) { reply = value; },
-                 [&reply, this](const caf::error& cause) {
-                   reply = {.status = errc::timed_out,
-                            .message = "router: " + system->render(cause)};
-                 });
-    if (reply.status != errc::ok) {
-      return fail(reply.status, reply.message);
+                                                       const api::sampling_params& params,
+                                                       std::int32_t followers) {
+    VDIST_ASSIGN(auto stream, make_stream(params));
+    const auto shared = std::make_shared<protocol::request>(request); // with the router
+    bool is_first = true;
+    const auto question = [&stream, &shared, &params, &is_first, followers, this] {
+      if (!std::exchange(is_first, false)) {
+        stream = *make_stream(params); // made once, it can be made again
+      }
+      return submit{shared, stream, followers};
+    };
+    const auto reply = cluster.ask<submit_reply>(cluster.router(), reply_deadline, question);
+    if (!reply) {
+      return cluster.failure().value_or(
+          fail(errc::timed_out, "submit: the router does not answer"));
     }
-    stream->on_cancel([router = router, id = reply.id] { caf::anon_send(router, cancel{id}); });
+    if (reply->status != errc::ok) {
+      return fail(reply->status, reply->message);
+    }
+    stream->on_cancel([router = cluster.router(), id = reply->id] { router.send(cancel{id}); });
     return stream;
   }
 };
@@ -326,18 +156,16 @@ engine::start(model_setup setup, engine_listener listener, const host_access& ac
 
 result<void> engine::wait_until_running() {
   auto& state = *impl_;
-  const auto running = state.board.wait_until_running();
-  state.loads.close();
-  VDIST_TRY(running);
+  VDIST_TRY(state.cluster.wait_until_running());
   if (state.listener.on_phase) {
     std::size_t bytes = 0;
-    for (const auto& worker : state.setup.memory) {
+    for (const auto& worker : state.cluster.setup().memory) {
       bytes += worker.weights;
     }
     state.listener.on_phase("weights",
                             fmt::format("{:.1f} MiB on {} workers",
                                         static_cast<double>(bytes) / (1 << 20),
-                                        state.setup.memory.size()));
+                                        state.cluster.setup().memory.size()));
   }
   return {};
 }
@@ -351,15 +179,17 @@ result<void> check_request(const model_setup& setup, const generate_request& req
 
 result<generation> engine::generate(const generate_request& request) {
   VDIST_TRY(api::validate(request.params));
-  VDIST_ASSIGN(const auto prompt, tokenize(impl_->setup, request));
-  const auto seed = request.params.seed ? *request.params.seed : impl_->draw_seed();
-  const auto limits = limits_of(impl_->setup);
+  VDIST_ASSIGN(const auto prompt, tokenize(impl_->cluster.setup(), request));
+  const auto seed = request.params.seed ? *request.params.seed : impl_->draw(impl_->seeds);
+  const auto key = request.client_key != 0 ? request.client_key : impl_->draw(impl_->keys);
+  const auto limits = limits_of(impl_->cluster.setup());
   generation made{.prompt_tokens = static_cast<std::int32_t>(prompt.size()), .sequences = {}};
   for (std::int32_t index = 0; index < request.params.n; ++index) {
     VDIST_ASSIGN(
-        const auto sequence,
+        auto sequence,
         api::make_request(prompt, request.params, api::sequence_seed(seed, index), limits));
-    auto stream = impl_->submit_sequence(sequence, request.params);
+    sequence.client_key = key_of_sequence(key, index);
+    auto stream = impl_->submit_sequence(sequence, request.params, request.params.n - 1 - index);
     if (!stream) {
       for (const auto& accepted : made.sequences) {
         accepted->cancel();
@@ -372,13 +202,13 @@ result<generation> engine::generate(const generate_request& request) {
 }
 
 std::optional<error> engine::failure() const {
-  return impl_->board.failure();
+  return impl_->cluster.failure();
 }
 
 engine_status engine::status() const {
   engine_status status;
   std::uint64_t control_ns = 0;
-  for (const auto& replica : impl_->replicas) {
+  for (const auto& replica : impl_->cluster.replicas()) {
     const auto& times = replica->times();
     status.steps += times.steps;
     status.computed_tokens += times.tokens;
@@ -387,28 +217,34 @@ engine_status engine::status() const {
     status.preemptions += scheduler.preemptions;
     status.prefix_tokens += scheduler.prefix_tokens;
     status.prefix_hits += scheduler.prefix_hits;
-    caf::scoped_actor self{*impl_->system};
-    self->request(replica->supervisor(), reply_deadline, get_replica_status{})
-        .receive(
-            [&status](const replica_status& value) {
-              status.restarts += value.restarts;
-              status.epochs.push_back(value.now.value);
-            },
-            [&status](const caf::error&) { status.epochs.push_back(0); });
+    const auto answer = impl_->ask<replica_status>(replica->supervisor(), get_replica_status{});
+    const auto group = answer.value_or(replica_status{});
+    status.restarts += group.restarts;
+    status.epochs.push_back(group.now.value);
   }
   if (status.steps > 0) {
     status.control_us_per_step =
         static_cast<double>(control_ns) / 1000.0 / static_cast<double>(status.steps);
   }
-  caf::scoped_actor self{*impl_->system};
-  self->request(impl_->router, reply_deadline, get_router_status{})
-      .receive(
-          [&status](const router_status& value) {
-            status.active_requests = value.active;
-            status.finished_requests = value.finished;
-          },
-          [](const caf::error&) {});
+  if (const auto router = impl_->ask<router_status>(impl_->cluster.router(), get_router_status{})) {
+    status.active_requests = router->active;
+    status.finished_requests = router->finished;
+  }
+  if (const auto guardian =
+          impl_->ask<guardian_status>(impl_->cluster.guardian(), get_guardian_status{})) {
+    status.actor_restarts =
+        std::accumulate(guardian->restarts.begin(), guardian->restarts.end(), std::uint64_t{0});
+  }
   return status;
+}
+
+host::host_link* engine::parent() {
+  auto* const host = impl_->cluster.parts().host.get();
+  return host != nullptr && host->is_child() ? host : nullptr;
+}
+
+bool engine::has_processes() const {
+  return impl_->cluster.parts().host != nullptr;
 }
 
 bool engine::is_draining() const {
@@ -417,22 +253,22 @@ bool engine::is_draining() const {
 
 control::cluster_status engine::details() const {
   auto& state = *impl_;
-  auto status = describe_cluster(state.setup);
-  const auto processes = state.processes();
+  auto status = describe_cluster(state.cluster.setup());
+  const auto processes = state.cluster.processes();
   status.isolation = processes.empty() ? "thread" : "process";
-  status.uptime_s = std::chrono::duration<double>(state.time.now() - state.started).count();
-  for (std::size_t index = 0; index < state.replicas.size(); ++index) {
-    const auto& replica = *state.replicas[index];
-    const auto answer =
-        ask<replica_status>(*state.system, replica.supervisor(), get_replica_status{});
+  status.uptime_s =
+      std::chrono::duration<double>(state.cluster.time().now() - state.started).count();
+  for (std::size_t index = 0; index < state.cluster.replicas().size(); ++index) {
+    const auto& replica = *state.cluster.replicas()[index];
+    const auto answer = state.ask<replica_status>(replica.supervisor(), get_replica_status{});
     const replica_status unknown{.replica = static_cast<std::int32_t>(index)};
-    status.replicas.push_back(describe_replica(state.setup,
+    status.replicas.push_back(describe_replica(state.cluster.setup(),
                                                {.times = &replica.times(),
                                                 .scheduler = replica.scheduler_stats(),
                                                 .status = answer.value_or(unknown)},
                                                processes));
   }
-  if (const auto router = ask<router_status>(*state.system, state.router, get_router_status{})) {
+  if (const auto router = state.ask<router_status>(state.cluster.router(), get_router_status{})) {
     status.active = router->active;
     status.accepted = router->accepted;
     status.finished = router->finished;
@@ -450,12 +286,12 @@ control::cluster_status engine::details() const {
 }
 
 control::ledger_page engine::ledger(std::size_t max) const {
-  return describe_ledger(*impl_->parts.journal, max, impl_->time.now());
+  return describe_ledger(*impl_->cluster.parts().journal, max, impl_->cluster.time().now());
 }
 
 result<control::drain_progress> engine::drain() {
   impl_->is_draining = true;
-  const auto answer = ask<router_status>(*impl_->system, impl_->router, actors::drain{});
+  const auto answer = impl_->ask<router_status>(impl_->cluster.router(), actors::drain{});
   if (!answer) {
     return fail(errc::timed_out, "drain: the router does not answer");
   }
@@ -463,30 +299,52 @@ result<control::drain_progress> engine::drain() {
 }
 
 result<std::string> engine::kill(const control::kill_target& target) {
-  const auto processes = impl_->processes();
-  VDIST_TRY(check_target(target, impl_->setup, processes));
+  const auto processes = impl_->cluster.processes();
+  VDIST_TRY(check_target(target, impl_->cluster.setup(), processes));
   if (processes.empty()) {
-    const auto index = impl_->setup.layout->replica_of(rank_id(target.rank));
-    const auto first = impl_->setup.layout->ranks_of_replica(index).front().value;
-    caf::anon_send(impl_->replicas[static_cast<std::size_t>(index)]->supervisor(),
-                   end_worker{target.rank - first});
+    const auto index = impl_->cluster.setup().layout->replica_of(rank_id(target.rank));
+    const auto first = impl_->cluster.setup().layout->ranks_of_replica(index).front().value;
+    impl_->cluster.replicas()[static_cast<std::size_t>(index)]->supervisor().send(
+        end_worker{target.rank - first});
     return fmt::format("{} (a thread)", control::to_string(target));
   }
   VDIST_ASSIGN(const auto victim, find_process(target, processes));
-  impl_->parts.host->kill(victim.key);
+  impl_->cluster.parts().host->kill(victim.key);
   return fmt::format("{} (pid {})", control::to_string(target), victim.pid);
 }
 
+result<control::fault_page> engine::faults(const control::fault_order& order) {
+  auto& points = *impl_->cluster.parts().points;
+  if (order.what == control::fault_order::kind::clear) {
+    points.clear();
+  } else if (order.what == control::fault_order::kind::arm) {
+    const auto victims =
+        has_processes() ? config::fault_victims::processes : config::fault_victims::threads;
+    VDIST_ASSIGN(const auto rule, config::parse_fault_rule(order.rule, victims));
+    VDIST_TRY(points.arm(rule));
+    log::warn("faults: armed by an operator: {}", to_string(rule));
+  }
+  control::fault_page page;
+  for (const auto& one : points.list()) {
+    page.rules.push_back({to_string(one.rule), one.hits});
+  }
+  return page;
+}
+
 const model_setup& engine::setup() const {
-  return impl_->setup;
+  return impl_->cluster.setup();
 }
 
 api::sampling_params engine::default_params() const {
-  return api::default_params(impl_->setup.defaults);
+  return api::default_params(impl_->cluster.setup().defaults);
 }
 
 failpoints& engine::points() {
-  return *impl_->parts.points;
+  return *impl_->cluster.parts().points;
+}
+
+fault_trace& engine::trace() {
+  return *impl_->cluster.parts().trace;
 }
 
 } // namespace vdist

@@ -17,6 +17,7 @@
 
 #include "runtime/api/sampling_params.hpp"
 #include "runtime/base/failpoint.hpp"
+#include "runtime/base/fault_trace.hpp"
 #include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
 #include "runtime/config/cluster_config.hpp"
@@ -43,6 +44,9 @@ struct generate_request {
   std::string prompt;              // text; used when token_ids is empty
   std::vector<token_id> token_ids; // already tokenized
   api::sampling_params params;
+  /// The client's own name for the request, unique while the ledger knows it: who sends it again,
+  /// also to a process that has followed this one, gets the same generation from its start. 0: none.
+  std::uint64_t client_key = 0;
 };
 
 /// What generate() finds out about a request before it is accepted; needs no engine, so nothing has
@@ -62,7 +66,8 @@ struct engine_status {
   std::uint64_t finished_requests = 0;
   std::uint64_t steps = 0;
   std::uint64_t computed_tokens = 0;
-  std::uint64_t restarts = 0; // of workers
+  std::uint64_t restarts = 0;       // of workers, by the supervisors that there are now
+  std::uint64_t actor_restarts = 0; // of routers, schedulers and supervisors
   std::uint64_t preemptions = 0;
   std::uint64_t prefix_tokens = 0;
   std::uint64_t prefix_hits = 0;
@@ -104,6 +109,13 @@ public:
   /// SIGKILL for a process; a worker that is a thread loses its actor. "node" is the child of
   /// vdist-run: a program that embeds the engine is left alone.
   [[nodiscard]] result<std::string> kill(const control::kill_target& target) override;
+  [[nodiscard]] result<control::fault_page> faults(const control::fault_order& order) override;
+
+  /// The link to vdist-run if this process is its child, else null.
+  [[nodiscard]] host::host_link* parent();
+
+  /// Whether workers are processes of their own.
+  [[nodiscard]] bool has_processes() const;
 
   [[nodiscard]] engine_status status() const;
   [[nodiscard]] const actors::model_setup& setup() const;
@@ -111,6 +123,7 @@ public:
   [[nodiscard]] api::sampling_params default_params() const;
   /// For fault scripts and tests.
   [[nodiscard]] failpoints& points();
+  [[nodiscard]] fault_trace& trace();
 
 private:
   struct impl;

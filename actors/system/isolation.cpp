@@ -12,6 +12,7 @@
 
 #include "kernels/cuda_module.hpp"
 
+#include <random>
 #include <string>
 #include <utility>
 
@@ -36,7 +37,25 @@ result<void> use_processes(isolated_parts& parts, const host_access& access, con
   VDIST_ASSIGN(parts.ledger_memory,
                socket::shared_mapping::map(parts.host->take_ledger(), parts.host->ledger_bytes()));
   VDIST_ASSIGN(parts.journal, ledger::open_ledger(parts.ledger_memory->memory(), &time));
+  parts.board = parts.host->shared_board();
+  auto& board = **parts.board;
+  parts.cluster = board.cluster;
+  parts.points = std::make_unique<failpoints>(failpoints_on(board));
+  parts.trace.emplace(trace_on(board));
+  parts.run = &run_on(board);
   return {};
+}
+
+void use_threads(isolated_parts& parts, const clock& time) {
+  std::random_device random;
+  parts.memory = std::make_unique<vault::memory_vault>();
+  parts.journal = std::make_unique<ledger::memory_ledger>(ledger::ledger_limits{}, &time);
+  parts.cluster = (std::uint64_t{random()} << 32U) | random();
+  parts.points = std::make_unique<failpoints>();
+  parts.own_trace = std::make_unique<fault_trace_table>();
+  parts.trace.emplace(*parts.own_trace);
+  parts.own_run = std::make_unique<run_words>();
+  parts.run = parts.own_run.get();
 }
 
 } // namespace
@@ -47,11 +66,8 @@ make_isolated_parts(config::isolation_kind wanted, const host_access& access, co
   if (access.link >= 0 || wanted == config::isolation_kind::process) {
     VDIST_TRY(use_processes(parts, access, time));
   } else {
-    parts.memory = std::make_unique<vault::memory_vault>();
-    parts.journal = std::make_unique<ledger::memory_ledger>(ledger::ledger_limits{}, &time);
+    use_threads(parts, time);
   }
-  VDIST_ASSIGN(parts.words, map_words<cluster_words>(*parts.memory, cluster_words_key()));
-  parts.points = std::make_unique<failpoints>(parts.words->failpoints);
   return parts;
 }
 

@@ -6,9 +6,10 @@
 //   vault    memory_vault                  vault_client of the process vdist-vault
 //   on GPUs  device_vault beside it        the same process; workers map weights and KV cache
 //   ledger   memory_ledger                 shared_ledger in memory of the supervisor
+//   points, trace, progress  own memory    the host's board
 #pragma once
 
-#include "actors/gateway/regions.hpp"
+#include "actors/gateway/board_areas.hpp"
 #include "actors/system/model_setup.hpp"
 
 #include "transport/socket/shared_file.hpp"
@@ -39,8 +40,14 @@ struct isolated_parts {
   std::unique_ptr<vault::vault> memory;
   std::optional<socket::shared_mapping> ledger_memory;
   std::unique_ptr<ledger::ledger> journal;
-  mapped_words<cluster_words> words;
+  std::uint64_t cluster = 0; // its id, the same for every process of the host
+  std::shared_ptr<const host::board>
+      board; // of processes: lanes use its areas after the link has gone
+  std::unique_ptr<fault_trace_table> own_trace; // of threads; else on the board, as the points
+  std::unique_ptr<run_words> own_run;           // of threads; else on the board
   std::unique_ptr<failpoints> points;
+  std::optional<fault_trace> trace;
+  run_words* run = nullptr;
   std::unique_ptr<host::host_link> host; // null: threads
 };
 

@@ -1,5 +1,5 @@
 // Configuration → engine → one prompt, a file of requests, or a look at the plan. Exit codes: 0 done, 2 configuration or arguments, 3 a resource is missing, 4 a worker could not be kept
-// alive (or a fault was never hit), 130 interrupted.
+// alive (or a fault script was not fulfilled), 130 interrupted.
 
 #include "actors/system/node_program.hpp"
 
@@ -8,6 +8,7 @@
 #include "actors/system/batch_run.hpp"
 #include "actors/system/command_line.hpp"
 #include "actors/system/engine.hpp"
+#include "actors/system/fault_run.hpp"
 #include "actors/system/interrupt.hpp"
 #include "actors/system/model_setup.hpp"
 #include "actors/system/progress.hpp"
@@ -21,6 +22,7 @@
 
 #include <cstdio>
 #include <fmt/format.h>
+#include <optional>
 #include <unistd.h>
 
 namespace vdist::actors {
@@ -94,12 +96,14 @@ result<std::unique_ptr<engine>> start_engine(model_setup setup,
   return engine::start(std::move(setup), std::move(listener), access);
 }
 
-result<void> run_file(engine& engine, const run_options& options, progress_style style) {
+result<batch_summary>
+run_file(engine& engine, const run_options& options, const fault_pass& pass, progress_style style) {
   const batch_options batch{.input = options.input,
-                            .output = options.output,
+                            .output = pass.output,
                             .defaults = with_options(engine.default_params(), options),
                             .in_flight_max =
                                 2 * static_cast<std::size_t>(engine.setup().limits.max_sequences),
+                            .seed_base = pass.seed_base,
                             .style = style};
   const auto started = std::chrono::steady_clock::now();
   VDIST_ASSIGN(const auto summary, run_batch(engine, batch));
@@ -119,7 +123,7 @@ result<void> run_file(engine& engine, const run_options& options, progress_style
       std::fputs("  drained    lines of the input are left; run again to go on\n", stderr);
     }
   }
-  return {};
+  return summary;
 }
 
 /// Named after the program that the user started: our parent, if it launched us. A cluster that
@@ -135,28 +139,43 @@ std::unique_ptr<control::control_server> serve_operators(engine& engine, bool is
   return std::move(*server);
 }
 
-/// A fault that was never hit proves nothing.
-result<void> check_faults(engine& engine, const config::fault_script& script) {
-  const auto hits = engine.points().hits();
-  for (std::size_t i = 0; i < hits.size(); ++i) {
-    if (hits[i] == 0) {
-      return fail(errc::internal,
-                  fmt::format("fault {} at {} was never hit", i + 1, script.rules[i].point));
-    }
-  }
-  const auto status = engine.status();
-  log::info("faults: {} rules, all hit (worker restarts={})", hits.size(), status.restarts);
-  return {};
-}
-
-result<void> work(engine& engine, const run_options& options, progress_style style) {
+result<std::optional<batch_summary>>
+work(engine& engine, const run_options& options, const fault_pass& pass, progress_style style) {
   if (!options.input.empty()) {
-    return run_file(engine, options, style);
+    VDIST_ASSIGN(auto summary, run_file(engine, options, pass, style));
+    return std::optional(summary);
   }
   const auto output =
       options.wants_json || options.logprobs ? prompt_output::json : prompt_output::stream;
-  return run_prompt(
-      engine, *options.prompt, with_options(engine.default_params(), options), output);
+  VDIST_TRY(
+      run_prompt(engine, *options.prompt, with_options(engine.default_params(), options), output));
+  return std::optional<batch_summary>();
+}
+
+result<void> work_under(const config::fault_script& script,
+                        engine& engine,
+                        const run_options& options,
+                        progress_style style) {
+  std::string reports = options.faults_report;
+  if (reports.empty() && !options.output.empty()) {
+    reports = options.output + ".faults";
+  }
+  const fault_run_options faults{.script = script,
+                                 .script_name = options.faults,
+                                 .output = options.output,
+                                 .reports = reports,
+                                 .is_verified = options.wants_verify,
+                                 .is_quiet = options.is_quiet};
+  return run_with_faults(engine, faults, [&engine, &options, style](const fault_pass& pass) {
+    return work(engine, options, pass, style);
+  });
+}
+
+/// Threads share the program's process: what ends it would leave nobody to recover.
+config::fault_victims victims_of(const run_options& options, const config::cluster_config& config) {
+  const bool has_processes =
+      options.host_link >= 0 || config.cluster.isolation == config::isolation_kind::process;
+  return has_processes ? config::fault_victims::processes : config::fault_victims::threads;
 }
 
 result<void> show_plan(const model_setup& setup, const run_options& options) {
@@ -174,9 +193,9 @@ result<void> run(run_options options) {
   VDIST_ASSIGN(const auto config, config::load(options.config, options.overrides));
   log::initialise(config::to_string(config.log.level));
   VDIST_ASSIGN(options, resolve_work(std::move(options), config));
-  config::fault_script script;
+  std::optional<config::fault_script> script;
   if (!options.faults.empty()) {
-    VDIST_ASSIGN(script, config::load_fault_script(options.faults));
+    VDIST_ASSIGN(script, config::load_fault_script(options.faults, victims_of(options, config)));
   }
   if (!options.input.empty()) {
     VDIST_TRY(check_batch_files({.input = options.input, .output = options.output}));
@@ -195,11 +214,11 @@ result<void> run(run_options options) {
   const host_access access{.link = options.host_link, .programs = env.programs};
   VDIST_ASSIGN(auto engine, start_engine(std::move(setup), access, phases, style));
   const auto control = serve_operators(*engine, options.host_link >= 0);
-  for (const auto& rule : script.rules) {
-    VDIST_TRY(engine->points().arm(rule));
+  if (script) {
+    return work_under(*script, *engine, options, style);
   }
-  VDIST_TRY(work(*engine, options, style));
-  return script.rules.empty() ? result<void>() : check_faults(*engine, script);
+  VDIST_TRY(work(*engine, options, {.output = options.output, .seed_base = {}}, style));
+  return {};
 }
 
 } // namespace

@@ -11,8 +11,10 @@
 
 #include <caf/send.hpp>
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <limits>
+#include <stdexcept>
 #include <utility>
 
 namespace vdist::actors {
@@ -48,15 +50,29 @@ sched::scheduler_config scheduler_config_of(const model_setup& setup) {
 
 } // namespace
 
-replica::replica(std::int32_t index, const system_parts& parts, mapped_words<replica_words> words)
+replica::replica(std::int32_t index,
+                 const system_parts& parts,
+                 mapped_words<replica_words> words,
+                 std::function<void(replica_state, const std::string&)> on_state)
     : index_(index),
       parts_(parts),
       words_(std::move(words)),
       waits_(parts.waits, *parts.time),
       events_(words_->events, frame::wait_policy(quiet(parts.waits), *parts.time)),
+      on_state_(std::move(on_state)),
+      workers_(
+          parts.setup->layout->ranks_of_replica(index).size(),
+          [this](lane_request wanted) { return make_lane(std::move(wanted)); },
+          [this](const worker_event& event) { supervisor_.send(event); }),
       inbox_(static_cast<std::size_t>(parts.setup->accepted_max())) {
   for (const auto rank : parts_.setup->layout->ranks_of_replica(index)) {
     stage_of_slot_.push_back(parts_.setup->layout->at(rank).pipeline);
+  }
+  if (!parts_.left.empty()) {
+    workers_.remember(parts_.left.at(static_cast<std::size_t>(index)));
+  }
+  if (parts_.host != nullptr) {
+    parts_.threads->start(fmt::format("events-r{}", index_), [this] { events_.run(); });
   }
 }
 
@@ -64,42 +80,45 @@ std::int32_t replica::first_rank() const {
   return parts_.setup->layout->ranks_of_replica(index_).front().value;
 }
 
-scheduler_actor replica::spawn_scheduler() {
+caf::strong_actor_ptr replica::spawn_scheduler() {
   scheduler_actor_config config{
-      .inbox = &inbox_, .refuse = [this](request_id id, const error& cause) {
+      .replica = index_,
+      .inbox = &inbox_,
+      .points = parts_.points,
+      .refuse = [this](request_id id, const error& cause) {
         const protocol::token_event event{
             .id = id, .reason = protocol::finish_reason::failed, .message = cause.context};
-        if (auto ended = parts_.journal->finish(id, event.reason); !ended) {
+        if (auto ended = parts_.journal->finish(id, event.reason, event.message); !ended) {
           log::warn("scheduler: {}", ended.error().context);
         }
-        caf::anon_send(router_, step_tokens{index_, std::make_shared<token_events>(1, event)});
+        parts_.router.send(step_tokens{index_, std::make_shared<token_events>(1, event)});
       }};
-  scheduler_ = parts_.actors->spawn(make_scheduler, std::move(config));
-  return scheduler_;
+  const auto scheduler = parts_.actors->spawn(make_scheduler, std::move(config));
+  scheduler_.set(scheduler);
+  return caf::actor_cast<caf::strong_actor_ptr>(scheduler);
 }
 
-void replica::start(const router_actor& router,
-                    std::function<void(replica_state, const std::string&)> on_state) {
-  router_ = router;
-  if (parts_.host != nullptr) {
-    parts_.threads->start(fmt::format("events-r{}", index_), [this] { events_.run(); });
-  }
-  auto surroundings = environment();
-  surroundings.on_state = std::move(on_state);
-  supervisor_ = parts_.actors->spawn(make_supervisor, std::move(surroundings), router);
-  caf::anon_send(supervisor_, start_replica{});
+/// The route leads to the successor before it asks what it finds: every `gone` that comes after the
+/// question reaches it.
+caf::strong_actor_ptr replica::spawn_supervisor() {
+  const auto supervisor = parts_.actors->spawn(make_supervisor, environment(), parts_.router);
+  supervisor_.set(supervisor);
+  caf::anon_send(supervisor, start_replica{});
+  return caf::actor_cast<caf::strong_actor_ptr>(supervisor);
 }
 
 void replica::stop() {
   words_->fence.raise(epoch(std::numeric_limits<std::uint32_t>::max()));
-  events_.stop();
-  if (supervisor_) { // else it was never started
-    caf::anon_send_exit(supervisor_, caf::exit_reason::user_shutdown);
+  if (const auto supervisor = supervisor_.get()) { // else it was never started
+    caf::anon_send_exit(supervisor, caf::exit_reason::user_shutdown);
   }
-  caf::anon_send_exit(scheduler_, caf::exit_reason::user_shutdown);
-  supervisor_ = nullptr;
-  scheduler_ = nullptr;
-  router_ = nullptr;
+  workers_.stop_all(); // behind the exit: a supervisor that heard of it first would send for successors
+  events_.stop();
+  if (const auto scheduler = scheduler_.get()) {
+    caf::anon_send_exit(scheduler, caf::exit_reason::user_shutdown);
+  }
+  supervisor_.close();
+  scheduler_.close();
 }
 
 sched::scheduler_stats replica::scheduler_stats() const {
@@ -118,25 +137,69 @@ step_lane_config replica::lane_config() const {
           .scheduler = scheduler_config_of(setup)};
 }
 
-executor_actor replica::spawn_executor(const supervisor_actor& supervisor) {
+replica_progress& replica::progress() const {
+  return parts_.run->replicas.at(static_cast<std::size_t>(index_));
+}
+
+/// Before anybody hears of it: whoever follows must not use it again.
+void replica::note_epoch(epoch now) {
+  auto& highest = progress().epoch;
+  highest = std::max(highest.load(), now.value);
+}
+
+/// For reports about faults. The points have the same order on both sides.
+void replica::note_recovery(const supervisor::recovery_mark& mark) {
+  static_assert(static_cast<int>(supervisor::recovery_point::given_up)
+                == static_cast<int>(fault_moment_kind::given_up));
+  if (mark.what == supervisor::recovery_point::begun) {
+    first_of_ = mark.now.value;
+  }
+  parts_.trace->note({.what = static_cast<fault_moment_kind>(mark.what),
+                      .replica = index_,
+                      .slot = mark.slot,
+                      .epoch = mark.now.value,
+                      .at_ns = ns_of(mark.at)});
+}
+
+/// On the step thread, behind a commit.
+void replica::note_tokens(const token_events& events) {
+  if (!parts_.trace->is_started()) {
+    return;
+  }
+  const auto count = std::count_if(
+      events.begin(), events.end(), [](const auto& event) { return event.token >= 0; });
+  if (count == 0) {
+    return;
+  }
+  const auto now = parts_.time->now();
+  parts_.trace->note_tokens(now, static_cast<std::uint32_t>(count));
+  if (const auto epoch = first_of_.exchange(0); epoch != 0) {
+    parts_.trace->note({.what = fault_moment_kind::first_tokens,
+                        .replica = index_,
+                        .epoch = epoch,
+                        .at_ns = ns_of(now)});
+  }
+}
+
+executor_actor replica::spawn_executor() {
   const std::lock_guard lock(lane_mutex_);
   const auto predecessor = std::exchange(lane_, nullptr);
   const auto reader = inbox_.reset();
   step_lane_listener listener{
       .on_tokens =
-          [router = router_, index = index_](std::shared_ptr<const token_events> events) {
-            caf::anon_send(router, step_tokens{index, std::move(events)});
+          [this](std::shared_ptr<const token_events> events) {
+            note_tokens(*events);
+            parts_.router.send(step_tokens{index_, std::move(events)});
           },
       .on_step_failed =
-          [supervisor](epoch now, std::string text) {
-            caf::anon_send(supervisor, step_failed{now, std::move(text)});
+          [this](epoch now, std::string text) {
+            supervisor_.send(step_failed{now, std::move(text)});
           },
       .on_crashed = {},
       .on_taken_over =
-          [router = router_, index = index_] {
-            caf::anon_send(
-                router,
-                replica_changed{index, replica_state::restarted, "the scheduler was rebuilt"});
+          [this] {
+            parts_.router.send(
+                replica_changed{index_, replica_state::restarted, "the scheduler was rebuilt"});
           },
       .kill_actor = {}};
   // The lane learns of its actor only after both exist; until then it has nothing to do.
@@ -152,7 +215,8 @@ executor_actor replica::spawn_executor(const supervisor_actor& supervisor) {
                               .inbox_reader = reader,
                               .journal = parts_.journal,
                               .points = parts_.points,
-                              .times = &times_};
+                              .times = &times_,
+                              .last_step = &progress().step};
   lane_ = std::make_shared<step_lane>(lane_config(), std::move(listener), links, waits_);
   auto executor = parts_.actors->spawn(make_executor, lane_, &inbox_);
   *handle = executor;
@@ -163,6 +227,9 @@ executor_actor replica::spawn_executor(const supervisor_actor& supervisor) {
 
 /// One order, two forms of the worker.
 std::shared_ptr<worker_lane> replica::make_lane(lane_request wanted) {
+  if (wanted.is_living && parts_.host == nullptr) {
+    throw std::runtime_error("worker: no process of it is known");
+  }
   auto order = order_of(*parts_.setup, parts_.cluster, index_, wanted.slot, parts_.waits);
   std::function<void(std::uint64_t, std::uint64_t)> progress;
   if (parts_.on_load) {
@@ -172,14 +239,21 @@ std::shared_ptr<worker_lane> replica::make_lane(lane_request wanted) {
     };
   }
   if (parts_.host != nullptr) {
-    return std::make_shared<worker_process>(std::move(wanted),
-                                            std::move(order),
-                                            worker_process_links{.host = parts_.host,
-                                                                 .memory = parts_.memory,
-                                                                 .events = &events_,
-                                                                 .bell = &words_->events,
-                                                                 .waits = &waits_,
-                                                                 .progress = std::move(progress)});
+    const bool is_living = wanted.is_living;
+    auto lane = std::make_shared<worker_process>(
+        std::move(wanted),
+        std::move(order),
+        worker_process_links{.host = parts_.host,
+                             .memory = parts_.memory,
+                             .events = &events_,
+                             .bell = &words_->events,
+                             .points = parts_.points,
+                             .waits = &waits_,
+                             .progress = std::move(progress)}); // shared: actor, pump, host link
+    if (is_living) {
+      lane->adopt();
+    }
+    return lane;
   }
   return make_thread_lane(std::move(wanted), order, std::move(progress));
 }
@@ -188,7 +262,8 @@ std::shared_ptr<worker_lane>
 replica::make_thread_lane(lane_request wanted,
                           const protocol::worker_order& order,
                           std::function<void(std::uint64_t, std::uint64_t)> progress) {
-  const wiring_links wiring{.memory = parts_.memory, .stop = &words_->fence};
+  const wiring_links wiring{
+      .memory = parts_.memory, .stop = &words_->fence, .points = parts_.points};
   worker_thread_links links{.points = parts_.points,
                             .time = parts_.time,
                             .wiring = wiring,
@@ -214,30 +289,49 @@ replica::wire(epoch now, const std::vector<std::uint32_t>& incarnations) {
                              .replica = index_,
                              .first_rank = first_rank(),
                              .stage_of_slot = stage_of_slot_};
+  note_epoch(now);
   return make_wiring(config,
                      now,
-                     std::exchange(wired_, now),
+                     epoch(progress().wired.exchange(now.value)),
                      incarnations,
-                     {.memory = parts_.memory, .stop = &words_->fence},
+                     {.memory = parts_.memory, .stop = &words_->fence, .points = parts_.points},
                      waits_);
 }
 
+///
+supervisor::group_state replica::found_group() {
+  return {.first = epoch(progress().epoch).next(), .slots = workers_.found()};
+}
+
+/// Begins the tenure of a new supervisor.
 replica_environment replica::environment() {
+  const auto tenure = workers_.begin_tenure();
   const auto& limits = parts_.setup->config.fault_tolerance;
-  return {.replica = index_,
-          .stage_of_slot = stage_of_slot_,
-          .recovery = {.slots = static_cast<std::int32_t>(stage_of_slot_.size()),
-                       .max_restarts = limits.max_restarts,
-                       .restart_window = std::chrono::seconds(limits.restart_window_s)},
-          .make_lane = [this](lane_request wanted) { return make_lane(std::move(wanted)); },
-          .spawn_executor =
-              [this](const supervisor_actor& supervisor) { return spawn_executor(supervisor); },
-          .make_wiring =
-              [this](epoch now, const std::vector<std::uint32_t>& incarnations) {
-                return wire(now, incarnations);
-              },
-          .raise_fence = [this](epoch now) { words_->fence.raise(now); },
-          .time = parts_.time};
+  return {
+      .replica = index_,
+      .stage_of_slot = stage_of_slot_,
+      .recovery = {.slots = static_cast<std::int32_t>(stage_of_slot_.size()),
+                   .max_restarts = limits.max_restarts,
+                   .restart_window = std::chrono::seconds(limits.restart_window_s),
+                   .restart_backoff = std::chrono::milliseconds(limits.restart_backoff_ms)},
+      .make_lane =
+          [this, tenure](lane_request wanted) { return workers_.take(tenure, std::move(wanted)); },
+      .spawn_executor = [this](const supervisor_actor&) { return spawn_executor(); },
+      .make_wiring =
+          [this](epoch now, const std::vector<std::uint32_t>& incarnations) {
+            return wire(now, incarnations);
+          },
+      .raise_fence =
+          [this](epoch now) {
+            note_epoch(now);
+            words_->fence.raise(now);
+          },
+      .on_state = on_state_,
+      .group = [this] { return found_group(); },
+      .on_recovery = [this](const supervisor::recovery_mark& mark) { note_recovery(mark); },
+      .on_end = [this, tenure] { workers_.end_tenure(tenure); },
+      .points = parts_.points,
+      .time = parts_.time};
 }
 
 } // namespace vdist::actors

@@ -1,14 +1,17 @@
 // actors/system/replica.hpp — what one data-parallel replica consists of beside its actors: fence, inbox, lanes, channels.
-// It belongs to the system object and outlives all its actors; actors that die find it again as it was.
+// It belongs to the cluster and outlives all its actors; actors that die find it again as it was.
 #pragma once
 
 #include "actors/executor/step_inbox.hpp"
 #include "actors/executor/step_lane.hpp"
+#include "actors/gateway/board_areas.hpp"
 #include "actors/gateway/epoch_wiring.hpp"
 #include "actors/gateway/event_pump.hpp"
 #include "actors/gateway/regions.hpp"
 #include "actors/interfaces.hpp"
+#include "actors/route.hpp"
 #include "actors/supervisor/supervisor.hpp"
+#include "actors/system/kept_lanes.hpp"
 #include "actors/system/lane_threads.hpp"
 #include "actors/system/model_setup.hpp"
 
@@ -17,11 +20,14 @@
 
 #include "runtime/base/clock.hpp"
 #include "runtime/base/failpoint.hpp"
+#include "runtime/base/fault_trace.hpp"
 #include "runtime/ledger/ledger.hpp"
 #include "runtime/metrics/step_times.hpp"
 
+#include <caf/actor_control_block.hpp>
 #include <caf/actor_system.hpp>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -31,7 +37,7 @@
 
 namespace vdist::actors {
 
-/// What all replicas share. Owned by the system object.
+/// What all replicas share. Owned by the cluster.
 struct system_parts {
   const model_setup* setup = nullptr;
   caf::actor_system* actors = nullptr;
@@ -39,32 +45,43 @@ struct system_parts {
   vault::vault* memory = nullptr;
   ledger::ledger* journal = nullptr;
   failpoints* points = nullptr;
+  fault_trace* trace = nullptr;
   const clock* time = nullptr;
   lane_threads* threads = nullptr;
+  route<router_actor> router;
   frame::wait_settings waits;
   std::uint64_t cluster = 0;
+  run_words* run = nullptr; // how far replicas have come
+  std::vector<std::vector<supervisor::slot_start>>
+      left; // by a process before this one; by replica, or empty
   /// Bytes loaded and in total, of one rank. May be empty.
   std::function<void(std::int32_t rank, std::uint64_t done, std::uint64_t total)> on_load;
 };
 
 class replica {
 public:
-  /// `words`: those of this replica, in the cluster's vault.
-  replica(std::int32_t index, const system_parts& parts, mapped_words<replica_words> words);
+  /// `words`: those of this replica, in the cluster's vault. `on_state` hears of every change of
+  /// state, on the supervisor's thread, before the router does.
+  replica(std::int32_t index,
+          const system_parts& parts,
+          mapped_words<replica_words> words,
+          std::function<void(replica_state, const std::string&)> on_state);
 
-  /// Spawns the scheduler actor; the router is needed for refusals only and set by start().
-  [[nodiscard]] scheduler_actor spawn_scheduler();
-  /// Spawns the supervisor, which spawns the rest.
-  void start(const router_actor& router,
-             std::function<void(replica_state, const std::string&)> on_state);
-  /// Ends all actors of the replica and every wait of its lanes. The threads end soon after.
+  /// The first one or a successor, reachable and started; by one thread.
+  [[nodiscard]] caf::strong_actor_ptr spawn_scheduler();
+  /// … and it spawns the rest, or takes over what it finds.
+  [[nodiscard]] caf::strong_actor_ptr spawn_supervisor();
+  /// Ends all actors of the replica, its workers, and every wait of its lanes; nobody comes any
+  /// more. The threads end soon after. Any number of times.
   void stop();
 
   [[nodiscard]] const metrics::step_times& times() const { return times_; }
 
   [[nodiscard]] sched::scheduler_stats scheduler_stats() const;
 
-  [[nodiscard]] const supervisor_actor& supervisor() const { return supervisor_; }
+  [[nodiscard]] const route<supervisor_actor>& supervisor() const { return supervisor_; }
+
+  [[nodiscard]] const route<scheduler_actor>& scheduler() const { return scheduler_; }
 
 private:
   [[nodiscard]] std::int32_t first_rank() const;
@@ -76,7 +93,12 @@ private:
                    std::function<void(std::uint64_t, std::uint64_t)> progress);
   [[nodiscard]] result<std::shared_ptr<epoch_wiring>>
   wire(epoch now, const std::vector<std::uint32_t>& incarnations);
-  [[nodiscard]] executor_actor spawn_executor(const supervisor_actor& supervisor);
+  [[nodiscard]] replica_progress& progress() const;
+  void note_epoch(epoch now);
+  void note_recovery(const supervisor::recovery_mark& mark);
+  void note_tokens(const token_events& events);
+  [[nodiscard]] supervisor::group_state found_group();
+  [[nodiscard]] executor_actor spawn_executor();
   [[nodiscard]] replica_environment environment();
 
   std::int32_t index_;
@@ -84,13 +106,14 @@ private:
   std::vector<std::int32_t> stage_of_slot_;
   mapped_words<replica_words> words_;
   frame::wait_policy waits_;
-  event_pump events_; // of worker processes; runs only with them
-  epoch wired_{};     // whose channels exist; used by the supervisor actor only
+  event_pump events_;                      // of worker processes; runs only with them
+  std::atomic<std::uint32_t> first_of_{0}; // the epoch whose first tokens are to come; 0: none
+  std::function<void(replica_state, const std::string&)> on_state_;
+  kept_lanes workers_;
   step_inbox inbox_;
   metrics::step_times times_;
-  router_actor router_;
-  supervisor_actor supervisor_;
-  scheduler_actor scheduler_;
+  route<supervisor_actor> supervisor_;
+  route<scheduler_actor> scheduler_;
   mutable std::mutex lane_mutex_;
   std::shared_ptr<step_lane>
       lane_; // the newest; shared with its thread and its actor; guarded by lane_mutex_

@@ -39,12 +39,13 @@ protocol::worker_order order_of(const model_setup& setup,
       .model_name = setup.folder.name,
       .has_random_weights = setup.folder.weights == weights::weight_origin::random,
       .random_seed = static_cast<std::uint64_t>(config.model.seed),
-      .weight_type = static_cast<std::uint8_t>(setup.type)};
+      .weight_type = static_cast<std::uint8_t>(setup.type),
+      .step_deadline_ms = config.fault_tolerance.step_deadline_ms,
+      .detect_ms = config.fault_tolerance.detect_ms};
   if (setup.device == config::device_kind::cuda) {
     order.device = protocol::worker_device::cuda;
     order.device_index = device_of(setup, ranks.at(static_cast<std::size_t>(slot)));
     order.device_graphs = config.device.graphs;
-    order.step_deadline_ms = config.fault_tolerance.step_deadline_ms;
     for (std::size_t i = 0; setup.peer_exchange && i < ranks.size(); ++i) {
       order.peer_devices.push_back(device_of(setup, ranks[i]));
     }

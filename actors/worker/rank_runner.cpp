@@ -32,6 +32,12 @@ public:
     return {group.get(), from_previous.get(), to_next.get()};
   }
 
+  void watch_waits(step_watch& watch) {
+    group = group ? watch_communicator(std::move(group), watch) : nullptr;
+    from_previous = from_previous ? watch_pipe(std::move(from_previous), watch) : nullptr;
+    to_next = to_next ? watch_pipe(std::move(to_next), watch) : nullptr;
+  }
+
   result<void> load(const exec::load_progress& progress) override { return inner->load(progress); }
 
   result<void> start_epoch(epoch now) override { return inner->start_epoch(now); }
@@ -155,6 +161,9 @@ result<std::unique_ptr<exec::step_runner>> make_rank_runner(const rank_runner_co
   auto runner = std::make_unique<linked_runner>();
   VDIST_TRY(join_group(config, links, waits, *runner));
   VDIST_TRY(join_pipes(config, links, waits, *runner));
+  if (links.watch != nullptr && !config.cuda) { // a device calls them from threads of its own
+    runner->watch_waits(*links.watch);
+  }
   if (const auto* model = std::get_if<exec::model_runner_config>(&config.device)) {
     runner->inner = std::make_unique<exec::model_runner>(
         with_peers(*model, config, links, waits),

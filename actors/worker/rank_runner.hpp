@@ -2,6 +2,8 @@
 // its device, its share of the model. The result owns all of it.
 #pragma once
 
+#include "actors/worker/step_watch.hpp"
+
 #include "model/exec/model_runner.hpp"
 #include "model/exec/sim_runner.hpp"
 #include "model/exec/step_runner.hpp"
@@ -45,6 +47,7 @@ struct rank_runner_links {
   vault::vault* memory = nullptr;
   const frame::fence* stop = nullptr;
   bool maps_peers = false; // `memory` makes other devices' regions accessible to this rank's device
+  step_watch* watch = nullptr; // of the thread that will run the steps; may be null
 };
 
 /// Called on the thread that will run the steps.

@@ -41,7 +41,7 @@ void on_lane_event(worker_pointer self, worker_event& event) {
 worker_state::~worker_state() {
   if (lane) {
     lane->stop();
-  } else if (config.supervisor) {
+  } else if (config.supervisor && !config.is_living) {
     // Its lane could not be made: there is no thread that could say so.
     caf::anon_send(config.supervisor,
                    worker_event{.what = worker_event::kind::gone,
@@ -65,6 +65,7 @@ worker_actor::behavior_type make_worker(worker_pointer self, worker_config confi
   state.lane = state.config.make_lane(
       {.slot = state.config.slot,
        .worker = state.config.worker,
+       .is_living = state.config.is_living,
        .report = make_report(weak, state.config.supervisor),
        .kill_actor = [weak] {
          if (auto strong = weak.lock()) {

@@ -5,7 +5,8 @@
 //
 // W-1 The actor never blocks and never touches model memory; its lane does.
 // W-2 When the actor ends, for whatever reason, the lane is told to stop; `gone` goes to the supervisor, not through
-//     this actor, because nobody reads the mailbox of the dead. A worker whose lane could not be made says it itself.
+//     this actor, because nobody reads the mailbox of the dead. A worker whose lane could not be made says it itself,
+//     unless its process lives already.
 #pragma once
 
 #include "actors/interfaces.hpp"
@@ -19,6 +20,7 @@ namespace vdist::actors {
 struct worker_config {
   std::int32_t slot = 0;
   incarnation worker;
+  bool is_living = false;      // its process lives already
   stage_actor stage;           // gets every event but `gone`
   supervisor_actor supervisor; // gets `gone`
   worker_lane_factory make_lane;

@@ -34,6 +34,7 @@ public:
 struct lane_request {
   std::int32_t slot = 0; // rank within the replica
   incarnation worker;
+  bool is_living = false; // its process lives already: the lane adopts it, load() is never called
   lane_report report;
   std::function<void()> kill_actor; // what a kill_actor failpoint does: ends the actor from outside
 };

@@ -2,6 +2,8 @@
 
 #include "model/arch/registry.hpp"
 
+#include <functional>
+#include <string_view>
 #include <utility>
 
 namespace vdist::actors {
@@ -92,7 +94,21 @@ worker_identity identity_of(const worker_order& order) {
   return {.cluster = order.cluster,
           .replica = order.replica,
           .rank = rank_id(order.rank()),
-          .worker = incarnation(order.incarnation)};
+          .worker = incarnation(order.incarnation),
+          .slot = order.slot};
+}
+
+std::uint64_t hash_of(const worker_order& order) {
+  std::vector<std::byte> bytes;
+  protocol::encode(order, bytes);
+  return std::hash<std::string_view>{}({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+step_watch_settings watch_settings_of(const worker_order& order) {
+  const bool has_peers = order.tensor_size > 1 || order.stages > 1;
+  return {.detect = std::chrono::milliseconds(order.detect_ms),
+          .step_deadline = std::chrono::milliseconds(order.step_deadline_ms),
+          .sees_peers = order.device != worker_device::cuda || !has_peers};
 }
 
 frame::wait_settings waits_of(const worker_order& order) {

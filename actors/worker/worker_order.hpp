@@ -18,6 +18,9 @@ namespace vdist::actors {
 [[nodiscard]] wiring_config wiring_of(const protocol::worker_order& order);
 [[nodiscard]] protocol::plan_limits plan_limits_of(const protocol::worker_order& order);
 [[nodiscard]] worker_identity identity_of(const protocol::worker_order& order);
+/// Names what a worker was started for: who may adopt it compares. The same in every process of a build.
+[[nodiscard]] std::uint64_t hash_of(const protocol::worker_order& order);
+[[nodiscard]] step_watch_settings watch_settings_of(const protocol::worker_order& order);
 [[nodiscard]] frame::wait_settings waits_of(const protocol::worker_order& order);
 
 } // namespace vdist::actors

@@ -31,24 +31,60 @@ void worker_process::load() {
   command(protocol::worker_command::kind::load, {});
 }
 
+worker_identity worker_process::identity() const {
+  auto who = identity_of(order_);
+  who.points = links_.points;
+  return who;
+}
+
+/// This is shared with the host link until the process has ended.
+host::worker_callbacks worker_process::callbacks() {
+  auto mine = shared_from_this();
+  return {.on_ended = [mine](const auto& how) { mine->on_ended(how); },
+          .on_dying =
+              [mine] {
+                mine->on_dying();
+              }};
+}
+
+/// This is shared with the pump, too.
+void worker_process::listen(std::unique_ptr<frame::frame_reader> events) {
+  source_ = links_.events->add(
+      std::move(events),
+      [mine = shared_from_this()](const frame::frame_view& frame) { mine->on_frame(frame); });
+}
+
 /// load() and stop() come from the actor, one after the other; the process's end may come at once.
 result<void> worker_process::start() {
-  VDIST_ASSIGN(end_,
-               make_worker_link(identity_of(order_), *links_.memory, *links_.bell, *links_.waits));
+  VDIST_ASSIGN(end_, make_worker_link(identity(), *links_.memory, *links_.bell, *links_.waits));
   std::vector<std::byte> order;
   protocol::encode(order_, order);
-  // Shared with the pump and the host link until the process has ended.
-  auto mine = shared_from_this();
-  source_ = links_.events->add(std::move(end_.events),
-                               [mine](const frame::frame_view& frame) { mine->on_frame(frame); });
+  listen(std::move(end_.events));
   set_state(state::started);
-  auto asked =
-      links_.host->spawn(key(), std::move(order), [mine](const auto& how) { mine->on_ended(how); });
+  auto asked = links_.host->spawn(
+      {.key = key(), .order = std::move(order), .order_hash = hash_of(order_)}, callbacks());
   if (!asked) {
     set_state(state::ended);
     links_.events->remove(source_);
   }
   return asked;
+}
+
+/// L-10. Its end may have come already, and is told by the host link's adopt().
+void worker_process::adopt() {
+  auto reopened = reopen_worker_link(identity(), *links_.memory, *links_.bell, *links_.waits);
+  if (reopened) {
+    end_ = std::move(*reopened);
+    listen(std::move(end_.events));
+  }
+  set_state(state::started);
+  if (auto adopted = links_.host->adopt(key(), callbacks()); !adopted) {
+    set_state(state::ended);
+    links_.events->remove(source_);
+    report_failure(adopted.error());
+  } else if (!reopened) {
+    report_failure(fail(errc::aborted, reopened.error().context));
+  }
 }
 
 void worker_process::set_state(state next) {
@@ -69,7 +105,7 @@ void worker_process::command(protocol::worker_command::kind what, epoch now) {
   result<void> written;
   {
     const std::lock_guard lock(mutex_);
-    if (state_ != state::started || is_stopped_) {
+    if (state_ != state::started || is_stopped_ || !end_.commands) {
       return;
     }
     protocol::encode(protocol::worker_command{what, now.value}, encoded_);
@@ -126,6 +162,17 @@ void worker_process::on_event(protocol::worker_event event) {
   event.slot = wanted_.slot;
   event.worker = wanted_.worker;
   wanted_.report(std::move(event));
+}
+
+/// Its successor still waits for `gone`, which only the end itself brings.
+void worker_process::on_dying() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (is_stopped_ || std::exchange(has_failed_, true)) {
+      return;
+    }
+  }
+  report_failure(fail(errc::closed, "worker process: it has come to its end"));
 }
 
 /// L-6.

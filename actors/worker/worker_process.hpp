@@ -2,11 +2,15 @@
 // starts it, tells it the actor's decisions, hears its events and kills it; the thread that loads and steps is a
 // worker_thread in there.
 //
-//   made ──load──▶ started ──stop──▶ killed ──its end──▶ gone
-//                     └──its end──▶ failed ──stop──▶ gone
+//   made ──load, adopt──▶ started ──stop──▶ killed ──its end──▶ gone
+//                            └──its end──▶ failed ──stop──▶ gone
 //
-// L-6 A process that ends by itself is a failure (`failed`), reported after everything that it said before.
+// L-6 A process that ends by itself is a failure (`failed`), reported as soon as anybody knows; what it said before may come
+//     later and belongs to an incarnation that has failed.
+//     The supervisor's warning that it comes to its end (on_dying) is that report already; `gone` waits for the end itself.
 // L-7 stop() is SIGKILL. There is nothing to save: weights and KV lie in the vault.
+// L-10 A process that lives already, started by a predecessor of this one, is adopted: its link is taken over, and what it has
+//     said so far is asked again (L-8 of worker_thread.hpp). One that cannot be steered counts as failed, and is killed.
 // Threads: any; reports come from the gateway's thread, the host link's, or the caller of stop().
 #pragma once
 
@@ -34,6 +38,7 @@ struct worker_process_links {
   vault::vault* memory = nullptr;
   event_pump* events = nullptr;
   frame::bell* bell = nullptr; // of the replica's events
+  failpoints* points = nullptr;
   const frame::wait_policy* waits = nullptr;
   std::function<void(std::uint64_t done, std::uint64_t total)> progress; // may be empty
 };
@@ -44,6 +49,9 @@ public:
   /// `order` is complete but for slot and incarnation, which `wanted` says.
   worker_process(lane_request wanted, protocol::worker_order order, worker_process_links links);
 
+  /// Instead of load(), for a request that is_living. Call once, before any other.
+  void adopt();
+
   void load() override;
   void prepare(epoch now) override;
   void begin(epoch now) override;
@@ -53,11 +61,15 @@ private:
   enum class state : std::uint8_t { made, started, ended };
 
   [[nodiscard]] protocol::process_key key() const;
+  [[nodiscard]] worker_identity identity() const;
+  [[nodiscard]] host::worker_callbacks callbacks();
+  void listen(std::unique_ptr<frame::frame_reader> events);
   [[nodiscard]] result<void> start();
   void set_state(state next);
   void command(protocol::worker_command::kind what, epoch now);
   void on_frame(const frame::frame_view& frame);
   void on_event(protocol::worker_event event);
+  void on_dying();
   void on_ended(const protocol::process_ended& how);
   void report_failure(const error& cause);
   void report_gone();
@@ -70,7 +82,7 @@ private:
   state state_ = state::made;      // guarded by mutex_
   bool is_stopped_ = false;        // guarded by mutex_
   bool has_failed_ = false;        // guarded by mutex_: said so itself
-  control_end end_;                // set by load(); its events belong to the pump
+  control_end end_;                // set by load() or adopt(); its events belong to the pump
   std::uint64_t source_ = 0;       // of the pump
   std::vector<std::byte> encoded_; // guarded by mutex_
 };

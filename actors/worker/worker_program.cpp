@@ -1,5 +1,6 @@
 #include "actors/worker/worker_program.hpp"
 
+#include "actors/gateway/board_areas.hpp"
 #include "actors/gateway/worker_link.hpp"
 #include "actors/worker/worker_order.hpp"
 #include "actors/worker/worker_thread.hpp"
@@ -27,8 +28,8 @@ using protocol::worker_order;
 
 /// Longest single wait for a command.
 constexpr std::chrono::seconds command_slice{60};
-/// Room in the event ring is waited for this long.
-constexpr std::chrono::seconds event_deadline{5};
+/// Room in the event ring is waited for this long: the control process may have to be started again first.
+constexpr std::chrono::seconds event_deadline{60};
 /// Progress of loading is told at most this often.
 constexpr std::chrono::milliseconds progress_interval{50};
 
@@ -66,10 +67,12 @@ vault::device_access devices_of(const worker_order& order) {
 /// Everything that the two threads of a worker share.
 class worker_program {
 public:
-  worker_program(worker_order order, socket::unique_fd vault)
+  worker_program(worker_order order, worker_inheritance given)
       : order_(std::move(order)),
         waits_(waits_of(order_), time_),
-        memory_(std::move(vault), time_, {}, devices_of(order_)) {}
+        memory_(std::move(given.vault), time_, {}, devices_of(order_)),
+        points_(failpoints_on(*given.board)),
+        watch_(progress_word(given.life->progress), time_, watch_settings_of(order_)) {}
 
   error run() {
     if (auto connected = connect(); !connected) {
@@ -85,11 +88,11 @@ public:
 
 private:
   result<void> connect() {
-    VDIST_ASSIGN(cluster_, map_words<cluster_words>(memory_, cluster_words_key()));
     VDIST_ASSIGN(replica_,
                  map_words<replica_words>(memory_, replica_words_key(rank_id(order_.first_rank))));
-    VDIST_ASSIGN(link_, open_worker_link(identity_of(order_), memory_, replica_->events, waits_));
-    points_ = std::make_unique<failpoints>(cluster_->failpoints);
+    auto mine = identity_of(order_);
+    mine.points = &points_;
+    VDIST_ASSIGN(link_, open_worker_link(mine, memory_, replica_->events, waits_));
     lane_ = std::make_unique<worker_thread>(thread_config(), thread_links());
     return {};
   }
@@ -107,20 +110,23 @@ private:
   }
 
   worker_thread_links thread_links() {
-    return {
-        .points = points_.get(),
-        .time = &time_,
-        .wiring = {.memory = &memory_, .stop = &replica_->fence},
-        .waits = &waits_,
-        .make_runner = [this]() -> result<std::unique_ptr<exec::step_runner>> {
-          VDIST_ASSIGN(const auto config, runner_config_of(order_));
-          return make_rank_runner(
-              config, {.memory = &memory_, .stop = &replica_->fence, .maps_peers = true}, waits_);
-        },
-        .progress =
-            [this](std::uint64_t done, std::uint64_t total) {
-              tell_progress({done, total});
-            }};
+    return {.points = &points_,
+            .time = &time_,
+            .wiring = {.memory = &memory_, .stop = &replica_->fence, .points = &points_},
+            .waits = &waits_,
+            .make_runner = [this]() -> result<std::unique_ptr<exec::step_runner>> {
+              VDIST_ASSIGN(const auto config, runner_config_of(order_));
+              const rank_runner_links links{.memory = &memory_,
+                                            .stop = &replica_->fence,
+                                            .maps_peers = true,
+                                            .watch = &watch_};
+              return make_rank_runner(config, links, waits_);
+            },
+            .progress =
+                [this](std::uint64_t done, std::uint64_t total) {
+                  tell_progress({done, total});
+                },
+            .watch = &watch_};
   }
 
   error obey_commands() {
@@ -155,18 +161,19 @@ private:
   }
 
   template <class Message>
-  void send(const Message& message, std::uint16_t kind) {
+  [[nodiscard]] result<void> send(const Message& message, std::uint16_t kind, time_point deadline) {
     const std::lock_guard lock(events_mutex_);
     protocol::encode(message, encoded_);
-    const auto sent = link_.events->write(
-        link_header(identity_of(order_), kind), encoded_, time_.now() + event_deadline);
-    if (!sent) {
+    return link_.events->write(link_header(identity_of(order_), kind), encoded_, deadline);
+  }
+
+  void tell(const worker_event& event) {
+    const auto deadline = time_.now() + event_deadline;
+    if (const auto sent = send(event, protocol::worker_event_kind, deadline); !sent) {
       log::error("worker: its events cannot be told: {}", sent.error().context);
       ::_exit(exit_code(errc::closed)); // nobody could steer it any more
     }
   }
-
-  void tell(const worker_event& event) { send(event, protocol::worker_event_kind); }
 
   /// Called by several loading threads.
   void tell_progress(const protocol::load_progress& progress) {
@@ -177,17 +184,18 @@ private:
       }
       next_progress_ = time_.now() + progress_interval;
     }
-    send(progress, protocol::load_progress_kind);
+    // For people: dropped when nobody reads, as while the control process is started again.
+    (void)send(progress, protocol::load_progress_kind, time_.now());
   }
 
   const worker_order order_;
   system_clock time_;
   frame::wait_policy waits_;
   vault::vault_client memory_;
-  mapped_words<cluster_words> cluster_;
+  failpoints points_;
+  step_watch watch_;
   mapped_words<replica_words> replica_;
   worker_end link_;
-  std::unique_ptr<failpoints> points_;
   std::unique_ptr<worker_thread> lane_;
 
   std::mutex events_mutex_;
@@ -198,7 +206,7 @@ private:
 
 } // namespace
 
-error run_worker(worker_descriptors given) {
+error run_worker(worker_inheritance given) {
   auto order = read_order(given.order);
   if (!order) {
     return order.error();
@@ -206,7 +214,7 @@ error run_worker(worker_descriptors given) {
   log::initialise(order->log_level);
   pthread_setname_np(pthread_self(), fmt::format("vdist-worker-{}", order->rank()).c_str());
   // Never destroyed: its threads use it until the process ends.
-  auto* program = new worker_program(std::move(*order), std::move(given.vault));
+  auto* program = new worker_program(std::move(*order), std::move(given));
   return program->run();
 }
 

@@ -26,7 +26,9 @@ void let_others_run() {
 } // namespace
 
 worker_thread::worker_thread(worker_thread_config config, worker_thread_links links)
-    : config_(std::move(config)), links_(std::move(links)) {}
+    : config_(std::move(config)),
+      links_(std::move(links)),
+      watch_(links_.watch != nullptr ? *links_.watch : silent_) {}
 
 void worker_thread::load() {
   post({.what = command::kind::load});
@@ -80,12 +82,14 @@ void worker_thread::report_failure(worker_event::kind what, epoch now, const err
 }
 
 void worker_thread::run() {
+  watch_.load(); // from the start: whoever looks shall not think that it has loaded
   for (auto next = take(); next.what != command::kind::stop; next = take()) {
     try {
       obey(next);
     } catch (const std::exception& cause) {
       report_failure(worker_event::kind::failed, next.now, fail(errc::internal, cause.what()));
     }
+    watch_.rest();
   }
   runner_.reset();
   report(worker_event::kind::gone);
@@ -94,10 +98,14 @@ void worker_thread::run() {
 void worker_thread::obey(const command& next) {
   switch (next.what) {
   case command::kind::load:
-    load_runner();
+    if (load_runner()) {
+      report(worker_event::kind::loaded);
+    }
     break;
   case command::kind::prepare:
-    report(worker_event::kind::quiesced, next.now);
+    if (load_runner()) {
+      report(worker_event::kind::quiesced, next.now);
+    }
     break;
   case command::kind::begin:
     step_through(next.now);
@@ -107,23 +115,38 @@ void worker_thread::obey(const command& next) {
   }
 }
 
-void worker_thread::load_runner() {
-  reach("worker.load", -1);
-  auto made = links_.make_runner();
-  if (!made) {
-    report_failure(worker_event::kind::failed, {}, made.error());
-    return;
+/// L-8. False: it cannot, and has said why.
+bool worker_thread::load_runner() {
+  if (!runner_ && !broken_) {
+    watch_.load();
+    if (auto loaded = try_to_load(); !loaded) {
+      runner_.reset();
+      broken_ = loaded.error();
+    }
   }
-  runner_ = std::move(*made);
-  if (auto loaded = runner_->load(links_.progress); !loaded) {
-    report_failure(worker_event::kind::failed, {}, loaded.error());
-    return;
+  if (broken_) {
+    report_failure(worker_event::kind::failed, {}, *broken_);
   }
-  report(worker_event::kind::loaded);
+  return !broken_;
+}
+
+result<void> worker_thread::try_to_load() {
+  try {
+    VDIST_TRY(reach("worker.load", {}));
+    VDIST_ASSIGN(runner_, links_.make_runner());
+    return runner_->load(links_.progress);
+  } catch (const std::exception& cause) {
+    return fail(errc::internal, cause.what());
+  }
 }
 
 /// Answers plans until the epoch ends for this lane: by the fence, a command, or a failure.
 void worker_thread::step_through(epoch now) {
+  if (!runner_) { // L-8: nobody begins before it was prepared or has loaded
+    report_failure(
+        worker_event::kind::failed, now, fail(errc::internal, "step: nothing is loaded"));
+    return;
+  }
   auto opened =
       open_worker_wiring(config_.wiring, now, config_.wanted.slot, links_.wiring, *links_.waits);
   if (!opened && opened.error().code == errc::stale) {
@@ -156,6 +179,9 @@ result<void> worker_thread::answer_plans(epoch now, worker_wiring& wiring) {
   while (!has_command()) {
     const bool is_idle = under_way_.empty();
     if (is_idle || (under_way_.size() < flights_max && wiring.plans->has_frame())) {
+      if (is_idle) {
+        watch_.rest();
+      }
       auto frame = wiring.plans->read(links_.time->now() + look_up_interval);
       if (!frame && frame.error().code == errc::timed_out) {
         continue;
@@ -169,6 +195,7 @@ result<void> worker_thread::answer_plans(epoch now, worker_wiring& wiring) {
     } else if (links_.wiring.stop->is_raised_above(now)) {
       return fail(errc::aborted, "step: the epoch is over");
     } else {
+      watch_.wait(); // for the device, and whatever that waits for
       let_others_run();
     }
   }
@@ -179,18 +206,27 @@ result<void> worker_thread::launch(std::span<const std::byte> body) {
   const auto received = links_.time->now();
   VDIST_TRY(protocol::decode(body, plan_));
   VDIST_TRY(protocol::validate(plan_, config_.limits));
-  reach("worker.step_begin", static_cast<std::int64_t>(plan_.step));
+  const auto tokens = static_cast<std::int64_t>(plan_.computed_tokens());
+  watch_.compute(tokens);
+  VDIST_TRY(reach("worker.step_begin",
+                  {.step = static_cast<std::int64_t>(plan_.step), .requests = plan_.request_ids}));
   VDIST_TRY(runner_->launch(plan_));
-  under_way_.push_back(received);
+  under_way_.push_back({received, tokens});
   return {};
 }
 
 result<void> worker_thread::answer_oldest(worker_wiring& wiring) {
+  const auto oldest = under_way_.front();
+  watch_.compute(oldest.tokens);
   VDIST_TRY(runner_->finish(result_));
-  reach("worker.step_end", static_cast<std::int64_t>(result_.step));
+  VDIST_TRY(reach("worker.step_end",
+                  {.step = static_cast<std::int64_t>(result_.step),
+                   .busy = links_.time->now() - oldest.since}));
+  watch_.finish(oldest.tokens);
+  watch_.wait(); // for room, at most
   result_.rank = rank();
-  const auto elapsed = std::chrono::duration_cast<std::chrono::microseconds>(links_.time->now()
-                                                                             - under_way_.front());
+  const auto elapsed =
+      std::chrono::duration_cast<std::chrono::microseconds>(links_.time->now() - oldest.since);
   under_way_.erase(under_way_.begin());
   result_.compute_us = static_cast<std::uint32_t>(elapsed.count());
   protocol::encode(result_, encoded_);
@@ -209,15 +245,15 @@ std::int32_t worker_thread::rank() const {
   return config_.wiring.first_rank + config_.wanted.slot;
 }
 
-void worker_thread::reach(std::string_view point, std::int64_t step) {
-  VDIST_FAILPOINT(
-      *links_.points,
-      point,
-      {.replica = config_.wiring.replica,
-       .stage = config_.wiring.stage_of_slot.at(static_cast<std::size_t>(config_.wanted.slot)),
-       .rank = config_.wanted.slot,
-       .step = step},
-      config_.wanted.kill_actor);
+/// L-5. The place is that of this worker. An error: what the failpoint lets fail.
+result<void> worker_thread::reach(std::string_view point, failpoint_context at) {
+  if (!links_.points->is_armed()) {
+    return {};
+  }
+  at.replica = config_.wiring.replica;
+  at.stage = config_.wiring.stage_of_slot.at(static_cast<std::size_t>(config_.wanted.slot));
+  at.rank = config_.wanted.slot;
+  return failure_of(links_.points->reach(point, at, config_.wanted.kill_actor), point);
 }
 
 } // namespace vdist::actors

@@ -83,12 +83,17 @@ result<ledger_stats> ledger_reader::stats() const {
   for (const auto& copy : all.entries) {
     const bool is_unfinished = copy.reason == protocol::finish_reason::none;
     ++(is_unfinished ? sums.unfinished : sums.finished);
-    sums.tokens_reserved += is_unfinished ? copy.room : static_cast<std::uint64_t>(copy.committed);
+    sums.tokens_reserved += is_unfinished ? copy.room : copy.words();
   }
   return sums;
 }
 
-result<std::vector<token_id>> ledger_reader::tokens(request_id id, std::int32_t from) const {
+template <class Read>
+auto ledger_reader::read_held(std::string_view operation,
+                              request_id id,
+                              std::int32_t from,
+                              Read&& read) const
+    -> result<typename decltype(read(entry_copy{}))::value_type> {
   // A request does not move, so looking for it needs no version: only what is found does.
   const auto used = region_.header().entries_used.get();
   for (std::uint32_t slot = 0; slot < used && slot < region_.layout().entries; ++slot) {
@@ -99,22 +104,38 @@ result<std::vector<token_id>> ledger_reader::tokens(request_id id, std::int32_t 
     if (!before.is_used || before.id != id) {
       continue;
     }
-    VDIST_TRY(check_from(id, from, before.committed));
-    std::vector<token_id> tokens(static_cast<std::size_t>(before.committed - from));
-    const bool is_read =
-        read_chain(region_, before.tokens_head, static_cast<std::uint64_t>(from), tokens);
+    VDIST_TRY(check_from(operation, id, from, before.committed));
+    auto found = read(before);
     // L-4: if it is still held now, its blocks were nobody else's while they were read.
     VDIST_ASSIGN(const auto after, copy_one(slot));
     if (!after.is_used || after.accepted_version != before.accepted_version) {
       break;
     }
-    if (!is_read) {
-      return fail(errc::corrupt,
-                  fmt::format("tokens: a chain of blocks is damaged (request={})", id.value));
+    if (!found) {
+      return fail(
+          errc::corrupt,
+          fmt::format("{}: a chain of blocks is damaged (request={})", operation, id.value));
+    }
+    return std::move(*found);
+  }
+  return unknown_request(operation, id);
+}
+
+result<std::vector<token_id>> ledger_reader::tokens(request_id id, std::int32_t from) const {
+  return read_held("tokens", id, from, [this, from](const entry_copy& held) {
+    std::optional tokens(std::vector<token_id>(static_cast<std::size_t>(held.committed - from)));
+    if (!read_chain(region_, held.tokens_head, static_cast<std::uint64_t>(from), *tokens)) {
+      tokens.reset();
     }
     return tokens;
-  }
-  return unknown_request("tokens", id);
+  });
+}
+
+result<std::vector<protocol::token_event>> ledger_reader::replay(request_id id,
+                                                                 std::int32_t from) const {
+  return read_held("replay", id, from, [this, from](const entry_copy& held) {
+    return read_events(region_, held, from);
+  });
 }
 
 } // namespace vdist::ledger

@@ -28,6 +28,10 @@ public:
   /// As ledger::tokens. Errors: not_found, invalid_argument, timed_out, corrupt.
   [[nodiscard]] result<std::vector<token_id>> tokens(request_id id, std::int32_t from = 0) const;
 
+  /// As ledger::replay. Errors: as tokens().
+  [[nodiscard]] result<std::vector<protocol::token_event>> replay(request_id id,
+                                                                  std::int32_t from = 0) const;
+
 private:
   struct snapshot {
     std::vector<entry_copy> entries;
@@ -38,6 +42,12 @@ private:
 
   [[nodiscard]] result<snapshot> copy_all() const;
   [[nodiscard]] result<entry_copy> copy_one(std::uint32_t slot) const;
+
+  /// What `read(entry)` makes of the chains of a request: std::optional, nothing if one is damaged.
+  template <class Read>
+  [[nodiscard]] auto
+  read_held(std::string_view operation, request_id id, std::int32_t from, Read&& read) const
+      -> result<typename decltype(read(entry_copy{}))::value_type>;
 
   const shared_region region_;
 };

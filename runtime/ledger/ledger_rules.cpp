@@ -1,5 +1,6 @@
 #include "runtime/ledger/ledger_rules.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace vdist::ledger {
@@ -13,9 +14,10 @@ error unknown_request(std::string_view operation, request_id id) {
 result<void> check_fresh(const protocol::request& request, bool is_known) {
   if (is_known || !request.generated.empty() || request.max_tokens < 1) {
     return fail(errc::invalid_argument,
-                fmt::format("accept: the id is known, or the request is not a fresh one "
-                            "(request={} generated={} max_tokens={})",
+                fmt::format("accept: the id or key is known, or the request is not a fresh one "
+                            "(request={} client_key={} generated={} max_tokens={})",
                             request.id.value,
+                            request.client_key,
                             request.generated.size(),
                             request.max_tokens));
   }
@@ -73,15 +75,51 @@ error refuse_second_end(request_id id) {
   return fail(errc::corrupt, fmt::format("commit: two ends of one request (request={})", id.value));
 }
 
-result<void> check_from(request_id id, std::int32_t from, std::int32_t committed) {
+result<void>
+check_from(std::string_view operation, request_id id, std::int32_t from, std::int32_t committed) {
   if (from < 0 || from > committed) {
     return fail(errc::invalid_argument,
-                fmt::format("tokens: position is beyond the end (request={} from={} committed={})",
+                fmt::format("{}: position is beyond the end (request={} from={} committed={})",
+                            operation,
                             id.value,
                             from,
                             committed));
   }
   return {};
+}
+
+void close_replay(request_id id,
+                  const replayed_end& end,
+                  std::vector<protocol::token_event>& events) {
+  if (end.reason == protocol::finish_reason::none) {
+    return;
+  }
+  if (events.empty() || !end.comes_with_token) {
+    events.push_back({.id = id, .position = end.committed});
+  }
+  auto& last = events.back();
+  last.reason = end.reason;
+  // Only a token that is in the request's lists of ids ends it so.
+  last.stop_token = end.reason == protocol::finish_reason::stop ? end.last_token : -1;
+  last.message = end.message;
+}
+
+std::vector<request_id> distinct(std::span<const request_id> ids) {
+  std::vector<request_id> sorted(ids.begin(), ids.end());
+  std::sort(sorted.begin(), sorted.end());
+  sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
+  return sorted;
+}
+
+std::string_view kept_message(std::string_view message) {
+  auto size = std::min(message.size(), message_bytes_max);
+  const auto is_inside_character = [message](std::size_t at) {
+    return at < message.size() && (static_cast<unsigned char>(message[at]) & 0xc0U) == 0x80U;
+  };
+  while (size > 0 && is_inside_character(size)) {
+    --size;
+  }
+  return message.substr(0, size);
 }
 
 } // namespace vdist::ledger

@@ -17,7 +17,7 @@ struct ledger_load {
   std::uint64_t tokens_unfinished = 0; // room_of the unfinished ones
 };
 
-/// invalid_argument: the id is known, or the request is not a fresh one.
+/// invalid_argument: the id or the client key is known, or the request is not a fresh one.
 [[nodiscard]] result<void> check_fresh(const protocol::request& request, bool is_known);
 
 /// resource_exhausted: no room, even if every finished request gave way.
@@ -40,7 +40,40 @@ is_next(const committed_token& token, const request_state& state, std::int32_t m
 [[nodiscard]] error refuse_second_end(request_id id);
 
 /// invalid_argument: `from` is beyond the committed tokens.
-[[nodiscard]] result<void> check_from(request_id id, std::int32_t from, std::int32_t committed);
+[[nodiscard]] result<void>
+check_from(std::string_view operation, request_id id, std::int32_t from, std::int32_t committed);
+
+/// The end of a request as the ledger keeps it; reason none: it goes on.
+struct replayed_end {
+  protocol::finish_reason reason = protocol::finish_reason::none;
+  bool comes_with_token = false;
+  std::string_view message;
+  std::int32_t committed = 0;
+  token_id last_token = -1; // -1: none was committed
+};
+
+/// L-7: adds the end, if there is one, to the events of the tokens.
+void close_replay(request_id id,
+                  const replayed_end& end,
+                  std::vector<protocol::token_event>& events);
+
+/// How many of a token's alternatives are kept; `extra_words` is not 0.
+[[nodiscard]] inline std::span<const protocol::token_logprob>
+kept_alternatives(const committed_token& token, std::uint64_t extra_words) {
+  const auto asked = static_cast<std::size_t>((extra_words - 2) / 2);
+  return token.top.first(token.top.size() < asked ? token.top.size() : asked);
+}
+
+/// Each id once.
+[[nodiscard]] std::vector<request_id> distinct(std::span<const request_id> ids);
+
+/// Strikes end at what their word holds.
+[[nodiscard]] constexpr std::uint8_t one_more(std::uint8_t strikes) {
+  return strikes == 0xff ? strikes : static_cast<std::uint8_t>(strikes + 1);
+}
+
+/// The part of a message that is kept: whole characters of UTF-8.
+[[nodiscard]] std::string_view kept_message(std::string_view message);
 
 /// Order of requests and entries: by arrival, then by id.
 [[nodiscard]] inline bool arrives_before(const auto& a, const auto& b) {

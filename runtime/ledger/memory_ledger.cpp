@@ -9,15 +9,21 @@ namespace vdist::ledger {
 result<void> memory_ledger::accept(const protocol::request& request) {
   const auto room = room_of(request);
   const std::scoped_lock lock(mutex_);
-  VDIST_TRY(check_fresh(request, entries_.contains(request.id)));
+  VDIST_TRY(
+      check_fresh(request, entries_.contains(request.id) || keys_.contains(request.client_key)));
   VDIST_TRY(check_room(request, {unfinished_, tokens_unfinished_}, limits_));
   while (tokens_unfinished_ + tokens_finished_ + room > limits_.tokens_max) {
     forget_oldest();
   }
   entries_.emplace(request.id,
                    entry{.request = request,
+                         .extra_words = extra_words_of(request),
                          .prompt_tokens = static_cast<std::int32_t>(request.prompt.size()),
                          .accepted = now()});
+  if (request.client_key != 0) {
+    keys_.emplace(request.client_key, request.id);
+  }
+  highest_id_ = std::max(highest_id_, request.id);
   ++unfinished_;
   tokens_unfinished_ += room;
   return {};
@@ -33,6 +39,10 @@ result<void> memory_ledger::append(const committed_token& token) {
     return refuse_token(token, entry.state());
   }
   entry.request.generated.push_back(token.token);
+  if (entry.extra_words > 0) {
+    const auto kept = kept_alternatives(token, entry.extra_words);
+    entry.extras.push_back({token.logprob, {kept.begin(), kept.end()}});
+  }
   return {};
 }
 
@@ -56,13 +66,16 @@ result<void> memory_ledger::check_ends(std::span<const finished_request> finishe
 void memory_ledger::end(const finished_request& end) {
   auto& ended = entries_.at(end.id);
   tokens_unfinished_ -= room_of(ended.request);
-  tokens_finished_ += ended.request.generated.size();
+  tokens_finished_ += ended.words();
   ended.reason = end.reason;
+  ended.comes_with_token = end.comes_with_token;
+  ended.message = kept_message(end.message);
   ended.finished = now();
   // Only what a client may ask for again is kept: the tokens.
   protocol::request kept;
   kept.id = ended.request.id;
   kept.arrival = ended.request.arrival;
+  kept.client_key = ended.request.client_key;
   kept.max_tokens = ended.request.max_tokens;
   kept.generated = std::move(ended.request.generated);
   kept.generated.shrink_to_fit();
@@ -76,7 +89,10 @@ void memory_ledger::end(const finished_request& end) {
 
 void memory_ledger::forget_oldest() {
   const auto oldest = entries_.find(finished_.front());
-  tokens_finished_ -= oldest->second.request.generated.size();
+  tokens_finished_ -= oldest->second.words();
+  if (oldest->second.request.client_key != 0) {
+    keys_.erase(oldest->second.request.client_key);
+  }
   entries_.erase(oldest);
   finished_.pop_front();
 }
@@ -94,7 +110,11 @@ result<void> memory_ledger::commit(std::span<const committed_token> tokens,
   }
   if (!outcome) {
     for (; written > 0; --written) { // L-2
-      entries_.at(tokens[written - 1].id).request.generated.pop_back();
+      auto& touched = entries_.at(tokens[written - 1].id);
+      touched.request.generated.pop_back();
+      if (touched.extra_words > 0) {
+        touched.extras.pop_back();
+      }
     }
     return outcome;
   }
@@ -105,9 +125,21 @@ result<void> memory_ledger::commit(std::span<const committed_token> tokens,
   return {};
 }
 
-result<void> memory_ledger::finish(request_id id, protocol::finish_reason reason) {
-  const finished_request one{id, reason};
+result<void>
+memory_ledger::finish(request_id id, protocol::finish_reason reason, std::string_view message) {
+  const finished_request one{.id = id, .reason = reason, .message = message};
   return commit({}, std::span(&one, 1));
+}
+
+void memory_ledger::strike(std::span<const request_id> ids) {
+  const std::scoped_lock lock(mutex_);
+  for (const auto id : distinct(ids)) {
+    const auto found = entries_.find(id);
+    if (found != entries_.end() && found->second.reason == protocol::finish_reason::none) {
+      found->second.strikes = one_more(found->second.state().strikes);
+      found->second.struck_at = found->second.request.generated.size();
+    }
+  }
 }
 
 std::vector<protocol::request> memory_ledger::unfinished() const {
@@ -132,9 +164,53 @@ result<std::vector<token_id>> memory_ledger::tokens(request_id id, std::int32_t 
   if (found == entries_.end()) {
     return unknown_request("tokens", id);
   }
-  VDIST_TRY(check_from(id, from, found->second.state().committed));
+  VDIST_TRY(check_from("tokens", id, from, found->second.state().committed));
   const auto& generated = found->second.request.generated;
   return std::vector<token_id>(generated.begin() + from, generated.end());
+}
+
+result<std::vector<protocol::token_event>> memory_ledger::replay(request_id id,
+                                                                 std::int32_t from) const {
+  const std::scoped_lock lock(mutex_);
+  const auto found = entries_.find(id);
+  if (found == entries_.end()) {
+    return unknown_request("replay", id);
+  }
+  const auto& entry = found->second;
+  const auto committed = entry.state().committed;
+  VDIST_TRY(check_from("replay", id, from, committed));
+  std::vector<protocol::token_event> events;
+  events.reserve(static_cast<std::size_t>(committed - from) + 1);
+  for (auto position = from; position < committed; ++position) {
+    const auto index = static_cast<std::size_t>(position);
+    auto& event = events.emplace_back();
+    event.id = id;
+    event.position = position;
+    event.token = entry.request.generated[index];
+    if (entry.extra_words > 0) {
+      event.logprob = entry.extras[index].logprob;
+      event.top = entry.extras[index].top;
+    }
+  }
+  close_replay(id,
+               {.reason = entry.reason,
+                .comes_with_token = entry.comes_with_token,
+                .message = entry.message,
+                .committed = committed,
+                .last_token = committed > 0 ? entry.request.generated.back() : -1},
+               events);
+  return events;
+}
+
+std::optional<request_id> memory_ledger::find(std::uint64_t client_key) const {
+  const std::scoped_lock lock(mutex_);
+  const auto found = keys_.find(client_key);
+  return found == keys_.end() ? std::nullopt : std::optional(found->second);
+}
+
+request_id memory_ledger::highest_id() const {
+  const std::scoped_lock lock(mutex_);
+  return highest_id_;
 }
 
 result<request_state> memory_ledger::state(request_id id) const {
@@ -166,6 +242,8 @@ std::vector<ledger_entry> memory_ledger::list(std::size_t max) const {
                      .max_tokens = entry.request.max_tokens,
                      .committed = entry.state().committed,
                      .reason = entry.reason,
+                     .client_key = entry.request.client_key,
+                     .strikes = entry.state().strikes,
                      .accepted = entry.accepted,
                      .finished = entry.finished});
     }

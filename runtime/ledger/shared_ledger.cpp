@@ -4,6 +4,8 @@
 #include "runtime/protocol/request_codec.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 namespace vdist::ledger {
 
@@ -12,14 +14,19 @@ using protocol::finish_reason;
 result<void> shared_ledger::accept(const protocol::request& request) {
   const auto room = room_of(request);
   const std::scoped_lock lock(mutex_);
-  VDIST_TRY(check_fresh(request, index_.find(request.id) != no_slot));
+  VDIST_TRY(check_fresh(request,
+                        index_.find(request.id) != no_slot || keys_.contains(request.client_key)));
   VDIST_TRY(check_room(request, {unfinished_, tokens_unfinished_}, region_.limits()));
   make_room(room);
   const auto slot = take_slot();
   write_request(slot, request);
   touched_.assign(1, slot);
+  highest_id_ = std::max(highest_id_, request.id);
   publish();
   index_.insert(request.id, slot);
+  if (request.client_key != 0) {
+    keys_.emplace(request.client_key, slot);
+  }
   ++unfinished_;
   tokens_unfinished_ += room;
   return {};
@@ -59,12 +66,14 @@ void shared_ledger::write_request(std::uint32_t slot, const protocol::request& r
   bytes_.resize(words_of(bytes_.size()) * sizeof(std::int32_t));
   auto& state = slots_[slot];
   const auto current = state.current;
-  state = {.id = request.id,
-           .room = room_of(request),
-           .request = blocks_.write(bytes_),
-           .max_tokens = request.max_tokens,
+  state = {.max_tokens = request.max_tokens,
+           .extra_words = static_cast<std::uint32_t>(extra_words_of(request)),
            .is_used = true,
-           .current = current};
+           .current = current,
+           .id = request.id,
+           .room = room_of(request),
+           .client_key = request.client_key,
+           .request = blocks_.write(bytes_)};
   auto& entry = region_.entry(slot);
   entry.id.set(request.id.value);
   entry.arrival.set(request.arrival);
@@ -75,6 +84,8 @@ void shared_ledger::write_request(std::uint32_t slot, const protocol::request& r
   entry.max_tokens.set(request.max_tokens);
   entry.request_bytes.set(request_bytes);
   entry.request_head.set(state.request.head);
+  entry.extra_words.set(state.extra_words);
+  entry.client_key.set(request.client_key);
 }
 
 /// The other state holds until publish(): in which order this one is written does not matter.
@@ -92,6 +103,8 @@ void shared_ledger::write_state(std::uint32_t slot) {
   to.committed.set(from.committed);
   to.reason.set(from.reason);
   to.is_used.set(from.is_used ? 1 : 0);
+  to.strikes.set(from.strikes);
+  to.comes_with_token.set(from.comes_with_token ? 1 : 0);
 }
 
 void shared_ledger::publish() {
@@ -102,6 +115,7 @@ void shared_ledger::publish() {
   auto& totals = header.totals[copy_totals(header, version_).current ^ 1U];
   totals.version.set(version_ + 1);
   totals.tokens_committed.set(tokens_committed_);
+  totals.highest_id.set(highest_id_.value);
   header.published.set(++version_); // L-2, L-3: now it is there
 }
 
@@ -116,7 +130,12 @@ void shared_ledger::release_unused() {
     state.request = {};
     if (!state.is_used) {
       blocks_.release(state.tokens);
+      blocks_.release(state.extras);
+      blocks_.release(state.message);
       index_.erase(state.id);
+      if (state.client_key != 0) {
+        keys_.erase(state.client_key);
+      }
       const auto current = state.current;
       state = {.version = version_, .current = current};
       free_slots_.push_back(slot);
@@ -133,16 +152,11 @@ result<void> shared_ledger::commit(std::span<const committed_token> tokens,
     return outcome;
   }
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    blocks_.append(slots_[touched_[i]].tokens,
-                   static_cast<std::uint64_t>(tokens[i].position),
-                   tokens[i].token);
-    if (tokens[i].position == 0) { // meaningless until the token is published
-      region_.entry(touched_[i]).tokens_head.set(slots_[touched_[i]].tokens.head);
-    }
+    append(touched_[i], tokens[i]);
   }
   tokens_committed_ += tokens.size();
-  for (std::size_t i = tokens.size(); i < tokens.size() + finished.size(); ++i) {
-    end(touched_[i]);
+  for (std::size_t i = 0; i < finished.size(); ++i) {
+    end(touched_[tokens.size() + i], finished[i]);
   }
   while (finished_ > region_.limits().finished_max) {
     forget_oldest();
@@ -152,6 +166,37 @@ result<void> shared_ledger::commit(std::span<const committed_token> tokens,
     release_unused();
   }
   return {};
+}
+
+void shared_ledger::append(std::uint32_t slot, const committed_token& token) {
+  auto& state = slots_[slot];
+  state.strikes = 0;
+  blocks_.append(state.tokens, static_cast<std::uint64_t>(token.position), token.token);
+  if (state.extra_words > 0) {
+    append_extras(slot, token);
+  }
+  if (token.position == 0) { // meaningless until the token is published
+    region_.entry(slot).tokens_head.set(state.tokens.head);
+    region_.entry(slot).extras_head.set(state.extras.head);
+  }
+}
+
+void shared_ledger::append_extras(std::uint32_t slot, const committed_token& token) {
+  auto& state = slots_[slot];
+  auto at = static_cast<std::uint64_t>(token.position) * state.extra_words;
+  const auto put = [this, &state, &at](std::int32_t word) {
+    blocks_.append(state.extras, at++, word);
+  };
+  const auto kept = kept_alternatives(token, state.extra_words);
+  put(std::bit_cast<std::int32_t>(token.logprob));
+  put(static_cast<std::int32_t>(kept.size()));
+  for (const auto& alternative : kept) {
+    put(alternative.token);
+    put(std::bit_cast<std::int32_t>(alternative.logprob));
+  }
+  for (auto left = state.extra_words - 2 - 2 * kept.size(); left > 0; --left) {
+    put(0);
+  }
 }
 
 /// Checks the batch and counts it in memory of this process; touched_ becomes the slots of tokens
@@ -164,8 +209,8 @@ result<void> shared_ledger::stage(std::span<const committed_token> tokens,
       return unknown_request("commit", token.id);
     }
     auto& state = slots_[slot];
-    if (!is_next(token, {state.committed, state.reason}, state.max_tokens)) {
-      return refuse_token(token, {state.committed, state.reason});
+    if (!is_next(token, state.state(), state.max_tokens)) {
+      return refuse_token(token, state.state());
     }
     ++state.committed;
     touched_.push_back(slot);
@@ -198,14 +243,24 @@ void shared_ledger::unstage(std::size_t tokens) {
   }
 }
 
-void shared_ledger::end(std::uint32_t slot) {
+void shared_ledger::end(std::uint32_t slot, const finished_request& how) {
   auto& state = slots_[slot];
+  const auto text = kept_message(how.message);
+  if (!text.empty()) {
+    bytes_.assign(words_of(text.size()) * sizeof(std::int32_t), std::byte{0});
+    std::memcpy(bytes_.data(), text.data(), text.size());
+    state.message = blocks_.write(bytes_);
+  }
+  auto& entry = region_.entry(slot);
+  entry.message_bytes.set(static_cast<std::uint32_t>(text.size()));
+  entry.message_head.set(state.message.head);
+  state.comes_with_token = how.comes_with_token;
   state.end_order = ++end_order_;
   state.finished = now();
   append_finished(slot);
   --unfinished_;
   tokens_unfinished_ -= state.room;
-  tokens_finished_ += static_cast<std::uint64_t>(state.committed);
+  tokens_finished_ += state.words();
 }
 
 void shared_ledger::append_finished(std::uint32_t slot) {
@@ -220,14 +275,29 @@ void shared_ledger::forget_oldest() {
   first_finished_ = state.next_finished;
   last_finished_ = first_finished_ == no_slot ? no_slot : last_finished_;
   --finished_;
-  tokens_finished_ -= static_cast<std::uint64_t>(state.committed);
+  tokens_finished_ -= state.words();
   state.is_used = false;
   touched_.push_back(slot);
 }
 
-result<void> shared_ledger::finish(request_id id, finish_reason reason) {
-  const finished_request one{id, reason};
+result<void> shared_ledger::finish(request_id id, finish_reason reason, std::string_view message) {
+  const finished_request one{.id = id, .reason = reason, .message = message};
   return commit({}, std::span(&one, 1));
+}
+
+void shared_ledger::strike(std::span<const request_id> ids) {
+  const std::scoped_lock lock(mutex_);
+  touched_.clear();
+  for (const auto id : distinct(ids)) {
+    const auto slot = index_.find(id);
+    if (slot != no_slot && slots_[slot].reason == finish_reason::none) {
+      slots_[slot].strikes = one_more(slots_[slot].strikes);
+      touched_.push_back(slot);
+    }
+  }
+  if (!touched_.empty()) {
+    publish();
+  }
 }
 
 std::vector<token_id> shared_ledger::read_tokens(const slot_state& slot, std::int32_t from) const {
@@ -271,8 +341,32 @@ result<std::vector<token_id>> shared_ledger::tokens(request_id id, std::int32_t 
   if (slot == no_slot) {
     return unknown_request("tokens", id);
   }
-  VDIST_TRY(check_from(id, from, slots_[slot].committed));
+  VDIST_TRY(check_from("tokens", id, from, slots_[slot].committed));
   return read_tokens(slots_[slot], from);
+}
+
+result<std::vector<protocol::token_event>> shared_ledger::replay(request_id id,
+                                                                 std::int32_t from) const {
+  const std::scoped_lock lock(mutex_);
+  const auto slot = index_.find(id);
+  if (slot == no_slot) {
+    return unknown_request("replay", id);
+  }
+  VDIST_TRY(check_from("replay", id, from, slots_[slot].committed));
+  auto events = read_events(region_, copy_entry(region_.entry(slot), version_), from);
+  VDIST_CHECK(events.has_value(), "L-5: what was checked or written by this process stays there");
+  return std::move(*events);
+}
+
+std::optional<request_id> shared_ledger::find(std::uint64_t client_key) const {
+  const std::scoped_lock lock(mutex_);
+  const auto found = keys_.find(client_key);
+  return found == keys_.end() ? std::nullopt : std::optional(slots_[found->second].id);
+}
+
+request_id shared_ledger::highest_id() const {
+  const std::scoped_lock lock(mutex_);
+  return highest_id_;
 }
 
 result<request_state> shared_ledger::state(request_id id) const {
@@ -281,7 +375,7 @@ result<request_state> shared_ledger::state(request_id id) const {
   if (slot == no_slot) {
     return unknown_request("state", id);
   }
-  return request_state{slots_[slot].committed, slots_[slot].reason};
+  return slots_[slot].state();
 }
 
 ledger_stats shared_ledger::stats() const {

@@ -24,8 +24,9 @@
 //
 // Threads: as every ledger; its own are serialised by a mutex. Its reads look at the region under
 // that mutex.
-// Cost: accept O(prompt); commit O(tokens of the batch + requests it touches), no allocation (a
-// batch with several tokens per request may once grow a list of this process); open O(tokens kept + blocks ever used).
+// Cost: accept O(prompt); commit O(tokens of the batch and their kept alternatives + requests it
+// touches), no allocation (a batch with several tokens per request may once grow a list of this
+// process, a text that of an encoded request); open O(tokens kept + blocks ever used).
 #pragma once
 
 #include "runtime/ledger/request_index.hpp"
@@ -33,6 +34,7 @@
 
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 
 namespace vdist::ledger {
 
@@ -43,12 +45,21 @@ public:
   [[nodiscard]] result<void> accept(const protocol::request& request) override;
   [[nodiscard]] result<void> commit(std::span<const committed_token> tokens,
                                     std::span<const finished_request> finished) override;
-  [[nodiscard]] result<void> finish(request_id id, protocol::finish_reason reason) override;
+  [[nodiscard]] result<void>
+  finish(request_id id, protocol::finish_reason reason, std::string_view message = {}) override;
+  void strike(std::span<const request_id> ids) override;
   [[nodiscard]] std::vector<protocol::request> unfinished() const override;
   [[nodiscard]] result<std::vector<token_id>> tokens(request_id id,
                                                      std::int32_t from = 0) const override;
+  [[nodiscard]] result<std::vector<protocol::token_event>>
+  replay(request_id id, std::int32_t from = 0) const override;
+  [[nodiscard]] std::optional<request_id> find(std::uint64_t client_key) const override;
+  [[nodiscard]] request_id highest_id() const override;
   [[nodiscard]] result<request_state> state(request_id id) const override;
   [[nodiscard]] ledger_stats stats() const override;
+
+  [[nodiscard]] const ledger_limits& limits() const override { return region_.limits(); }
+
   [[nodiscard]] std::vector<ledger_entry> list(std::size_t max) const override;
 
 private:
@@ -57,20 +68,35 @@ private:
   static constexpr std::uint32_t no_slot = request_index::none;
 
   /// What this process remembers of one entry; the region has the same, or it follows from it.
-  struct slot_state {
-    request_id id;
-    std::uint64_t room = 0;
+  /// The first cache line is what a commit of a token touches.
+  struct alignas(64) slot_state {
     std::uint64_t version = 0; // of the state that holds
     std::uint64_t end_order = 0;
     time_point finished;
-    block_chain request; // empty once finished
     block_chain tokens;
     std::int32_t committed = 0;
     std::int32_t max_tokens = 0;
-    std::uint32_t next_finished = no_slot; // the request that finished after this one
+    std::uint32_t extra_words = 0;
     protocol::finish_reason reason = protocol::finish_reason::none;
     bool is_used = false;
     std::uint8_t current = 0; // which of the states in the region holds
+    std::uint8_t strikes = 0;
+    bool comes_with_token = false; // the end
+
+    alignas(64) request_id id;
+    std::uint64_t room = 0;
+    std::uint64_t client_key = 0;
+    block_chain request; // empty once finished
+    block_chain extras;
+    block_chain message;                   // empty until finished
+    std::uint32_t next_finished = no_slot; // the request that finished after this one
+
+    [[nodiscard]] request_state state() const { return {committed, reason, strikes}; }
+
+    /// What the committed tokens count.
+    [[nodiscard]] std::uint64_t words() const {
+      return static_cast<std::uint64_t>(committed) * (1 + std::uint64_t{extra_words});
+    }
   };
 
   shared_ledger(const shared_region& region, const clock* time);
@@ -80,7 +106,9 @@ private:
   [[nodiscard]] result<void> stage(std::span<const committed_token> tokens,
                                    std::span<const finished_request> finished);
   void unstage(std::size_t tokens);
-  void end(std::uint32_t slot);
+  void append(std::uint32_t slot, const committed_token& token);
+  void append_extras(std::uint32_t slot, const committed_token& token);
+  void end(std::uint32_t slot, const finished_request& how);
   void forget_oldest();
   void make_room(std::uint64_t room);
   [[nodiscard]] std::uint32_t take_slot();
@@ -99,8 +127,9 @@ private:
   std::uint64_t version_ = 0; // published
   shared_blocks blocks_;
   request_index index_;
-  std::vector<slot_state> slots_;          // of the entries that were ever used
-  std::vector<std::uint32_t> free_slots_;  // of these
+  std::unordered_map<std::uint64_t, std::uint32_t> keys_; // client key → slot, those that have one
+  std::vector<slot_state> slots_;                         // of the entries that were ever used
+  std::vector<std::uint32_t> free_slots_;                 // of these
   std::vector<std::uint32_t> touched_;     // by the operation under way, in its order
   std::vector<std::byte> bytes_;           // an encoded request
   std::uint32_t first_finished_ = no_slot; // oldest end
@@ -109,8 +138,9 @@ private:
   std::uint32_t unfinished_ = 0;
   std::uint64_t end_order_ = 0;         // of the latest end
   std::uint64_t tokens_unfinished_ = 0; // room of the unfinished requests
-  std::uint64_t tokens_finished_ = 0;   // committed tokens of the finished ones
+  std::uint64_t tokens_finished_ = 0;   // words of the finished ones
   std::uint64_t tokens_committed_ = 0;
+  request_id highest_id_;
 };
 
 /// Takes over what the region holds: a formatted one, or what a dead writer left (L-6). `region`

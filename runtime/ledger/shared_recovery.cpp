@@ -38,7 +38,9 @@ private:
   void drop_unpublished() {
     auto& header = to_.region_.header();
     to_.version_ = header.published.get();
-    to_.tokens_committed_ = copy_totals(header, to_.version_).tokens_committed;
+    const auto totals_now = copy_totals(header, to_.version_);
+    to_.tokens_committed_ = totals_now.tokens_committed;
+    to_.highest_id_ = totals_now.highest_id;
     for (auto& totals : header.totals) {
       if (totals.version.get() > to_.version_) {
         totals.version.set(0);
@@ -66,8 +68,18 @@ private:
     if (to_.index_.find(copy.id) != shared_ledger::no_slot) {
       return damaged("the same request is there twice", copy.id);
     }
+    if (copy.client_key != 0 && !to_.keys_.emplace(copy.client_key, slot).second) {
+      return damaged("two requests have one client key", copy.id);
+    }
+    if (copy.id > to_.highest_id_) {
+      return damaged("its id is beyond the highest one", copy.id);
+    }
     to_.index_.insert(copy.id, slot);
     state.id = copy.id;
+    state.client_key = copy.client_key;
+    state.extra_words = copy.extra_words;
+    state.strikes = copy.strikes;
+    state.comes_with_token = copy.comes_with_token;
     state.room = copy.room;
     state.end_order = copy.end_order;
     state.finished = time_point(duration(copy.finished));
@@ -77,9 +89,11 @@ private:
     state.is_used = true;
     VDIST_ASSIGN(state.tokens,
                  to_.blocks_.claim(copy.tokens_head, static_cast<std::uint64_t>(copy.committed)));
+    VDIST_ASSIGN(state.extras, to_.blocks_.claim(copy.extras_head, copy.extras()));
+    VDIST_ASSIGN(state.message, to_.blocks_.claim(copy.message_head, words_of(copy.message_bytes)));
     if (copy.reason != finish_reason::none) {
       ends_.push_back(slot);
-      to_.tokens_finished_ += static_cast<std::uint64_t>(copy.committed);
+      to_.tokens_finished_ += copy.words();
       return {};
     }
     ++to_.unfinished_;
@@ -99,7 +113,8 @@ private:
         const auto request,
         protocol::decode_request(std::as_bytes(std::span(words)).first(copy.request_bytes)));
     if (request.id != copy.id || request.arrival != copy.arrival || !request.generated.empty()
-        || request.max_tokens != copy.max_tokens || room_of(request) != copy.room) {
+        || request.max_tokens != copy.max_tokens || request.client_key != copy.client_key
+        || extra_words_of(request) != copy.extra_words || room_of(request) != copy.room) {
       return damaged("entry and request disagree", copy.id);
     }
     return {};

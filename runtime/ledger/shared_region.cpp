@@ -1,8 +1,10 @@
 #include "runtime/ledger/shared_region.hpp"
 
+#include "runtime/ledger/ledger_rules.hpp"
 #include "runtime/protocol/request_codec.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <fmt/format.h>
 
 namespace vdist::ledger {
@@ -15,9 +17,15 @@ constexpr std::uint64_t block_bytes = block_words * sizeof(std::int32_t);
 /// A million operations a second do not reach it in a hundred thousand years; beyond is damage.
 constexpr std::uint64_t version_max = std::uint64_t{1} << 62U;
 
-/// The fixed part of an encoded request and two chains that do not end with a block: this many
-/// blocks beyond its room at most.
-constexpr std::uint64_t blocks_beyond_room = 3;
+constexpr std::uint64_t message_blocks = message_bytes_max / block_bytes;
+static_assert(message_bytes_max % block_bytes == 0);
+
+/// Blocks beyond its room that a request has at most: for the chains of tokens and extras, which do
+/// not end with a block, and the text of its end …
+constexpr std::uint64_t blocks_beyond_words = 2 + message_blocks;
+/// … and, until the end is published, the fixed part of its encoded form, of which the rest does not
+/// end with a block either.
+constexpr std::uint64_t blocks_beyond_room = 2 + blocks_beyond_words;
 static_assert(protocol::request_fixed_bytes <= block_bytes);
 
 constexpr std::uint64_t page_up(std::uint64_t bytes) {
@@ -46,8 +54,8 @@ std::optional<shared_layout> layout_of(const ledger_limits& limits) {
   }
   shared_layout layout;
   layout.entries = std::uint64_t{limits.requests_max} + limits.finished_max;
-  layout.blocks =
-      blocks_of(limits.tokens_max) + blocks_beyond_room * limits.requests_max + limits.finished_max;
+  layout.blocks = blocks_of(limits.tokens_max) + blocks_beyond_room * limits.requests_max
+                  + blocks_beyond_words * limits.finished_max;
   if (layout.entries >= no_block || layout.blocks >= no_block) {
     return std::nullopt;
   }
@@ -87,6 +95,7 @@ result<void> format_ledger(std::span<std::byte> region, const ledger_limits& lim
   for (auto& totals : header.totals) {
     totals.version.set(0);
     totals.tokens_committed.set(0);
+    totals.highest_id.set(0);
   }
   header.published.set(1);
   header.magic.set(shared_magic);
@@ -147,6 +156,15 @@ entry_copy copy_entry(const shared_entry& entry, std::uint64_t published) {
   copy.request_bytes = entry.request_bytes.get();
   copy.request_head = entry.request_head.get();
   copy.tokens_head = entry.tokens_head.get();
+  copy.extra_words = entry.extra_words.get();
+  copy.extras_head = entry.extras_head.get();
+  if (copy.reason != protocol::finish_reason::none) {
+    copy.message_bytes = entry.message_bytes.get();
+    copy.message_head = entry.message_head.get();
+  }
+  copy.client_key = entry.client_key.get();
+  copy.strikes = state.strikes.get();
+  copy.comes_with_token = state.comes_with_token.get() != 0;
   copy.accepted = entry.accepted.get();
   copy.finished = state.finished.get();
   return copy;
@@ -154,7 +172,8 @@ entry_copy copy_entry(const shared_entry& entry, std::uint64_t published) {
 
 totals_copy copy_totals(const shared_header& header, std::uint64_t published) {
   const auto current = current_of(header.totals, published);
-  return {current, header.totals[current].tokens_committed.get()};
+  const auto& totals = header.totals[current];
+  return {current, totals.tokens_committed.get(), request_id(totals.highest_id.get())};
 }
 
 result<void> check_entry(const entry_copy& copy, const shared_region& region) {
@@ -163,14 +182,18 @@ result<void> check_entry(const entry_copy& copy, const shared_region& region) {
   const bool has_plain_numbers = copy.max_tokens >= 1 && copy.prompt_tokens >= 0
                                  && copy.committed >= 0 && copy.committed <= copy.max_tokens
                                  && copy.reason <= protocol::finish_reason::failed;
-  const bool has_room = copy.room <= limits.tokens_max && max_tokens <= copy.room
-                        && static_cast<std::uint64_t>(copy.prompt_tokens) <= copy.room - max_tokens
+  const auto max_words = max_tokens * (1 + std::uint64_t{copy.extra_words}); // below 2^63
+  const bool has_room = copy.room <= limits.tokens_max && max_words <= copy.room
+                        && static_cast<std::uint64_t>(copy.prompt_tokens) <= copy.room - max_words
                         && copy.request_bytes <= protocol::request_fixed_bytes
-                                                     + (copy.room - max_tokens) * sizeof(token_id);
+                                                     + (copy.room - max_words) * sizeof(token_id);
+  const bool has_extras = copy.extra_words % 2 == 0 && copy.message_bytes <= message_bytes_max;
   const bool has_blocks = (copy.committed == 0 || region.has_block(copy.tokens_head))
+                          && (copy.extras() == 0 || region.has_block(copy.extras_head))
+                          && (copy.message_bytes == 0 || region.has_block(copy.message_head))
                           && (copy.reason != protocol::finish_reason::none
                               || (copy.request_bytes > 0 && region.has_block(copy.request_head)));
-  if (!has_plain_numbers || !has_room || !has_blocks) {
+  if (!has_plain_numbers || !has_room || !has_extras || !has_blocks) {
     return fail(errc::corrupt,
                 fmt::format("ledger: an entry is damaged (request={})", copy.id.value));
   }
@@ -184,6 +207,8 @@ ledger_entry to_ledger_entry(const entry_copy& copy) {
           .max_tokens = copy.max_tokens,
           .committed = copy.committed,
           .reason = copy.reason,
+          .client_key = copy.client_key,
+          .strikes = copy.strikes,
           .accepted = time_point(duration(copy.accepted)),
           .finished = time_point(duration(copy.finished))};
 }
@@ -212,6 +237,60 @@ bool read_chain(const shared_region& region,
     block = region.link(block).get(); // means something only if there is more to read
   }
   return true;
+}
+
+namespace {
+
+/// The words of a token into its event; a count that cannot be is cut (L-5).
+void add_extras(std::span<const std::int32_t> words, protocol::token_event& event) {
+  const auto real = [](std::int32_t bits) {
+    return std::bit_cast<float>(bits);
+  };
+  event.logprob = real(words[0]);
+  const auto room = (words.size() - 2) / 2;
+  const auto count = std::min(room, static_cast<std::size_t>(std::max(words[1], 0)));
+  event.top.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    event.top.push_back({.token = words[2 + 2 * i], .logprob = real(words[3 + 2 * i])});
+  }
+}
+
+} // namespace
+
+std::optional<std::vector<protocol::token_event>>
+read_events(const shared_region& region, const entry_copy& copy, std::int32_t from) {
+  // With the token before them: an end that comes alone may name it.
+  const auto first = std::max(from - 1, 0);
+  std::vector<token_id> tokens(static_cast<std::size_t>(copy.committed - first));
+  std::vector<std::int32_t> extras(static_cast<std::size_t>(copy.committed - from)
+                                   * copy.extra_words);
+  std::vector<std::int32_t> text(words_of(copy.message_bytes));
+  if (!read_chain(region, copy.tokens_head, static_cast<std::uint64_t>(first), tokens)
+      || !read_chain(
+          region, copy.extras_head, static_cast<std::uint64_t>(from) * copy.extra_words, extras)
+      || !read_chain(region, copy.message_head, 0, text)) {
+    return std::nullopt;
+  }
+  std::vector<protocol::token_event> events;
+  events.reserve(static_cast<std::size_t>(copy.committed - from) + 1);
+  for (auto position = from; position < copy.committed; ++position) {
+    auto& event = events.emplace_back();
+    event.id = copy.id;
+    event.position = position;
+    event.token = tokens[static_cast<std::size_t>(position - first)];
+    if (copy.extra_words > 0) {
+      const auto at = static_cast<std::size_t>(position - from) * copy.extra_words;
+      add_extras(std::span(extras).subspan(at, copy.extra_words), event);
+    }
+  }
+  close_replay(copy.id,
+               {.reason = copy.reason,
+                .comes_with_token = copy.comes_with_token,
+                .message = {reinterpret_cast<const char*>(text.data()), copy.message_bytes},
+                .committed = copy.committed,
+                .last_token = tokens.empty() ? -1 : tokens.back()},
+               events);
+  return events;
 }
 
 } // namespace vdist::ledger

@@ -3,9 +3,9 @@
 // die at any instruction and readers never see half of an operation.
 //
 //   header     limits, the published version, totals
-//   entries    one of 128 bytes per request that may be held: what is fixed, and its state twice
+//   entries    one of 192 bytes per request that may be held: what is fixed, and its state twice
 //   links      one word per block: the next block of its chain
-//   blocks     of 64 words: encoded requests and generated tokens
+//   blocks     of 64 words: encoded requests, generated tokens, what tokens have beside them, texts
 //
 // The places follow from the limits alone, so the header holds no offset that could lie. Pages that
 // nothing was written to cost nothing: format_ledger() touches the header only, entries and blocks
@@ -38,13 +38,14 @@ private:
 };
 
 inline constexpr std::uint64_t shared_magic = 0x7265676465'4c4456; // "VDLedger"
-inline constexpr std::uint32_t shared_version = 1; // of the layout; another one is refused
+inline constexpr std::uint32_t shared_version = 2; // of the layout; another one is refused
 inline constexpr std::uint32_t no_block = 0xffffffff;
 inline constexpr std::uint32_t block_words = 64; // of four bytes
 
 struct shared_totals {
   shared_word<std::uint64_t> version;
   shared_word<std::uint64_t> tokens_committed;
+  shared_word<std::uint64_t> highest_id; // ever accepted
 };
 
 struct alignas(64) shared_header {
@@ -67,6 +68,8 @@ struct shared_state {
   shared_word<std::int32_t> committed;
   shared_word<protocol::finish_reason> reason;
   shared_word<std::uint8_t> is_used; // 0: the entry is free
+  shared_word<std::uint8_t> strikes;
+  shared_word<std::uint8_t> comes_with_token; // the end
 };
 
 struct alignas(64) shared_entry {
@@ -81,11 +84,20 @@ struct alignas(64) shared_entry {
   shared_word<std::uint32_t> request_bytes;
   shared_word<std::uint32_t> request_head; // first block of the encoded request
   shared_word<std::uint32_t> tokens_head;  // first block of the tokens; meaningless without tokens
+  shared_word<std::uint32_t> extra_words;  // extra_words_of the request
+  shared_word<std::uint64_t> client_key;
+  // Of each token its log probability (bits), the number of alternatives that follow, and for each
+  // of these id and log probability; extra_words in all, the rest of them 0. So the place of a token
+  // follows from its position, and what is there from `committed`.
+  shared_word<std::uint32_t> extras_head;   // meaningless without tokens or extra words
+  shared_word<std::uint32_t> message_bytes; // of the end; this and the next: meaningless before it
+  shared_word<std::uint32_t> message_head;  // first block of the text; meaningless without bytes
 
   alignas(64) std::array<shared_state, 2> states;
 };
 
-static_assert(sizeof(shared_state) == 32 && sizeof(shared_entry) == 128);
+static_assert(sizeof(shared_state) == 32 && sizeof(shared_entry) == 192);
+static_assert(sizeof(shared_header) == 128);
 
 /// Where everything is, bytes from the front.
 struct shared_layout {
@@ -179,8 +191,25 @@ struct entry_copy {
   std::uint32_t request_bytes = 0;
   std::uint32_t request_head = no_block;
   std::uint32_t tokens_head = no_block;
+  std::uint32_t extra_words = 0;
+  std::uint32_t extras_head = no_block;
+  std::uint32_t message_bytes = 0; // 0 before the end
+  std::uint32_t message_head = no_block;
+  std::uint64_t client_key = 0;
+  std::uint8_t strikes = 0;
+  bool comes_with_token = false;
   std::int64_t accepted = 0;
   std::int64_t finished = 0;
+
+  /// Words of the chain of extras.
+  [[nodiscard]] std::uint64_t extras() const {
+    return static_cast<std::uint64_t>(committed) * extra_words;
+  }
+
+  /// What the committed tokens count.
+  [[nodiscard]] std::uint64_t words() const {
+    return static_cast<std::uint64_t>(committed) + extras();
+  }
 };
 
 /// The entry as of version `published`; whole only if that is still the published version when this
@@ -191,6 +220,7 @@ struct entry_copy {
 struct totals_copy {
   std::uint32_t current = 0;
   std::uint64_t tokens_committed = 0;
+  request_id highest_id;
 };
 
 [[nodiscard]] totals_copy copy_totals(const shared_header& header, std::uint64_t published);
@@ -207,6 +237,10 @@ struct totals_copy {
                               std::uint32_t head,
                               std::uint64_t first,
                               std::span<std::int32_t> into);
+
+/// ledger::replay() of an entry that was checked, `from` too; nullopt: as read_chain.
+[[nodiscard]] std::optional<std::vector<protocol::token_event>>
+read_events(const shared_region& region, const entry_copy& copy, std::int32_t from);
 
 /// Blocks that a chain of so many words has.
 [[nodiscard]] constexpr std::uint64_t blocks_of(std::uint64_t words) {

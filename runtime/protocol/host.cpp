@@ -9,15 +9,72 @@ namespace vdist::protocol {
 
 namespace {
 
+/// host_welcome as it travels: lists of records are lists of their numbers.
+struct welcome_wire {
+  std::int32_t supervisor_pid = 0;
+  std::int32_t vault_pid = 0;
+  std::uint64_t ledger_bytes = 0;
+  std::uint32_t node_starts = 1;
+  std::uint32_t life = host_welcome{}.life;
+  std::vector<std::uint64_t> living; // rank, incarnation, pid, order_hash of each
+  std::vector<std::uint64_t> last;   // rank, incarnation of each
+};
+
+constexpr std::size_t living_numbers = 4;
+constexpr std::size_t last_numbers = 2;
+
+welcome_wire to_wire(const host_welcome& m) {
+  welcome_wire wire{m.supervisor_pid, m.vault_pid, m.ledger_bytes, m.node_starts, m.life, {}, {}};
+  for (const auto& worker : m.living) {
+    for (const auto number : {static_cast<std::uint64_t>(worker.key.rank),
+                              std::uint64_t{worker.key.incarnation},
+                              static_cast<std::uint64_t>(worker.pid),
+                              worker.order_hash}) {
+      wire.living.push_back(number);
+    }
+  }
+  for (const auto& one : m.last) {
+    wire.last.push_back(static_cast<std::uint64_t>(one.rank));
+    wire.last.push_back(one.incarnation);
+  }
+  return wire;
+}
+
+result<host_welcome> from_wire(const welcome_wire& wire) {
+  if (wire.living.size() % living_numbers != 0 || wire.last.size() % last_numbers != 0) {
+    return fail(errc::corrupt, "host message: a list of workers ends in the middle of one");
+  }
+  host_welcome m{
+      wire.supervisor_pid, wire.vault_pid, wire.ledger_bytes, wire.node_starts, wire.life, {}, {}};
+  for (std::size_t i = 0; i < wire.living.size(); i += living_numbers) {
+    const auto* numbers = &wire.living[i];
+    m.living.push_back({.key = {.rank = static_cast<std::int32_t>(numbers[0]),
+                                .incarnation = static_cast<std::uint32_t>(numbers[1])},
+                        .pid = static_cast<std::int32_t>(numbers[2]),
+                        .order_hash = numbers[3]});
+  }
+  for (std::size_t i = 0; i < wire.last.size(); i += last_numbers) {
+    m.last.push_back({.rank = static_cast<std::int32_t>(wire.last[i]),
+                      .incarnation = static_cast<std::uint32_t>(wire.last[i + 1])});
+  }
+  return m;
+}
+
 /// The fields of each message, in the order of the wire. Append only.
 template <class Message, class Visit>
 void show(Message& m, Visit&& visit) {
   using type = std::remove_const_t<Message>;
-  if constexpr (std::is_same_v<type, host_welcome>) {
-    visit(m.supervisor_pid, m.vault_pid, m.ledger_bytes);
+  if constexpr (std::is_same_v<type, welcome_wire>) {
+    visit(m.supervisor_pid, m.vault_pid, m.ledger_bytes, m.node_starts, m.life, m.living, m.last);
+  } else if constexpr (std::is_same_v<type, host_settings>) {
+    visit(m.detect_ms, m.standby);
+  } else if constexpr (std::is_same_v<type, output>) {
+    visit(m.record, m.offset, m.bytes, m.is_stream, m.is_end);
   } else if constexpr (std::is_same_v<type, spawn_worker>) {
-    visit(m.key.role, m.key.rank, m.key.incarnation, m.order);
-  } else if constexpr (std::is_same_v<type, kill_process>) {
+    visit(m.key.role, m.key.rank, m.key.incarnation, m.order, m.order_hash);
+  } else if constexpr (std::is_same_v<type, signal_process>) {
+    visit(m.key.role, m.key.rank, m.key.incarnation, m.signal);
+  } else if constexpr (std::is_same_v<type, kill_process> || std::is_same_v<type, process_dying>) {
     visit(m.key.role, m.key.rank, m.key.incarnation);
   } else if constexpr (std::is_same_v<type, process_started>) {
     visit(m.key.role, m.key.rank, m.key.incarnation, m.pid);
@@ -26,17 +83,29 @@ void show(Message& m, Visit&& visit) {
   }
 }
 
+template <class Message>
+result<void> read(std::span<const std::byte> bytes, Message& message) {
+  return unpack_fields(bytes, "host message", [&message](auto&& visit) { show(message, visit); });
+}
+
 template <std::size_t Index>
 result<host_message> decode_as(std::span<const std::byte> bytes) {
-  std::variant_alternative_t<Index, host_message> message;
-  VDIST_TRY(
-      unpack_fields(bytes, "host message", [&message](auto&& visit) { show(message, visit); }));
-  if constexpr (Index != 0) {
-    if (message.key.role > process_role::worker) {
-      return fail(errc::corrupt, "host message: unknown role");
+  using type = std::variant_alternative_t<Index, host_message>;
+  if constexpr (std::is_same_v<type, host_welcome>) {
+    welcome_wire wire;
+    VDIST_TRY(read(bytes, wire));
+    VDIST_ASSIGN(auto welcome, from_wire(wire));
+    return host_message(std::move(welcome));
+  } else {
+    type message;
+    VDIST_TRY(read(bytes, message));
+    if constexpr (requires { message.key; }) {
+      if (message.key.role > process_role::worker) {
+        return fail(errc::corrupt, "host message: unknown role");
+      }
     }
+    return host_message(std::move(message));
   }
-  return host_message(std::move(message));
 }
 
 template <std::size_t... Index>
@@ -71,8 +140,18 @@ std::string to_string(const process_key& key) {
 
 void encode(const host_message& message, std::vector<std::byte>& out) {
   out.assign(1, static_cast<std::byte>(message.index()));
-  std::visit([&out](const auto& m) { pack_fields(out, [&m](auto&& visit) { show(m, visit); }); },
-             message);
+  const auto write = [&out](const auto& m) {
+    pack_fields(out, [&m](auto&& visit) { show(m, visit); });
+  };
+  std::visit(
+      [&write](const auto& m) {
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(m)>, host_welcome>) {
+          write(to_wire(m));
+        } else {
+          write(m);
+        }
+      },
+      message);
 }
 
 result<host_message> decode_host_message(std::span<const std::byte> bytes) {

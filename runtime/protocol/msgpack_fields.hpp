@@ -1,13 +1,15 @@
 // runtime/protocol/msgpack_fields.hpp — structs as msgpack arrays, for messages off the step path;
 // internal to runtime/protocol. A struct is written down once, as a function that shows its fields:
 //   template <class Visit> void fields(auto& message, Visit&& visit) { visit(message.a, message.b); }
-// Decoding passes limits to the library, believes no type and checks that all bytes were used.
+// Decoding passes limits to the library, believes no type and checks that all bytes were used. It takes memory in proportion to
+// the message, whatever that claims.
 #pragma once
 
 #include "runtime/base/result.hpp"
 
 #include <msgpack.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -81,8 +83,9 @@ template <class Show>
 [[nodiscard]] result<void>
 unpack_fields(std::span<const std::byte> bytes, const char* what, Show&& show) {
   try {
-    const msgpack::unpack_limit limits(
-        message_items_max, 0, message_bytes_max, message_bytes_max, 0, 4);
+    // The library makes room for what an array claims to have; no element is shorter than a byte.
+    const auto items_max = std::min(message_items_max, bytes.size());
+    const msgpack::unpack_limit limits(items_max, 0, message_bytes_max, message_bytes_max, 0, 4);
     std::size_t used = 0;
     const auto handle = msgpack::unpack(
         reinterpret_cast<const char*>(bytes.data()), bytes.size(), used, nullptr, nullptr, limits);

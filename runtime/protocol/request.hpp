@@ -39,6 +39,8 @@ struct request {
   sampling_record
       sampling; // bias_count, suppressed_count and prompt_tokens are filled by the scheduler
   std::vector<std::pair<token_id, float>> logit_bias;
+  std::uint64_t client_key = 0; // the client's own name for it, unique while the ledger knows the
+                                // request; 0: none. Submitted again, it finds the first one.
 };
 
 /// One alternative of a position.

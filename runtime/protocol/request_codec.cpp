@@ -14,7 +14,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "lists are little-endian memory");
 
-constexpr std::uint32_t fields = 12;     // that this build knows
+constexpr std::uint32_t fields = 13;     // that this build knows
 constexpr std::uint32_t fields_max = 64; // that a later build may have appended to
 constexpr std::uint32_t depth_max = 8;   // of an unknown field
 
@@ -121,6 +121,7 @@ const char* read_request(std::span<const std::byte> bytes, request& out) {
   from.record(out.sampling);
   from.list(bias_ids);
   from.list(bias_values);
+  from.number(out.client_key);
   if (const char* cause = from.finish(); cause != nullptr) {
     return cause;
   }
@@ -161,6 +162,7 @@ void encode(const request& value, std::vector<std::byte>& out) {
   to.put_bin(&value.sampling, sizeof(value.sampling));
   put_list(to, bias_ids);
   put_list(to, bias_values);
+  to.put_unsigned(value.client_key);
   const auto used = static_cast<std::size_t>(to.position() - out.data());
   VDIST_CHECK(used <= out.size(), "C-3: the length of a request is bounded by its lists");
   out.resize(used);

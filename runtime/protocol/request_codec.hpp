@@ -20,7 +20,7 @@
 namespace vdist::protocol {
 
 /// Bytes of an encoded request besides its lists (C-3): array, integers, heads, sampling record.
-inline constexpr std::size_t request_fixed_bytes = 72 + sizeof(sampling_record);
+inline constexpr std::size_t request_fixed_bytes = 81 + sizeof(sampling_record);
 
 /// Replaces the contents of `out`; keeps its memory.
 void encode(const request& value, std::vector<std::byte>& out);

@@ -7,7 +7,7 @@
 //     the epoch message has been seen. Epoch, incarnation and sequence number are in the envelope
 //     of every message (transport/frame).
 // P-2 Steps of an epoch arrive in order, each exactly once; a step number is never used twice, not
-//     across epochs either.
+//     across epochs, step lanes or control processes either.
 // P-3 A plan holds differences. The first plan that names a slot in an epoch carries the whole
 //     sequence (is_new): its tokens, blocks and sampling record; later plans carry only this step's
 //     tokens and the blocks that were added.

@@ -2,6 +2,9 @@
 
 #include "runtime/protocol/msgpack_fields.hpp"
 
+#include <algorithm>
+#include <limits>
+
 namespace vdist::protocol {
 
 namespace {
@@ -42,7 +45,8 @@ void fields_of_order(Order& o, Visit&& visit) {
         o.device_index,
         o.device_graphs,
         o.step_deadline_ms,
-        o.peer_devices);
+        o.peer_devices,
+        o.detect_ms);
 }
 
 template <class Event, class Visit>
@@ -53,15 +57,26 @@ void fields_of_event(Event& e, Visit&& visit) {
 /// The order is followed without further questions: what others rely on must hold.
 result<void> check(const worker_order& order) {
   const auto slots = static_cast<std::int32_t>(order.stage_of_slot.size());
+  const bool has_stages =
+      std::all_of(order.stage_of_slot.begin(),
+                  order.stage_of_slot.end(),
+                  [&order](std::int32_t stage) { return stage >= 0 && stage < order.stages; });
+  const bool has_rank =
+      order.first_rank >= 0 && order.first_rank <= std::numeric_limits<std::int32_t>::max() - slots;
+  constexpr double us_max = 1e12; // NaN is refused, too
+  const bool has_times = order.step_us >= 0 && order.step_us <= us_max && order.token_us >= 0
+                         && order.token_us <= us_max;
+  const bool has_peers =
+      order.peer_devices.empty()
+      || (order.peer_devices.size() == order.stage_of_slot.size() && order.slot >= 0
+          && order.slot < slots
+          && order.peer_devices[static_cast<std::size_t>(order.slot)] == order.device_index);
   const bool is_sound =
-      order.slot >= 0 && order.slot < slots && order.tensor_size >= 1 && order.tensor_rank >= 0
-      && order.tensor_rank < order.tensor_size && order.stages >= 1 && order.first_layer >= 0
-      && order.last_layer >= order.first_layer && order.threads >= 1
-      && order.device <= worker_device::cuda && order.device_index >= 0
-      && order.step_deadline_ms >= 1
-      && (order.peer_devices.empty()
-          || (order.peer_devices.size() == order.stage_of_slot.size()
-              && order.peer_devices[static_cast<std::size_t>(order.slot)] == order.device_index));
+      has_stages && has_rank && has_peers && has_times && order.slot >= 0 && order.slot < slots
+      && order.tensor_size >= 1 && order.tensor_rank >= 0 && order.tensor_rank < order.tensor_size
+      && order.stages >= 1 && order.first_layer >= 0 && order.last_layer >= order.first_layer
+      && order.threads >= 1 && order.device <= worker_device::cuda && order.device_index >= 0
+      && order.step_deadline_ms >= 1 && order.detect_ms >= 1;
   return is_sound ? result<void>() : fail(errc::corrupt, "worker order: fields contradict");
 }
 

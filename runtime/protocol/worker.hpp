@@ -82,6 +82,9 @@ struct worker_order {
   /// By slot, if ranks meet in each other's device memory; empty: they meet in host memory.
   std::vector<std::int32_t> peer_devices;
 
+  // How it is watched over.
+  std::int32_t detect_ms = 300; // host_settings::detect_ms
+
   [[nodiscard]] std::int32_t rank() const { return first_rank + slot; }
 
   [[nodiscard]] std::int32_t stage() const {

@@ -8,6 +8,40 @@ namespace {
 struct script_fixture : run_fixture {
   script_fixture() { config = VDIST_SOURCE_DIR "/config/demo.toml"; }
 
+  /// The demo over the first `requests` example prompts, under a script of config/faults.
+  process_result verified(const std::string& name, std::vector<std::string> more = {}) {
+    std::istringstream all(read(VDIST_SOURCE_DIR "/examples/prompts.jsonl"));
+    std::string lines;
+    std::string line;
+    for (int i = 0; i < requests && std::getline(all, line); ++i) {
+      lines += line + "\n";
+    }
+    const auto input = folder.write("prompts.jsonl", lines).string();
+    const auto file = name.find('/') == std::string::npos
+                          ? VDIST_SOURCE_DIR "/config/faults/" + name + ".toml"
+                          : name;
+    std::vector<std::string> arguments{"--input",
+                                       input,
+                                       "--output",
+                                       output,
+                                       "--faults",
+                                       file,
+                                       "--verify",
+                                       "--set",
+                                       "model.path=" + demo_model.string(),
+                                       "--set",
+                                       "fault_tolerance.step_deadline_ms=5000"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run(arguments);
+  }
+
+  [[nodiscard]] nlohmann::json report() const {
+    return nlohmann::json::parse(read(output + ".faults.json"));
+  }
+
+  int requests = 16;
+  std::string output = (work / "out.jsonl").string();
+
   process_result story(const std::vector<std::string>& more) {
     std::vector<std::string> arguments{
         "--seed", "1", "--max-tokens", "90", "--set", "model.path=" + demo_model.string()};
@@ -99,6 +133,97 @@ BOOST_AUTO_TEST_CASE(a_worker_that_always_dies_ends_the_run_with_its_reason) {
   BOOST_TEST(done.exit_code == 4, done.err);
   BOOST_TEST(done.err.find("worker slot 1 died") != std::string::npos, done.err);
   BOOST_TEST(done.wall.count() < 30.0);
+}
+
+BOOST_AUTO_TEST_CASE(every_worker_is_killed_and_no_stream_is_lost_or_altered) {
+  if (isolation_under_test() == "thread") {
+    const auto refused = verified("worker-kills");
+    BOOST_TEST(refused.exit_code == 2);
+    BOOST_TEST(
+        refused.err.find("worker-kills.toml:7: fault: kill9 needs workers that are processes")
+            != std::string::npos,
+        refused.err);
+    return;
+  }
+  for (int round = 0; round < 2; ++round) { // the second finds the files of the first
+    const auto done = verified("worker-kills");
+    BOOST_TEST(done.exit_code == 0, done.err);
+    BOOST_TEST(done.err.find("0 lost, 0 altered, 0 doubled of 17 streams; 6 injections")
+                   != std::string::npos,
+               done.err);
+    const auto json = report();
+    BOOST_TEST(json.at("passed") == true);
+    BOOST_TEST(json.at("rows").size() == 6U);
+    for (const auto& row : json.at("rows")) {
+      BOOST_TEST(row.at("stall_ms").is_number(), row);
+    }
+    BOOST_TEST(json.at("rows")[0].at("rebuild_ms").is_number(), json.at("rows")[0]);
+    BOOST_TEST(read(output + ".faults.svg").find("class=\"mark\"") != std::string::npos);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(frames_that_are_damaged_change_no_stream) {
+  const auto done = verified("channels");
+  BOOST_TEST(done.exit_code == 0, done.err);
+  BOOST_TEST(report().at("injections") == 7);
+}
+
+BOOST_AUTO_TEST_CASE(workers_that_are_slow_or_report_errors_change_no_stream) {
+  const bool has_processes = isolation_under_test() != "thread";
+  for (const std::string name : {"slow-workers", "errors"}) {
+    const auto done = verified(name);
+    BOOST_TEST(done.exit_code == (has_processes ? 0 : 2), done.err);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_nemesis_strikes_and_no_stream_changes) {
+  requests = 8;
+  const auto nemesis =
+      folder.write("nemesis.toml",
+                   "seed = 4\n[[fault]]\nevery_ms = 60\ncount = 8\n"
+                   "choose = [\"kill_actor worker\", \"throw worker\", \"delay(5) worker\", "
+                   "\"kill_actor executor\"]\n");
+  const auto done = verified(nemesis.string(), {"--set", "fault_tolerance.max_restarts=1000"});
+  BOOST_TEST(done.exit_code == 0, done.err);
+  BOOST_TEST(report().at("injections") >= 1);
+}
+
+BOOST_AUTO_TEST_CASE(an_expectation_that_is_not_met_fails_the_run) {
+  requests = 2;
+  const auto strict = folder.write("strict.toml",
+                                   "[[fault]]\nrule = \"worker.step_begin rank=1 step=5 throw\"\n"
+                                   "[expect]\nrestarts_max = 0\n");
+  const auto done = verified(strict.string());
+  BOOST_TEST(done.exit_code == 4, done.err);
+  BOOST_TEST(done.err.find("1 worker restarts, expected 0 at most") != std::string::npos, done.err);
+  BOOST_TEST(report().at("passed") == false);
+}
+
+BOOST_AUTO_TEST_CASE(a_full_disk_ends_the_run_and_the_next_one_goes_on) {
+  const auto input =
+      folder.write("in.jsonl", "{\"prompt\": \"The king\", \"max_tokens\": 5}\n").string();
+  const auto full = folder.write("full.toml", "[[fault]]\nrule = \"batch.write full\"\n");
+  const std::vector<std::string> batch{
+      "--input", input, "--output", output, "--set", "model.path=" + demo_model.string()};
+  auto with_fault = batch;
+  with_fault.insert(with_fault.end(), {"--faults", full.string()});
+  const auto stopped = run(with_fault);
+  BOOST_TEST(stopped.exit_code == 3, stopped.err);
+  BOOST_TEST(stopped.err.find("batch.write: no room is left") != std::string::npos, stopped.err);
+  BOOST_TEST(read(output).empty());
+  const auto done = run(batch);
+  BOOST_TEST(done.exit_code == 0, done.err);
+  BOOST_TEST(parse_lines(read(output)).size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(verify_needs_something_to_compare) {
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"--verify"},
+                                                    {"--verify", "--faults", script},
+                                                    {"--verify", "--input", "x", "--output", "y"},
+                                                    {"--faults-report", "x"}}) {
+    const auto done = run(arguments);
+    BOOST_TEST(done.exit_code == 2, done.err);
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -14,6 +14,8 @@
 #include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
 
+#include <algorithm>
+#include <cstddef>
 #include <memory>
 
 namespace vdist::testing {
@@ -29,6 +31,16 @@ public:
   }
 
   [[nodiscard]] caf::actor_system& actors() { return *system_; }
+
+  /// Handles one message of the actor that is the `turn`-th in the queue. False: none is ready.
+  bool run_one(std::size_t turn = 0) {
+    auto& ready = scheduler_->jobs;
+    if (!ready.empty()) {
+      const auto chosen = static_cast<std::ptrdiff_t>(turn % ready.size());
+      std::rotate(ready.begin(), ready.begin() + chosen, ready.end());
+    }
+    return scheduler_->try_run_once();
+  }
 
   void settle() {
     while (scheduler_->try_run_once()) {
@@ -47,6 +59,16 @@ public:
     if (actor) {
       caf::anon_send_exit(actor, why);
       settle();
+    }
+  }
+
+  /// It ends before it looks at anything that waits in its mailbox; nothing runs yet.
+  void strike(const caf::strong_actor_ptr& actor) {
+    if (actor) {
+      actor->enqueue(nullptr,
+                     caf::make_message_id(caf::message_priority::high),
+                     caf::make_message(caf::exit_msg{actor->address(), caf::exit_reason::kill}),
+                     nullptr);
     }
   }
 

@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <limits>
+#include <optional>
+#include <utility>
+#include <vector>
 
 namespace vdist::shm {
 
@@ -17,15 +20,14 @@ public:
   result<void> write(const frame::envelope& header,
                      std::span<const std::byte> body,
                      time_point deadline) override {
+    mine_ = epoch(header.epoch);
     frame::envelope sealed = header;
     sealed.sequence = next_sequence_;
     VDIST_TRY(frame::seal(sealed, body, end_.memory.shape().limits));
-    const std::size_t total = frame::frame_bytes(sealed);
-    for (std::size_t offset = 0; offset < total;) {
-      VDIST_TRY(wait_for_space(epoch(header.epoch), deadline));
-      const std::size_t bytes = fill_slot(sealed, body, offset);
-      VDIST_TRY(publish());
-      offset += bytes;
+    if (end_.links.tamper) [[unlikely]] {
+      VDIST_TRY(put_tampered(sealed, body, deadline));
+    } else {
+      VDIST_TRY(put(sealed, body, deadline));
     }
     ++next_sequence_;
     return {};
@@ -34,6 +36,82 @@ public:
   void close() noexcept override { end_.close(); }
 
 private:
+  using tampering = frame::tampering;
+
+  /// Writes a sealed frame. A body that is shorter than the envelope promises is one that was cut.
+  result<void>
+  put(const frame::envelope& sealed, std::span<const std::byte> body, time_point deadline) {
+    const std::size_t total = sizeof sealed + body.size();
+    for (std::size_t offset = 0; offset < total;) {
+      VDIST_TRY(wait_for_space(deadline));
+      const std::size_t bytes = fill_slot(sealed, body, offset);
+      VDIST_TRY(publish());
+      offset += bytes;
+    }
+    return {};
+  }
+
+  /// What the tamper makes of a frame. Every number still takes at least one slot before the next
+  /// frame's, but for one that was held back.
+  result<void>
+  put_tampered(frame::envelope sealed, std::span<const std::byte> body, time_point deadline) {
+    switch (end_.links.tamper->on_frame(sealed)) {
+    case tampering::drop:
+      return put_torn(sealed, deadline);
+    case tampering::duplicate:
+      VDIST_TRY(put(sealed, body, deadline));
+      break;
+    case tampering::reorder:
+      if (!held_) {
+        held_ = held_frame{sealed, {body.begin(), body.end()}};
+        return {};
+      }
+      break;
+    case tampering::corrupt:
+      return put_corrupt(sealed, body, deadline);
+    case tampering::truncate:
+      return body.empty() ? put_corrupt(sealed, body, deadline)
+                          : put(sealed, body.first(body.size() / 2), deadline);
+    case tampering::old_epoch:
+      sealed.epoch -= std::min(sealed.epoch, 1U);
+      VDIST_TRY(frame::seal(sealed, body, end_.memory.shape().limits));
+      break;
+    case tampering::full:
+      return no_space();
+    case tampering::none:
+      break;
+    }
+    VDIST_TRY(put(sealed, body, deadline));
+    if (const auto late = std::exchange(held_, std::nullopt)) {
+      return put(late->sealed, late->body, deadline);
+    }
+    return {};
+  }
+
+  /// The beginning of a frame that never ends: it has its number and its slot, and readers pass over it.
+  result<void> put_torn(const frame::envelope& sealed, time_point deadline) {
+    VDIST_TRY(wait_for_space(deadline));
+    end_.memory.store_chunk(head_.position,
+                            {.bytes = 1,
+                             .flags = chunk_first,
+                             .frame_bytes = sizeof sealed,
+                             .sequence = sealed.sequence});
+    copy_to_shared(std::as_bytes(std::span(&sealed, 1)).first(1),
+                   end_.memory.payload(head_.position));
+    return publish();
+  }
+
+  result<void>
+  put_corrupt(frame::envelope sealed, std::span<const std::byte> body, time_point deadline) {
+    std::vector<std::byte> bytes(body.begin(), body.end());
+    if (bytes.empty()) {
+      sealed.reserved ^= 1U;
+    } else {
+      bytes[bytes.size() / 2] ^= std::byte{1};
+    }
+    return put(sealed, bytes, deadline);
+  }
+
   enum class outlook : std::uint8_t { full, has_space, closed, replaced, unread, corrupt };
 
   /// What became of the slot at head. limit_ may be older than a reader that has joined since; R-2
@@ -74,9 +152,9 @@ private:
     return head_.position < limit_ ? outlook::has_space : outlook::full;
   }
 
-  result<void> wait_for_space(epoch mine, time_point deadline) {
+  result<void> wait_for_space(time_point deadline) {
     const frame::wait_bounds bounds{
-        .deadline = deadline, .stop = end_.links.stop, .mine = mine, .expected_at = {}};
+        .deadline = deadline, .stop = end_.links.stop, .mine = mine_, .expected_at = {}};
     auto seen = outlook::full;
     const auto can_go_on = [this, &seen] {
       seen = look();
@@ -84,12 +162,9 @@ private:
     };
     switch (end_.waits.wait(end_.memory.header().space, can_go_on, bounds)) {
     case frame::wait_status::aborted:
-      return fail(errc::aborted, fmt::format("ring: write fenced (epoch={})", mine.value));
+      return fail(errc::aborted, fmt::format("ring: write fenced (epoch={})", mine_.value));
     case frame::wait_status::timed_out:
-      return fail(errc::timed_out,
-                  fmt::format("ring: no space before the deadline (slots={} reader={})",
-                              end_.memory.shape().slots,
-                              slowest_));
+      return no_space();
     case frame::wait_status::ok:
       break;
     }
@@ -107,13 +182,20 @@ private:
     }
   }
 
+  [[nodiscard]] error no_space() const {
+    return fail(errc::timed_out,
+                fmt::format("ring: no space before the deadline (slots={} reader={})",
+                            end_.memory.shape().slots,
+                            slowest_));
+  }
+
   static error replaced() { return fail(errc::closed, "ring: another writer has taken over"); }
 
   /// Fills the slot at head with the frame's bytes from `offset` on; returns how many fitted.
   std::size_t fill_slot(const frame::envelope& sealed,
                         std::span<const std::byte> body,
                         std::size_t offset) const {
-    const std::size_t total = frame::frame_bytes(sealed);
+    const std::size_t total = sizeof sealed + body.size();
     const std::size_t bytes = std::min(end_.memory.payload_max(), total - offset);
     end_.memory.store_chunk(
         head_.position,
@@ -149,6 +231,15 @@ private:
   std::uint32_t departures_seen_ = 0;
   std::uint32_t slowest_ = 0; // the place that holds the writer up
   std::uint64_t next_sequence_;
+  epoch mine_; // of the frame that is being written, whatever a tamper makes of its envelope
+
+  /// Of a tamper.
+  struct held_frame {
+    frame::envelope sealed;
+    std::vector<std::byte> body;
+  };
+
+  std::optional<held_frame> held_; // comes behind the next frame
 };
 
 /// The number of the next frame: behind the last one that is complete in the ring.

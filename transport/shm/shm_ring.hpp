@@ -28,6 +28,7 @@
 #pragma once
 
 #include "transport/frame/channel.hpp"
+#include "transport/frame/tamper.hpp"
 #include "transport/frame/wait_policy.hpp"
 #include "transport/shm/ring_layout.hpp"
 
@@ -42,6 +43,8 @@ struct ring_links {
   frame::bell* outer = nullptr;       // also rung for readers: at publication, close and departure.
                                       // Lets one thread wait for any of several rings
   std::shared_ptr<const void> hold; // keeps the memory mapped as long as an end lives; may be null
+  std::shared_ptr<frame::tamper>
+      tamper; // of the writer, which shares it; null: frames are left alone
 };
 
 /// A formatted ring as one user sees it. Borrows the memory, which outlives the ends that it opens;

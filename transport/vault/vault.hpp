@@ -79,6 +79,10 @@ public:
   /// bytes. Whoever has none may not use them any more. Error: not_found.
   [[nodiscard]] virtual result<void> release(const region_key& key) = 0;
 
+  /// This process maps the region no more, but for its holds; the region stays for everybody, this process included.
+  /// For regions that others release and whose end nobody tells. Nothing where a vault is of one process.
+  virtual void forget(const region_key&) {}
+
   /// Sum of all regions not released, each rounded up to whole pages.
   [[nodiscard]] virtual std::size_t total_bytes() const = 0;
 

@@ -182,6 +182,12 @@ result<void> vault_client::release(const region_key& key) {
   return {};
 }
 
+void vault_client::forget(const region_key& key) {
+  std::unique_lock lock(mutex_);
+  const auto forgotten = mapped_.extract(key);
+  lock.unlock(); // as in release()
+}
+
 std::size_t vault_client::total_bytes() const {
   const std::lock_guard lock(mutex_);
   static_cast<void>(ask({}));

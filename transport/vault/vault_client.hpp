@@ -3,7 +3,7 @@
 // process, finds it where its predecessor had it (unless it may_move).
 // Regions can be memory of a device instead (device_access): then `memory` of a region is an address
 // for kernels, not for this process's own reads and writes.
-// L-1 map() of one region gives the same mapping as long as this client has not seen its release.
+// L-1 map() of one region gives the same mapping as long as this client has neither seen its release nor forgotten it.
 // L-2 an error of the server arrives with its code and text. L-3 without the server every call is
 // `closed`, or `timed_out` after the deadline, and what is mapped stays mapped.
 // Thread-safe: one request at a time. Cost: map() takes some 50 µs and touches no page; on a device some ms per
@@ -46,6 +46,8 @@ public:
   /// Nothing also when the server does not answer.
   [[nodiscard]] std::optional<std::uint64_t> ready_hash(const region_key& key) const override;
   [[nodiscard]] result<void> release(const region_key& key) override;
+  /// Without a word to the server. A map() while holds are left finds the address taken, unless it may_move.
+  void forget(const region_key& key) override;
 
   /// Of the whole vault. When the server does not answer: as of its last reply, 0 before the first.
   [[nodiscard]] std::size_t total_bytes() const override;

@@ -60,6 +60,19 @@ public:
     return std::string("somebody");
   }
 
+  [[nodiscard]] result<control::fault_page> faults(const control::fault_order& order) override {
+    orders.push_back(order);
+    if (order.rule == "nonsense") {
+      return fail(errc::invalid_argument, "no such point \"nonsense\"");
+    }
+    if (order.what == control::fault_order::kind::arm) {
+      armed.rules.push_back({order.rule, 0});
+    } else if (order.what == control::fault_order::kind::clear) {
+      armed.rules.clear();
+    }
+    return armed;
+  }
+
   control::cluster_status status = example_status();
   control::ledger_page page{
       .unfinished = 1,
@@ -67,6 +80,8 @@ public:
       .lines = {{1, 6, 64, 64, "length", 9.25}, {2, 900, 64, 0, "none", 0.5}}};
   int drains = 0;
   std::vector<control::kill_target> killed;
+  control::fault_page armed{.rules = {{"worker.step_begin rank=1 kill9", 2}}};
+  std::vector<control::fault_order> orders;
 };
 
 } // namespace vdist::testing

@@ -94,6 +94,12 @@ request  state         prompt  generated  limit    age
 )");
 }
 
+BOOST_AUTO_TEST_CASE(draws_the_armed_faults) {
+  BOOST_TEST(draw_faults({}) == "no fault is armed\n");
+  const auto text = draw_faults(fake_cluster().armed);
+  BOOST_TEST(text.find("1     2  worker.step_begin rank=1 kill9") != std::string::npos, text);
+}
+
 BOOST_AUTO_TEST_CASE(eight_ranks_and_long_numbers_fit_a_terminal) {
   auto status = example_status();
   status.is_draining = true;

@@ -20,6 +20,10 @@ control_request plain(control_request::kind what) {
   return {.what = what, .target = {}};
 }
 
+control_request faults_of(fault_order::kind what, const std::string& rule = "") {
+  return {.what = control_request::kind::faults, .order = {.what = what, .rule = rule}};
+}
+
 control_request kill_of(const kill_target& target) {
   return {.what = control_request::kind::kill, .target = target};
 }
@@ -34,7 +38,10 @@ BOOST_AUTO_TEST_CASE(what_is_asked_arrives_as_it_was) {
                               plain(control_request::kind::drain),
                               kill_of({.what = kill_target::kind::worker, .rank = 12}),
                               kill_of({.what = kill_target::kind::node}),
-                              kill_of({.what = kill_target::kind::vault})}) {
+                              kill_of({.what = kill_target::kind::vault}),
+                              faults_of(fault_order::kind::list),
+                              faults_of(fault_order::kind::clear),
+                              faults_of(fault_order::kind::arm, "worker.load throw")}) {
     const auto decoded = decode_request(encode(request));
     BOOST_REQUIRE_MESSAGE(decoded.has_value(), encode(request));
     BOOST_TEST((*decoded == request), encode(request));
@@ -52,6 +59,22 @@ BOOST_AUTO_TEST_CASE(what_the_cluster_says_arrives_as_it_was) {
   const auto killed = decode_killed(ask(cluster, kill_of({.rank = 2})));
   BOOST_TEST((killed && *killed == "somebody"));
   BOOST_TEST((cluster.killed == std::vector<kill_target>{{.rank = 2}}));
+}
+
+BOOST_AUTO_TEST_CASE(fault_rules_are_armed_listed_and_cleared) {
+  fake_cluster cluster;
+  const auto listed = decode_faults(ask(cluster, faults_of(fault_order::kind::list)));
+  BOOST_TEST((listed && *listed == cluster.armed));
+  const auto armed =
+      decode_faults(ask(cluster, faults_of(fault_order::kind::arm, "worker.load throw")));
+  BOOST_REQUIRE(armed.has_value());
+  BOOST_REQUIRE(armed->rules.size() == 2U);
+  BOOST_TEST((armed->rules[1] == fault_line{"worker.load throw", 0}));
+  const auto refused = decode_faults(ask(cluster, faults_of(fault_order::kind::arm, "nonsense")));
+  BOOST_REQUIRE(!refused);
+  BOOST_TEST(refused.error().context == "no such point \"nonsense\"");
+  const auto cleared = decode_faults(ask(cluster, faults_of(fault_order::kind::clear)));
+  BOOST_TEST((cleared && cleared->rules.empty()));
 }
 
 BOOST_AUTO_TEST_CASE(an_error_keeps_its_code_and_its_text) {
@@ -97,6 +120,16 @@ BOOST_AUTO_TEST_CASE(a_request_that_is_none_gets_an_error_and_does_nothing) { //
                                  R"({"request":"kill","target":1})",
                                  R"({"request":"kill","target":"all"})",
                                  R"({"request":"kill","target":"node","more":1})",
+                                 R"({"request":"kill","target":"node","rule":"x"})",
+                                 R"({"request":"status","do":"list"})",
+                                 R"({"request":"faults"})",
+                                 R"({"request":"faults","do":"lists"})",
+                                 R"({"request":"faults","do":1})",
+                                 R"({"request":"faults","do":"arm"})",
+                                 R"({"request":"faults","do":"arm","rule":""})",
+                                 R"({"request":"faults","do":"arm","rule":7})",
+                                 R"({"request":"faults","do":"clear","rule":"x"})",
+                                 R"({"request":"faults","do":"list","target":"node"})",
                                  R"({"request":"drain"} )"
                                  "x",
                                  "{\"request\":\"dr\xff\"}"}) {
@@ -106,6 +139,7 @@ BOOST_AUTO_TEST_CASE(a_request_that_is_none_gets_an_error_and_does_nothing) { //
   }
   BOOST_TEST(cluster.drains == 0);
   BOOST_TEST(cluster.killed.empty());
+  BOOST_TEST(cluster.orders.empty());
 }
 
 BOOST_AUTO_TEST_CASE(depth_is_no_weapon) { // P-1

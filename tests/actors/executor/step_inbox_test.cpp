@@ -54,6 +54,38 @@ BOOST_AUTO_TEST_CASE(bounds_requests_and_never_control) { // I-1
   BOOST_TEST(inbox.add(request_of(3)).has_value());
 }
 
+BOOST_AUTO_TEST_CASE(a_request_that_comes_again_takes_the_place_of_its_first_copy) { // I-1
+  step_inbox inbox(3);
+  for (const std::uint64_t id : {1, 2, 3}) {
+    BOOST_TEST(inbox.add(request_of(id)).has_value());
+  }
+  const auto newer = request_of(2);
+  BOOST_TEST(inbox.add(newer).has_value(), "also when it is full");
+  step_commands commands;
+  inbox.take(commands, 0);
+  BOOST_REQUIRE(commands.requests.size() == 3U);
+  BOOST_TEST(commands.requests[1] == newer);
+  BOOST_TEST(inbox.add(newer).has_value());
+  inbox.take(commands, 0);
+  BOOST_TEST(commands.requests.size() == 1U, "the reader has seen the first one");
+}
+
+/// An executor that was replaced still handles what is in its mailbox.
+BOOST_AUTO_TEST_CASE(an_epoch_of_the_past_does_not_begin_again) {
+  step_inbox inbox(1);
+  inbox.begin({.now = epoch(4), .wiring = {}});
+  const auto reader = inbox.reset();
+  inbox.begin({.now = epoch(3), .wiring = {}});
+  step_commands commands;
+  inbox.take(commands, reader);
+  BOOST_TEST(!commands.begin.has_value());
+  inbox.begin({.now = epoch(5), .wiring = {}});
+  inbox.begin({.now = epoch(4), .wiring = {}});
+  inbox.take(commands, reader);
+  BOOST_REQUIRE(commands.begin.has_value());
+  BOOST_TEST((commands.begin->now == epoch(5)));
+}
+
 BOOST_AUTO_TEST_CASE(a_reader_of_the_past_takes_nothing_from_its_successor) { // I-2
   step_inbox inbox(10);
   BOOST_TEST(inbox.add(request_of(1)).has_value());

@@ -95,7 +95,7 @@ struct lane_fixture {
         .on_step_failed = [this](epoch now,
                                  std::string text) { heard.add_failure(now, std::move(text)); },
         .on_crashed = [this](const std::string& text) { heard.add_failure(epoch(0), text); },
-        .on_taken_over = [this] { has_taken_over = true; },
+        .on_taken_over = [this] { ++takeovers; },
         .kill_actor = {}};
     lane = std::make_shared<step_lane>(config, listener, links(), waits);
     successor = std::make_shared<step_lane>(config, listener, links(), waits);
@@ -105,7 +105,9 @@ struct lane_fixture {
   ~lane_fixture() {
     fence.raise(epoch(1000));
     lane->stop();
-    thread.join();
+    if (thread.joinable()) {
+      thread.join();
+    }
     BOOST_TEST(uncommitted == 0);
   }
 
@@ -218,7 +220,7 @@ struct lane_fixture {
   std::array<worker_wiring, 2> workers; // by slot
   std::shared_ptr<step_lane> lane;
   std::shared_ptr<step_lane> successor; // runs when a case runs it
-  std::atomic<bool> has_taken_over{false};
+  std::atomic<int> takeovers{0};
   std::thread thread;
 };
 
@@ -356,17 +358,82 @@ BOOST_FIXTURE_TEST_CASE(a_request_that_comes_twice_runs_once, lane_fixture) {
   BOOST_TEST(heard.failures() == 0U);
 }
 
+BOOST_FIXTURE_TEST_CASE(a_result_that_is_an_error_is_a_failed_step, lane_fixture) {
+  begin(1);
+  add(4);
+  const auto plan = next_plan(0);
+  next_plan(1);
+  auto refusal = answer_to(plan, 0);
+  refusal.status = static_cast<std::int16_t>(errc::internal);
+  send(0, refusal);
+  send(1, answer_to(plan, 1));
+  BOOST_TEST((heard.wait_for_failure().first == epoch(1)));
+}
+
+BOOST_FIXTURE_TEST_CASE(a_request_of_the_past_is_dropped, lane_fixture) {
+  begin(1);
+  add(2);
+  step();
+  step();
+  heard.wait_for_tokens(2);
+  auto late = std::make_shared<protocol::request>();
+  late->id = request_id(++last_id);
+  late->prompt = {1, 2, 3};
+  late->max_tokens = 4;
+  BOOST_REQUIRE(journal.accept(*late).has_value());
+  late->generated = {5}; // which nobody has committed
+  BOOST_REQUIRE(inbox.add(late).has_value());
+  add(1);
+  step();
+  BOOST_TEST((heard.wait_for_tokens(3).back().id == request_id(3)));
+  BOOST_TEST(journal.state(late->id)->committed == 0);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_turn_waits_no_longer_than_its_patience, lane_fixture) {
+  lane->stop();
+  thread.join();
+  successor->follow(lane);
+  const auto turn = [this] {
+    return successor->turn(time.now()).what;
+  };
+  using kind = lane_turn::kind;
+  while (turn() == kind::worked) { // it has taken over
+  }
+  BOOST_TEST(takeovers == 2, "each lane says once that it works from now on");
+  begin(1);
+  add(1);
+  while (turn() == kind::worked) { // the plan is out, nobody has answered
+  }
+  const auto plan = next_plan(0);
+  next_plan(1);
+  send(0, answer_to(plan, 0));
+  BOOST_TEST((turn() == kind::waiting), "one of two has answered");
+  send(1, answer_to(plan, 1));
+  BOOST_TEST((turn() == kind::worked));
+  turn();
+  BOOST_TEST(heard.tokens() == 1U);
+  successor->stop();
+  BOOST_TEST((turn() == kind::ended));
+  BOOST_TEST((turn() == kind::ended));
+}
+
 BOOST_FIXTURE_TEST_CASE(a_successor_begins_when_its_predecessor_has_ended, lane_fixture) {
   std::thread next([this] { successor->run(lane); });
   begin(1);
   add(1);
   step();
   heard.wait_for_tokens(1);
-  BOOST_TEST(!has_taken_over);
-  successor->stop();
+  BOOST_TEST(takeovers == 1);
   lane->stop();
+  thread.join();
+  begin(2);
+  add(1);
+  const auto plan = next_plan(0);
+  BOOST_TEST(plan.step > 1U, "P-2: a step number is never used twice");
+  BOOST_TEST(takeovers == 2);
+  successor->stop();
+  fence.raise(epoch(1000));
   next.join();
-  BOOST_TEST(has_taken_over);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

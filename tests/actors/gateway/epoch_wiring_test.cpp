@@ -121,6 +121,13 @@ BOOST_FIXTURE_TEST_CASE(an_epoch_that_is_over_cannot_be_entered_and_leaves_no_me
   BOOST_TEST(memory.total_bytes() == before);
 }
 
+BOOST_FIXTURE_TEST_CASE(an_epoch_whose_channels_are_gone_already_can_be_followed,
+                        wiring_fixture) { // E-1
+  BOOST_REQUIRE(memory.release(channels_key(rank_id(4), epoch(3))).has_value());
+  BOOST_TEST(make_wiring(config, epoch(5), epoch(3), {1, 2, 1}, links, waits).has_value());
+  BOOST_TEST(make_wiring(config, epoch(6), epoch(5), {1, 2, 1}, links, waits).has_value());
+}
+
 BOOST_FIXTURE_TEST_CASE(what_is_open_stays_usable_when_the_epoch_ends, wiring_fixture) { // E-1
   auto past =
       std::exchange(wiring, *make_wiring(config, epoch(4), epoch(3), {1, 2, 1}, links, waits));

@@ -218,6 +218,48 @@ BOOST_FIXTURE_TEST_CASE(a_full_link_holds_its_writer_up_until_the_deadline, link
   BOOST_TEST(worker.events->write(header, body, soon()).has_value());
 }
 
+BOOST_FIXTURE_TEST_CASE(a_successor_of_the_control_side_takes_the_link_over, link_fixture) {
+  auto dead = make(who);
+  auto worker = open(who);
+  BOOST_REQUIRE(command(dead, {protocol::worker_command::kind::load}).has_value());
+  for (std::uint32_t i = 0; i < slots; ++i) { // nobody reads: the ring is full
+    BOOST_REQUIRE(tell(worker, {.slot = 1, .worker = who.worker}).has_value());
+  }
+  auto reopened = reopen_worker_link(who, memory, bell, waits);
+  BOOST_REQUIRE(reopened.has_value());
+  BOOST_TEST((dead.commands
+                  ->write(link_header(who, protocol::worker_command_kind),
+                          encoded(protocol::worker_command{}),
+                          time_point{})
+                  .error()
+                  .code
+              == errc::closed));
+  // What was said before is lost, what comes is heard; the commands of both come in order.
+  BOOST_TEST((reopened->events->read(time_point{}).error().code == errc::timed_out));
+  BOOST_REQUIRE(command(*reopened, {protocol::worker_command::kind::prepare, 9}).has_value());
+  for (const auto expected :
+       {protocol::worker_command::kind::load, protocol::worker_command::kind::prepare}) {
+    const auto frame = worker.commands->read(soon());
+    BOOST_REQUIRE(frame.has_value());
+    protocol::worker_command got;
+    BOOST_REQUIRE(protocol::decode(frame->body, got).has_value());
+    BOOST_TEST((got.what == expected));
+  }
+  BOOST_REQUIRE(tell(worker,
+                     {.what = protocol::worker_event::kind::quiesced,
+                      .slot = 1,
+                      .worker = who.worker,
+                      .now = epoch(9)})
+                    .has_value());
+  BOOST_TEST(reopened->events->read(soon()).has_value());
+}
+
+BOOST_FIXTURE_TEST_CASE(a_link_that_nobody_made_cannot_be_taken_over, link_fixture) {
+  const auto reopened = reopen_worker_link(who, memory, bell, waits);
+  BOOST_REQUIRE(!reopened.has_value());
+  BOOST_TEST((reopened.error().code == errc::corrupt));
+}
+
 BOOST_FIXTURE_TEST_CASE(a_link_is_made_once_and_before_the_worker_comes, link_fixture) {
   const auto early = open_worker_link(who, memory, bell, waits);
   BOOST_REQUIRE(!early.has_value());

@@ -46,12 +46,61 @@ BOOST_AUTO_TEST_CASE(delivers_each_position_once_and_drops_repetitions) { // Q-2
   request_table table(1);
   const auto sink = std::make_shared<recording_sink>();
   const auto id = add_to(table, 0, sink);
-  BOOST_TEST(!table.deliver(event_of(id, 0, 10)));
-  BOOST_TEST(!table.deliver(event_of(id, 0, 10)));
-  BOOST_TEST(!table.deliver(event_of(id, 1, 11)));
-  BOOST_TEST(!table.deliver(event_of(id, 0, 10)));
+  BOOST_TEST((table.deliver(event_of(id, 0, 10)) == delivery::taken));
+  BOOST_TEST((table.deliver(event_of(id, 0, 10)) == delivery::repeated));
+  BOOST_TEST((table.deliver(event_of(id, 1, 11)) == delivery::taken));
+  BOOST_TEST((table.deliver(event_of(id, 0, 10)) == delivery::repeated));
+  BOOST_TEST((table.deliver(event_of(request_id(99), 0, 10)) == delivery::repeated));
   const std::vector<token_id> expected{10, 11};
   BOOST_TEST(sink->tokens() == expected, boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(takes_nothing_behind_a_gap) {
+  request_table table(1);
+  const auto sink = std::make_shared<recording_sink>();
+  const auto id = add_to(table, 0, sink);
+  auto end = event_of(id, 1, -1);
+  end.reason = protocol::finish_reason::failed;
+  BOOST_TEST((table.deliver(event_of(id, 1, 11)) == delivery::gap));
+  BOOST_TEST((table.deliver(end) == delivery::gap));
+  BOOST_TEST((table.deliver(event_of(id, 0, 10)) == delivery::taken));
+  end.position = 0; // said by somebody who does not know how far the request is
+  BOOST_TEST((table.deliver(end) == delivery::gap));
+  end.position = 1;
+  BOOST_TEST((table.deliver(end) == delivery::ended));
+  BOOST_TEST(sink->events.size() == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(counts_orphans_and_what_reaches_nobody_until_a_sink_is_attached) {
+  request_table table(1);
+  const auto id = add_to(table, 0, nullptr);
+  const auto other = add_to(table, 0, nullptr);
+  BOOST_TEST(table.orphans() == 2U);
+  BOOST_TEST((table.deliver(event_of(id, 0, 10)) == delivery::taken));
+  BOOST_TEST(table.delivered_to_nobody() == 1U);
+  const auto sink = std::make_shared<recording_sink>();
+  BOOST_TEST(!table.attach(id, sink));
+  BOOST_TEST(table.orphans() == 1U);
+  BOOST_TEST((table.deliver(event_of(id, 0, 10)) == delivery::taken), "from the beginning");
+  BOOST_TEST(!table.attach(id, sink), "the same sink goes on where it is");
+  BOOST_TEST((table.deliver(event_of(id, 0, 10)) == delivery::repeated));
+  const auto next = std::make_shared<recording_sink>();
+  BOOST_TEST((table.attach(id, next) == sink));
+  BOOST_TEST((table.deliver(event_of(id, 0, 10)) == delivery::taken));
+  BOOST_TEST(next->events.size() == 1U);
+  auto end = event_of(other, 0, 10);
+  end.reason = protocol::finish_reason::length;
+  BOOST_TEST((table.deliver(end) == delivery::ended));
+  BOOST_TEST(table.orphans() == 0U);
+  BOOST_TEST(table.delivered_to_nobody() == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(gives_no_id_that_a_predecessor_gave) {
+  request_table table(1);
+  table.skip_ids(request_id(7));
+  BOOST_TEST(table.next_id().value == 8U);
+  table.skip_ids(request_id(3));
+  BOOST_TEST(table.next_id().value == 9U);
 }
 
 BOOST_AUTO_TEST_CASE(forgets_a_request_with_its_terminal_event) {
@@ -61,8 +110,8 @@ BOOST_AUTO_TEST_CASE(forgets_a_request_with_its_terminal_event) { // Q-1
   BOOST_TEST(table.active_by_replica()[1] == 1U);
   auto last = event_of(id, 0, 10);
   last.reason = protocol::finish_reason::length;
-  BOOST_TEST(table.deliver(last));
-  BOOST_TEST(!table.deliver(last), "a second end reaches nobody");
+  BOOST_TEST((table.deliver(last) == delivery::ended));
+  BOOST_TEST((table.deliver(last) == delivery::repeated), "a second end reaches nobody");
   BOOST_TEST(sink->events.size() == 1U);
   BOOST_TEST(table.size() == 0U);
   BOOST_TEST(table.active_by_replica()[1] == 0U);

@@ -45,17 +45,28 @@ struct router_fixture : actor_fixture {
   ~router_fixture() {
     end(router);
     for (const auto& scheduler : scheduler_handles) {
-      end(scheduler);
+      end(scheduler.get());
     }
   }
 
   submit_reply submit_one(const std::shared_ptr<recording_sink>& sink,
-                          std::int32_t max_tokens = 8) {
+                          std::uint64_t client_key = 0) {
     auto request = std::make_shared<protocol::request>();
     request->prompt = {1, 2, 3};
-    request->max_tokens = max_tokens;
+    request->max_tokens = 8;
     request->stop_token_ids = {99};
+    request->sampling.logprobs = 1;
+    request->client_key = client_key;
     return ask<submit_reply>(router, submit{request, sink});
+  }
+
+  /// In the place of one that has died; `next`: of another process, with a table of its own.
+  void respawn(request_table& next) {
+    end(router);
+    router = actors().spawn(
+        make_router,
+        router_config{.table = &next, .journal = &journal, .schedulers = scheduler_handles});
+    settle();
   }
 
   /// As the step lane does it: ledger first, then the router.
@@ -76,7 +87,7 @@ struct router_fixture : actor_fixture {
   ledger::memory_ledger journal;
   request_table table;
   std::vector<std::shared_ptr<told>> schedulers;
-  std::vector<scheduler_actor> scheduler_handles;
+  std::vector<route<scheduler_actor>> scheduler_handles;
   router_actor router;
 };
 
@@ -256,11 +267,9 @@ BOOST_FIXTURE_TEST_CASE(ends_each_request_once_when_no_replica_is_left, router_f
 BOOST_FIXTURE_TEST_CASE(loses_nothing_when_it_dies_itself, router_fixture) { // O-3
   const auto sink = std::make_shared<recording_sink>();
   const auto id = submit_one(sink).id;
+  commit(event_of(id, 0, 10));
   publish(0, event_of(id, 0, 10));
-  end(router);
-  router = actors().spawn(
-      make_router,
-      router_config{.table = &table, .journal = &journal, .schedulers = scheduler_handles});
+  respawn(table);
   publish(0, event_of(id, 0, 10));
   publish(0, event_of(id, 1, 11, finish_reason::length));
   BOOST_TEST(sink->tokens().size() == 2U);
@@ -269,6 +278,182 @@ BOOST_FIXTURE_TEST_CASE(loses_nothing_when_it_dies_itself, router_fixture) { // 
   BOOST_TEST(status.accepted == 1U);
   BOOST_TEST(status.finished == 1U);
   BOOST_TEST(status.active == 0U);
+}
+
+BOOST_FIXTURE_TEST_CASE(fills_a_gap_from_the_ledger, router_fixture) { // O-2, Q-2
+  const auto sink = std::make_shared<recording_sink>();
+  const auto id = submit_one(sink).id;
+  auto first = event_of(id, 0, 10);
+  first.logprob = -0.25F;
+  first.top = {{10, -0.25F}};
+  commit(first); // its message is lost
+  commit(event_of(id, 1, 11));
+  publish(0, event_of(id, 1, 11));
+  BOOST_REQUIRE(sink->events.size() == 2U);
+  BOOST_TEST(sink->events[0].logprob == -0.25F);
+  BOOST_REQUIRE(sink->events[0].top.size() == 1U);
+  BOOST_TEST(sink->events[0].top[0].token == 10);
+  // A refusal is said by one who does not know how far the request is.
+  auto refused = event_of(id, 0, -1, finish_reason::failed);
+  refused.message = "no room";
+  commit(refused);
+  publish(0, refused);
+  BOOST_TEST(sink->ends() == 1U);
+  BOOST_TEST(sink->events.back().position == 2);
+  BOOST_TEST(sink->events.back().message == "no room");
+  publish(0, event_of(id, 9, 9)); // of nobody any longer
+  BOOST_TEST(sink->events.size() == 3U);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_replica_that_runs_again_gets_its_streams_up_to_date, router_fixture) {
+  const auto sink = std::make_shared<recording_sink>();
+  const auto id = submit_one(sink).id;
+  commit(event_of(id, 0, 10, finish_reason::length)); // its message is lost
+  change(0, replica_state::running);
+  BOOST_TEST(sink->ends() == 1U);
+  BOOST_TEST(schedulers[0]->requests.size() == 1U, "nothing is handed over again");
+}
+
+BOOST_FIXTURE_TEST_CASE(what_is_committed_comes_before_a_failure, router_fixture) { // O-2
+  const auto sink = std::make_shared<recording_sink>();
+  const auto ended_sink = std::make_shared<recording_sink>();
+  const auto id = submit_one(sink).id;
+  change(1, replica_state::failed);
+  const auto ended = submit_one(ended_sink).id;
+  commit(event_of(id, 0, 10));
+  commit(event_of(ended, 0, 10, finish_reason::length));
+  change(0, replica_state::failed);
+  BOOST_TEST(sink->tokens().size() == 1U);
+  BOOST_TEST((sink->events.back().reason == finish_reason::failed));
+  BOOST_TEST(sink->events.back().position == 1);
+  BOOST_TEST(journal.replay(id)->back().message == "for the test");
+  BOOST_TEST((ended_sink->events.back().reason == finish_reason::length), "it had ended before");
+  BOOST_TEST(ended_sink->ends() == 1U);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_known_key_finds_its_request_although_nothing_is_accepted,
+                        small_router) { // O-4
+  const auto id = submit_one(std::make_shared<recording_sink>(), 70).id;
+  const auto other = submit_one(std::make_shared<recording_sink>(), 71).id;
+  auto event = event_of(id, 0, 10);
+  event.logprob = -0.5F;
+  commit(event);
+  publish(0, event);
+  commit(event_of(other, 0, 10, finish_reason::length));
+  publish(0, event_of(other, 0, 10, finish_reason::length));
+  submit_one(std::make_shared<recording_sink>());
+  BOOST_TEST((submit_one(std::make_shared<recording_sink>()).status == errc::queue_full));
+  static_cast<void>(ask<router_status>(router, drain{}));
+  const auto sent = schedulers[0]->requests.size();
+  const auto running = std::make_shared<recording_sink>();
+  const auto again = submit_one(running, 70);
+  BOOST_TEST((again.status == errc::ok));
+  BOOST_TEST((again.id == id));
+  BOOST_REQUIRE(running->events.size() == 1U);
+  BOOST_TEST(running->events[0].logprob == -0.5F);
+  const auto finished = std::make_shared<recording_sink>();
+  BOOST_TEST((submit_one(finished, 71).id == other));
+  BOOST_TEST(finished->tokens().size() == 1U);
+  BOOST_TEST(finished->ends() == 1U);
+  change(0, replica_state::failed);
+  const auto failed = std::make_shared<recording_sink>();
+  BOOST_TEST((submit_one(failed, 70).id == id));
+  BOOST_TEST(failed->tokens().size() == 1U);
+  BOOST_TEST(failed->events.back().message == "for the test");
+  BOOST_TEST(schedulers[0]->requests.size() == sent, "nothing is computed twice");
+  BOOST_TEST(table.accepted() == 3U);
+  BOOST_TEST((submit_one(std::make_shared<recording_sink>(), 72).status == errc::closed));
+}
+
+BOOST_FIXTURE_TEST_CASE(sequences_that_belong_together_find_room_together, small_router) {
+  auto request = std::make_shared<protocol::request>();
+  request->prompt = {1, 2, 3};
+  request->max_tokens = 8;
+  const auto with = [&](std::int32_t followers) {
+    const auto sink = std::make_shared<recording_sink>();
+    return ask<submit_reply>(router, submit{request, sink, followers}).status;
+  };
+  BOOST_TEST((with(2) == errc::queue_full)); // there is room for 2
+  BOOST_TEST(table.accepted() == 0U);
+  BOOST_TEST((with(1) == errc::ok));
+  BOOST_TEST((with(0) == errc::ok));
+}
+
+BOOST_FIXTURE_TEST_CASE(the_newest_stream_of_a_key_gets_the_events, router_fixture) { // O-4
+  const auto first = std::make_shared<recording_sink>();
+  const auto second = std::make_shared<recording_sink>();
+  const auto id = submit_one(first, 70).id;
+  commit(event_of(id, 0, 10));
+  publish(0, event_of(id, 0, 10));
+  submit_one(second, 70);
+  submit_one(second, 70); // the same one goes on where it is
+  commit(event_of(id, 1, 11, finish_reason::length));
+  publish(0, event_of(id, 1, 11, finish_reason::length));
+  BOOST_TEST(first->tokens().size() == 1U);
+  BOOST_TEST((first->events.back().reason == finish_reason::failed));
+  BOOST_TEST(first->ends() == 1U);
+  BOOST_TEST(second->tokens().size() == 2U);
+  BOOST_TEST(second->ends() == 1U);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_forgotten_key_is_a_new_request, router_fixture) { // O-4
+  ledger::memory_ledger forgetful({.finished_max = 0});
+  end(router);
+  router = actors().spawn(
+      make_router,
+      router_config{.table = &table, .journal = &forgetful, .schedulers = scheduler_handles});
+  const auto id = submit_one(std::make_shared<recording_sink>(), 70).id;
+  BOOST_REQUIRE(forgetful.finish(id, finish_reason::cancelled).has_value());
+  publish(0, event_of(id, 0, -1, finish_reason::cancelled));
+  BOOST_TEST((submit_one(std::make_shared<recording_sink>(), 70).id > id));
+  end(router); // it refers to the ledger
+}
+
+BOOST_FIXTURE_TEST_CASE(takes_up_what_only_the_ledger_knows, router_fixture) { // O-3, Q-5
+  protocol::request lost; // accepted, and then the router died
+  lost.id = request_id(41);
+  lost.arrival = 41;
+  lost.prompt = {1, 2};
+  lost.client_key = 70;
+  BOOST_REQUIRE(journal.accept(lost).has_value());
+  lost.id = request_id(40);
+  lost.arrival = 40;
+  lost.client_key = 0; // its client cannot come back
+  BOOST_REQUIRE(journal.accept(lost).has_value());
+  commit(event_of(request_id(41), 0, 10));
+  request_table next(2);
+  respawn(next);
+  BOOST_TEST(next.orphans() == 2U);
+  BOOST_REQUIRE(schedulers[0]->requests.size() == 1U); // spread as new ones
+  BOOST_REQUIRE(schedulers[1]->requests.size() == 1U);
+  BOOST_TEST(schedulers[0]->requests[0]->id.value == 40U);
+  BOOST_TEST(schedulers[1]->requests[0]->id.value == 41U);
+  BOOST_TEST(schedulers[1]->requests[0]->generated.size() == 1U);
+  commit(event_of(request_id(40), 0, 10, finish_reason::length));
+  publish(0, event_of(request_id(40), 0, 10, finish_reason::length));
+  BOOST_TEST(next.orphans() == 1U);
+  BOOST_TEST(next.delivered_to_nobody() == 2U); // of 41 one, by catching up
+  const auto sink = std::make_shared<recording_sink>();
+  BOOST_TEST(submit_one(sink, 70).id.value == 41U);
+  BOOST_TEST(next.orphans() == 0U);
+  BOOST_TEST(sink->tokens().size() == 1U);
+  BOOST_TEST(submit_one(std::make_shared<recording_sink>(), 71).id.value == 42U);
+  end(router); // it refers to the table
+}
+
+BOOST_FIXTURE_TEST_CASE(a_request_that_the_ledger_lost_ends_with_that_reason, router_fixture) {
+  const auto sink = std::make_shared<recording_sink>();
+  const auto id = submit_one(sink).id;
+  ledger::memory_ledger empty;
+  end(router);
+  router = actors().spawn(
+      make_router,
+      router_config{.table = &table, .journal = &empty, .schedulers = scheduler_handles});
+  settle();
+  BOOST_TEST(sink->ends() == 1U);
+  BOOST_TEST(sink->events.back().message.find("lost the request") != std::string::npos);
+  BOOST_TEST(table.find(id) == nullptr);
+  end(router);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <random>
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 using namespace vdist;
 using namespace vdist::supervisor;
@@ -30,6 +33,7 @@ public:
   void absorb() {
     for (const auto& todo : machine_.take_actions()) {
       apply(todo);
+      machine_.done(todo, now_);
     }
   }
 
@@ -56,6 +60,8 @@ public:
     case action::kind::begin:
       begin(todo.now);
       break;
+    case action::kind::adopt:
+      break; // groups here start from nothing
     case action::kind::give_up:
       given_up_ = true;
       break;
@@ -86,9 +92,9 @@ public:
     } else if (event.kind == 'd') {
       machine_.died(event.cause.slot, event.cause.worker, now_);
     } else if (event.kind == 'l') {
-      machine_.loaded(event.cause.slot, event.cause.worker);
+      machine_.loaded(event.cause.slot, event.cause.worker, now_);
     } else {
-      machine_.quiesced(event.cause.slot, event.cause.worker, event.cause.now);
+      machine_.quiesced(event.cause.slot, event.cause.worker, event.cause.now, now_);
     }
     absorb();
   }
@@ -246,4 +252,229 @@ BOOST_AUTO_TEST_CASE(random_deaths_in_every_order_of_events_end_in_a_running_epo
     workers.settle();
     BOOST_REQUIRE_MESSAGE(workers.machine().state() == recovery_state::running, "seed " << seed);
   }
+}
+
+namespace {
+
+constexpr auto start_of_time = time_point(1s);
+
+/// What an event made the machine want, as short words: "fence 2", "prepare 0", "spawn 1".
+std::vector<std::string> wanted(recovery& machine, time_point now) {
+  static constexpr const char* names[] = {
+      "spawn", "adopt", "kill", "fence", "prepare", "begin", "give up"};
+  std::vector<std::string> words;
+  for (const auto& todo : machine.take_actions()) {
+    const bool is_of_slot = todo.slot >= 0;
+    words.push_back(std::string(names[static_cast<std::size_t>(todo.what)]) + " "
+                    + std::to_string(is_of_slot ? todo.slot : static_cast<int>(todo.now.value)));
+    machine.done(todo, now);
+  }
+  return words;
+}
+
+using words = std::vector<std::string>;
+
+/// Every slot has loaded and works in epoch 1.
+recovery running_machine(const recovery_config& config, recovery_observer observer = {}) {
+  recovery machine(config, std::move(observer));
+  machine.start(start_of_time);
+  wanted(machine, start_of_time);
+  for (std::int32_t slot = 0; slot < config.slots; ++slot) {
+    machine.loaded(slot, incarnation(1), start_of_time);
+  }
+  wanted(machine, start_of_time);
+  return machine;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_recovery_can_be_read_off_its_states) {
+  auto now = start_of_time;
+  auto machine = running_machine({.slots = 2});
+  BOOST_TEST(to_string(machine.state()) == "running");
+  machine.died(0, incarnation(1), now);
+  BOOST_TEST(to_string(machine.state()) == "fence");
+  wanted(machine, now);
+  BOOST_TEST(to_string(machine.state()) == "quiesce");
+  machine.quiesced(1, incarnation(1), epoch(2), now);
+  BOOST_TEST(to_string(machine.state()) == "plan", "the thread of the dead may still act");
+  machine.gone(0, incarnation(1), now);
+  BOOST_TEST(to_string(machine.state()) == "rebuild");
+  machine.loaded(0, incarnation(2), now);
+  BOOST_TEST(to_string(machine.state()) == "restore");
+  wanted(machine, now);
+  BOOST_TEST(to_string(machine.state()) == "running");
+}
+
+BOOST_AUTO_TEST_CASE(r4_the_next_deadline_is_the_earliest_of_all_waits) {
+  auto machine = running_machine(
+      {.slots = 2, .quiesce_deadline = 10s, .load_deadline = 60s, .gone_deadline = 30s});
+  BOOST_TEST(!machine.next_deadline().has_value(), "who works is not waited for");
+  machine.died(0, incarnation(1), start_of_time);
+  BOOST_TEST((machine.next_deadline() == start_of_time + 10s), "the survivor");
+  machine.quiesced(1, incarnation(1), epoch(2), start_of_time + 1s);
+  BOOST_TEST((machine.next_deadline() == start_of_time + 30s), "the thread of the dead");
+  machine.gone(0, incarnation(1), start_of_time + 2s);
+  BOOST_TEST((machine.next_deadline() == start_of_time + 62s), "its successor");
+  wanted(machine, start_of_time);
+  machine.tick(start_of_time + 62s - 1ns);
+  BOOST_TEST(machine.take_actions().empty());
+  machine.tick(start_of_time + 62s);
+  BOOST_TEST(wanted(machine, start_of_time) == words{"kill 0"}, boost::test_tools::per_element());
+  BOOST_TEST((machine.next_deadline() == start_of_time + 92s), "its death");
+}
+
+BOOST_AUTO_TEST_CASE(r4_a_kill_that_nobody_dies_of_fails_the_replica) {
+  auto machine = running_machine({.slots = 1});
+  machine.step_failed(epoch(1), start_of_time);
+  machine.tick(start_of_time + 10s);
+  wanted(machine, start_of_time);
+  machine.quiesced(0, incarnation(1), epoch(2), start_of_time + 11s);
+  BOOST_TEST(machine.take_actions().empty(), "R-5: its answer comes too late");
+  machine.tick(start_of_time + 40s);
+  BOOST_TEST((machine.state() == recovery_state::failed));
+}
+
+BOOST_AUTO_TEST_CASE(r8_replacements_of_one_slot_pause_longer_and_longer) {
+  auto machine = running_machine(
+      {.slots = 1, .max_restarts = 100, .restart_backoff = 50ms, .restart_backoff_max = 300ms});
+  auto now = start_of_time;
+  for (const auto pause : {0ms, 50ms, 100ms, 200ms, 300ms, 300ms}) {
+    const auto dead = machine.worker(0);
+    machine.died(0, dead, now);
+    wanted(machine, now);
+    machine.gone(0, dead, now);
+    if (pause > 0ms) {
+      BOOST_TEST((machine.slot(0) == slot_state::resting));
+      BOOST_TEST((machine.next_deadline() == now + pause));
+      machine.gone(0, dead, now);
+      BOOST_TEST(machine.take_actions().empty(), "R-5");
+      now += pause;
+      machine.tick(now);
+    }
+    BOOST_TEST(wanted(machine, now) == words{"spawn 0"}, boost::test_tools::per_element());
+    machine.loaded(0, machine.worker(0), now);
+    wanted(machine, now);
+  }
+  BOOST_TEST(machine.restarts() == 6U);
+}
+
+BOOST_AUTO_TEST_CASE(r8_what_the_thread_needed_to_end_is_part_of_the_pause) {
+  auto machine = running_machine({.slots = 1, .restart_backoff = 50ms});
+  machine.gone(0, incarnation(1), start_of_time);
+  machine.loaded(0, incarnation(2), start_of_time);
+  machine.died(0, incarnation(2), start_of_time);
+  wanted(machine, start_of_time);
+  machine.gone(0, incarnation(2), start_of_time + 60ms);
+  BOOST_TEST(wanted(machine, start_of_time) == words{"spawn 0"}, boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(r7_giving_up_ends_every_worker) {
+  auto machine = running_machine({.slots = 3, .max_restarts = 0});
+  machine.died(1, incarnation(1), start_of_time);
+  BOOST_TEST(wanted(machine, start_of_time)
+                 == (words{"fence 2", "prepare 0", "prepare 2", "give up 2", "kill 0", "kill 2"}),
+             boost::test_tools::per_element());
+  for (const std::int32_t slot : {0, 1, 2}) {
+    machine.gone(slot, incarnation(1), start_of_time);
+    BOOST_TEST((machine.slot(slot) == slot_state::absent));
+  }
+  BOOST_TEST(machine.take_actions().empty(), "nobody is spawned");
+  BOOST_TEST(!machine.next_deadline().has_value());
+}
+
+BOOST_AUTO_TEST_CASE(r7_a_running_group_that_is_abandoned_is_fenced_first) {
+  auto machine = running_machine({.slots = 1});
+  machine.abandon("the disk is full", start_of_time);
+  machine.abandon("the disk is still full", start_of_time);
+  BOOST_TEST(wanted(machine, start_of_time)
+                 == (words{"fence 2", "prepare 0", "give up 2", "kill 0"}),
+             boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(r9_a_successor_fences_first_and_asks_the_living) {
+  using kind = slot_start::kind;
+  recovery machine({.slots = 4, .load_deadline = 60s, .gone_deadline = 90s});
+  machine.start(start_of_time,
+                {.first = epoch(9),
+                 .slots = {{kind::living, incarnation(4)},
+                           {kind::dying, incarnation(2)},
+                           {kind::absent, incarnation(7)},
+                           {kind::loading, incarnation(1)}}});
+  BOOST_TEST(wanted(machine, start_of_time)
+                 == (words{"fence 9", "adopt 0", "prepare 0", "spawn 2", "adopt 3", "prepare 3"}),
+             boost::test_tools::per_element());
+  BOOST_TEST((machine.next_deadline() == start_of_time + 10s), "who had loaded answers soon");
+  BOOST_TEST((machine.worker(2) == incarnation(8)));
+  machine.quiesced(0, incarnation(4), epoch(9), start_of_time);
+  BOOST_TEST((machine.next_deadline() == start_of_time + 60s), "who may load has more time");
+  machine.loaded(3, incarnation(1), start_of_time);
+  BOOST_TEST((machine.slot(3) == slot_state::quiescing), "it has not said that it left its epoch");
+  machine.quiesced(3, incarnation(1), epoch(9), start_of_time);
+  machine.gone(1, incarnation(2), start_of_time);
+  BOOST_TEST((machine.worker(1) == incarnation(3)));
+  machine.loaded(1, incarnation(3), start_of_time);
+  machine.loaded(2, incarnation(8), start_of_time);
+  BOOST_TEST(wanted(machine, start_of_time) == (words{"spawn 1", "begin 9"}),
+             boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(the_trace_says_when_each_part_of_a_recovery_ended) { // M-1, M-2, M-3
+  std::vector<std::string> marks;
+  auto machine = running_machine({.slots = 2}, [&marks](const recovery_mark& mark) {
+    marks.push_back(std::string(to_string(mark.what)) + " " + std::to_string(mark.now.value));
+  });
+  const words first{"spawned 1", "spawned 1", "attached 1", "attached 1", "begun 1"};
+  BOOST_TEST(marks == first, boost::test_tools::per_element());
+  marks.clear();
+
+  machine.died(0, incarnation(1), start_of_time + 1ms);
+  wanted(machine, start_of_time + 2ms);
+  machine.gone(0, incarnation(1), start_of_time + 3ms);
+  wanted(machine, start_of_time + 4ms);
+  machine.died(0, incarnation(2), start_of_time + 5ms); // the replacement, too
+  wanted(machine, start_of_time + 6ms);
+  machine.quiesced(1, incarnation(1), epoch(3), start_of_time + 7ms);
+  machine.gone(0, incarnation(2), start_of_time + 8ms);
+  wanted(machine, start_of_time + 9ms);
+  machine.loaded(0, incarnation(3), start_of_time + 10ms);
+  wanted(machine, start_of_time + 11ms);
+  const words second{"detected 2",
+                     "fenced 2",
+                     "spawned 2",
+                     "detected 3",
+                     "fenced 3",
+                     "quiesced 3",
+                     "spawned 3",
+                     "attached 3",
+                     "begun 3"};
+  BOOST_TEST(marks == second, boost::test_tools::per_element());
+
+  const auto& epochs = machine.trace().epochs();
+  BOOST_REQUIRE(epochs.size() == 3U);
+  BOOST_TEST(!epochs[1].of(recovery_point::begun).has_value());
+  const auto& last = epochs.back();
+  BOOST_TEST((last.of(recovery_point::detected) == start_of_time + 5ms));
+  BOOST_TEST((last.of(recovery_point::fenced) == start_of_time + 6ms));
+  BOOST_TEST((last.of(recovery_point::quiesced) == start_of_time + 7ms));
+  BOOST_TEST((last.of(recovery_point::spawned) == start_of_time + 9ms));
+  BOOST_TEST((last.of(recovery_point::attached) == start_of_time + 10ms));
+  BOOST_TEST((last.of(recovery_point::begun) == start_of_time + 11ms));
+}
+
+BOOST_AUTO_TEST_CASE(the_trace_keeps_the_newest_epochs_and_the_slowest_of_each_part) { // M-2
+  recovery_trace trace;
+  for (std::uint32_t number = 1; number <= 100; ++number) {
+    for (const auto late : {0ms, 5ms}) {
+      trace.note(
+          {.now = epoch(number), .what = recovery_point::detected, .at = start_of_time + late});
+      trace.note(
+          {.now = epoch(number), .what = recovery_point::attached, .at = start_of_time + late});
+    }
+  }
+  BOOST_TEST(trace.epochs().size() == recovery_trace::epochs_max);
+  const auto& last = trace.epochs().back();
+  BOOST_TEST((last.now == epoch(100)));
+  BOOST_TEST((last.of(recovery_point::detected) == start_of_time));
+  BOOST_TEST((last.of(recovery_point::attached) == start_of_time + 5ms));
 }

@@ -6,6 +6,7 @@
 
 #include "actors/executor/executor.hpp"
 #include "actors/gateway/epoch_wiring.hpp"
+#include "actors/stage/stage.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -79,11 +80,13 @@ executor_actor::behavior_type fake_executor(const std::shared_ptr<surroundings>&
 
 /// Two stages of two workers.
 struct group_fixture : actor_fixture {
-  explicit group_fixture(std::int32_t max_restarts = 3) {
+  explicit group_fixture(std::int32_t max_restarts = 3,
+                         const supervisor::group_state& found = {},
+                         duration backoff = {}) {
     router = actors().spawn(fake_router, around);
     replica_environment environment{
         .stage_of_slot = {0, 0, 1, 1},
-        .recovery = {.slots = 4, .max_restarts = max_restarts},
+        .recovery = {.slots = 4, .max_restarts = max_restarts, .restart_backoff = backoff},
         .make_lane = [this](lane_request wanted) -> std::shared_ptr<worker_lane> {
           if (lanes_to_refuse > 0) {
             --lanes_to_refuse;
@@ -108,11 +111,18 @@ struct group_fixture : actor_fixture {
           wired[now.value] = incarnations;
           return std::make_shared<epoch_wiring>();
         },
-        .raise_fence = [this](epoch now) { fence = now; },
+        .raise_fence =
+            [this](epoch now) {
+              fence = now;
+              time.advance(1us); // so that marks of the trace differ
+            },
+        .group = [found] { return found; },
+        .on_recovery = [this](const supervisor::recovery_mark& mark) { marks.push_back(mark); },
         .time = &time};
     supervisor = actors().spawn(make_supervisor, std::move(environment), router);
-    tell(supervisor, start_replica{});
   }
+
+  void start() { tell(supervisor, start_replica{}); }
 
   ~group_fixture() {
     end(supervisor);
@@ -168,21 +178,47 @@ struct group_fixture : actor_fixture {
   std::vector<replica_changed>& states = around->states;
   std::vector<epoch>& executor_begun = around->executor_begun;
   std::map<std::uint32_t, std::vector<std::uint32_t>> wired; // epoch → incarnations
+  std::vector<supervisor::recovery_mark> marks;
   epoch fence;
   router_actor router;
   executor_actor executor;
   supervisor_actor supervisor;
 };
 
+struct started_group : group_fixture {
+  started_group() { start(); }
+};
+
 struct impatient_group : group_fixture {
-  impatient_group() : group_fixture(1) {}
+  impatient_group() : group_fixture(1) { start(); }
+};
+
+struct patient_group : group_fixture {
+  patient_group() : group_fixture(100, {}, 30ms) { start(); }
+};
+
+/// What a successor finds: two living workers, a place whose worker has ended, and a dying one.
+struct found_group : group_fixture {
+  found_group()
+      : group_fixture(3,
+                      {.first = epoch(9),
+                       .slots = {{supervisor::slot_start::kind::living, incarnation(4)},
+                                 {supervisor::slot_start::kind::living, incarnation(2)},
+                                 {supervisor::slot_start::kind::absent, incarnation(3)},
+                                 {supervisor::slot_start::kind::dying, incarnation(5)}}}) {}
+
+  /// The end of a worker that this supervisor never had.
+  void hear_the_end_of(std::int32_t slot, incarnation worker) {
+    tell(supervisor,
+         worker_event{.what = worker_event::kind::gone, .slot = slot, .worker = worker});
+  }
 };
 
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(group_of_workers)
 
-BOOST_FIXTURE_TEST_CASE(ends_the_live_incarnation_that_an_operator_names, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(ends_the_live_incarnation_that_an_operator_names, started_group) {
   all_loaded();
   BOOST_TEST(status().worker_states == std::vector<std::string>(4, "running"),
              boost::test_tools::per_element());
@@ -199,7 +235,7 @@ BOOST_FIXTURE_TEST_CASE(ends_the_live_incarnation_that_an_operator_names, group_
   BOOST_TEST(lanes.at(2)->is_stopped, "the successor, too");
 }
 
-BOOST_FIXTURE_TEST_CASE(begins_its_first_epoch_when_all_have_loaded, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(begins_its_first_epoch_when_all_have_loaded, started_group) {
   BOOST_TEST(lanes.size() == 4U);
   for (auto& [slot, lane] : lanes) {
     BOOST_TEST(lane->is_loading);
@@ -218,7 +254,7 @@ BOOST_FIXTURE_TEST_CASE(begins_its_first_epoch_when_all_have_loaded, group_fixtu
   BOOST_TEST(wired.at(1) == std::vector<std::uint32_t>(4, 1), boost::test_tools::per_element());
 }
 
-BOOST_FIXTURE_TEST_CASE(replaces_a_worker_that_was_killed, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(replaces_a_worker_that_was_killed, started_group) {
   all_loaded();
   const auto dead = lanes.at(2);
   kill_worker_of(2);
@@ -247,7 +283,7 @@ BOOST_FIXTURE_TEST_CASE(replaces_a_worker_that_was_killed, group_fixture) { // R
   BOOST_TEST(status().restarts == 1U);
 }
 
-BOOST_FIXTURE_TEST_CASE(a_failure_and_the_death_after_it_are_one_fault, group_fixture) { // T-2
+BOOST_FIXTURE_TEST_CASE(a_failure_and_the_death_after_it_are_one_fault, started_group) { // T-2
   all_loaded();
   report(1, worker_event::kind::failed, epoch(1), errc::internal);
   BOOST_TEST((fence == epoch(2)));
@@ -258,7 +294,7 @@ BOOST_FIXTURE_TEST_CASE(a_failure_and_the_death_after_it_are_one_fault, group_fi
   BOOST_TEST(status().incarnations[1] == 2U);
 }
 
-BOOST_FIXTURE_TEST_CASE(gone_may_be_heard_before_the_death, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(gone_may_be_heard_before_the_death, started_group) {
   all_loaded();
   const auto dead = lanes.at(0);
   dead->report(worker_event::kind::gone); // past the actor, which still lives
@@ -273,7 +309,7 @@ BOOST_FIXTURE_TEST_CASE(gone_may_be_heard_before_the_death, group_fixture) {
   BOOST_TEST(status().restarts == 1U);
 }
 
-BOOST_FIXTURE_TEST_CASE(events_of_the_past_change_nothing, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(events_of_the_past_change_nothing, started_group) {
   all_loaded();
   const auto dead = lanes.at(3);
   kill_worker_of(3);
@@ -286,7 +322,7 @@ BOOST_FIXTURE_TEST_CASE(events_of_the_past_change_nothing, group_fixture) { // R
   BOOST_TEST((status().state == replica_state::running));
 }
 
-BOOST_FIXTURE_TEST_CASE(two_deaths_are_mended_in_one_epoch_or_the_next, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(two_deaths_are_mended_in_one_epoch_or_the_next, started_group) {
   all_loaded();
   const auto first = lanes.at(0);
   const auto second = lanes.at(3);
@@ -305,7 +341,7 @@ BOOST_FIXTURE_TEST_CASE(two_deaths_are_mended_in_one_epoch_or_the_next, group_fi
   BOOST_TEST(wired.at(3) == expected, boost::test_tools::per_element());
 }
 
-BOOST_FIXTURE_TEST_CASE(late_peers_begin_a_new_epoch_without_a_death, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(late_peers_begin_a_new_epoch_without_a_death, started_group) {
   all_loaded();
   report(2, worker_event::kind::peer_late, epoch(1), errc::timed_out);
   BOOST_TEST((fence == epoch(2)));
@@ -316,14 +352,14 @@ BOOST_FIXTURE_TEST_CASE(late_peers_begin_a_new_epoch_without_a_death, group_fixt
   BOOST_TEST(status().restarts == 0U);
 }
 
-BOOST_FIXTURE_TEST_CASE(a_failed_step_begins_a_new_epoch_once, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(a_failed_step_begins_a_new_epoch_once, started_group) {
   all_loaded();
   tell(supervisor, step_failed{epoch(1), "ranks disagree"});
   tell(supervisor, step_failed{epoch(1), "ranks disagree"});
   BOOST_TEST((fence == epoch(2)));
 }
 
-BOOST_FIXTURE_TEST_CASE(a_survivor_that_does_not_stop_is_killed, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(a_survivor_that_does_not_stop_is_killed, started_group) {
   all_loaded();
   const auto dead = lanes.at(0);
   kill_worker_of(0);
@@ -349,7 +385,7 @@ BOOST_FIXTURE_TEST_CASE(a_survivor_that_does_not_stop_is_killed, group_fixture) 
   BOOST_TEST((status().state == replica_state::running));
 }
 
-BOOST_FIXTURE_TEST_CASE(a_thread_that_never_ends_fails_the_replica, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(a_thread_that_never_ends_fails_the_replica, started_group) {
   all_loaded();
   kill_worker_of(0);
   for (const std::int32_t slot : {1, 2, 3}) {
@@ -382,14 +418,14 @@ BOOST_FIXTURE_TEST_CASE(deaths_far_apart_are_forgiven, impatient_group) {
   BOOST_TEST(status().restarts == 3U);
 }
 
-BOOST_FIXTURE_TEST_CASE(a_load_that_cannot_succeed_is_given_up_at_once, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(a_load_that_cannot_succeed_is_given_up_at_once, started_group) {
   report(0, worker_event::kind::failed, {}, errc::corrupt);
   BOOST_TEST((states.back().state == replica_state::failed));
   BOOST_TEST(states.back().reason == "told");
   BOOST_TEST(lanes_made == 4, "nobody is started again");
 }
 
-BOOST_FIXTURE_TEST_CASE(a_load_that_may_succeed_is_tried_again, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(a_load_that_may_succeed_is_tried_again, started_group) {
   const auto first = lanes.at(0);
   report(0, worker_event::kind::failed, {}, errc::internal);
   first->report(worker_event::kind::gone);
@@ -399,7 +435,7 @@ BOOST_FIXTURE_TEST_CASE(a_load_that_may_succeed_is_tried_again, group_fixture) {
   BOOST_TEST(status().incarnations[0] == 2U);
 }
 
-BOOST_FIXTURE_TEST_CASE(a_lane_that_cannot_be_made_is_tried_again, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(a_lane_that_cannot_be_made_is_tried_again, started_group) {
   all_loaded();
   lanes_to_refuse = 2;
   const auto dead = lanes.at(2);
@@ -415,7 +451,7 @@ BOOST_FIXTURE_TEST_CASE(a_lane_that_cannot_be_made_is_tried_again, group_fixture
   BOOST_TEST((status().state == replica_state::running));
 }
 
-BOOST_FIXTURE_TEST_CASE(an_executor_that_died_is_replaced_at_the_next_epoch, group_fixture) { // V-2
+BOOST_FIXTURE_TEST_CASE(an_executor_that_died_is_replaced_at_the_next_epoch, started_group) { // V-2
   all_loaded();
   end(executor);
   BOOST_TEST((fence == epoch(2)));
@@ -428,7 +464,7 @@ BOOST_FIXTURE_TEST_CASE(an_executor_that_died_is_replaced_at_the_next_epoch, gro
   BOOST_TEST(status().restarts == 0U, "no worker was touched");
 }
 
-BOOST_FIXTURE_TEST_CASE(an_executor_that_dies_during_a_recovery_is_replaced_too, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(an_executor_that_dies_during_a_recovery_is_replaced_too, started_group) {
   all_loaded();
   const auto dead = lanes.at(0);
   kill_worker_of(0);
@@ -443,7 +479,7 @@ BOOST_FIXTURE_TEST_CASE(an_executor_that_dies_during_a_recovery_is_replaced_too,
   BOOST_TEST((status().state == replica_state::running));
 }
 
-BOOST_FIXTURE_TEST_CASE(executors_that_always_die_fail_the_replica, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(executors_that_always_die_fail_the_replica, started_group) {
   all_loaded();
   for (int round = 0; round < 3; ++round) {
     end(executor);
@@ -457,7 +493,7 @@ BOOST_FIXTURE_TEST_CASE(executors_that_always_die_fail_the_replica, group_fixtur
   BOOST_TEST(states.back().reason.find("the executor died, 4 such faults") != std::string::npos);
 }
 
-BOOST_FIXTURE_TEST_CASE(steps_that_always_fail_fail_the_replica, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(steps_that_always_fail_fail_the_replica, started_group) {
   all_loaded();
   for (std::uint32_t round = 1; round <= 3; ++round) {
     tell(supervisor, step_failed{epoch(round), "ranks disagree"});
@@ -470,7 +506,7 @@ BOOST_FIXTURE_TEST_CASE(steps_that_always_fail_fail_the_replica, group_fixture) 
   BOOST_TEST((status().state == replica_state::failed));
 }
 
-BOOST_FIXTURE_TEST_CASE(slow_peers_are_waited_for_again_and_again, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(slow_peers_are_waited_for_again_and_again, started_group) {
   all_loaded();
   for (std::uint32_t round = 1; round <= 20; ++round) {
     report(2, worker_event::kind::peer_late, epoch(round), errc::timed_out);
@@ -482,7 +518,7 @@ BOOST_FIXTURE_TEST_CASE(slow_peers_are_waited_for_again_and_again, group_fixture
 }
 
 BOOST_FIXTURE_TEST_CASE(a_stage_that_died_takes_its_workers_with_it_and_is_replaced,
-                        group_fixture) { // V-2, T-3
+                        started_group) { // V-2, T-3
   all_loaded();
   const auto first = lanes.at(2);
   const auto second = lanes.at(3);
@@ -505,7 +541,7 @@ BOOST_FIXTURE_TEST_CASE(a_stage_that_died_takes_its_workers_with_it_and_is_repla
   BOOST_TEST(status().incarnations == expected, boost::test_tools::per_element());
 }
 
-BOOST_FIXTURE_TEST_CASE(a_spawn_that_a_dying_stage_did_not_hear_is_repeated, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(a_spawn_that_a_dying_stage_did_not_hear_is_repeated, started_group) {
   all_loaded();
   const auto dead = lanes.at(2);
   const auto stage = inside().stages[1];
@@ -523,7 +559,7 @@ BOOST_FIXTURE_TEST_CASE(a_spawn_that_a_dying_stage_did_not_hear_is_repeated, gro
   BOOST_TEST((status().state == replica_state::running));
 }
 
-BOOST_FIXTURE_TEST_CASE(without_memory_for_channels_the_replica_is_given_up, group_fixture) {
+BOOST_FIXTURE_TEST_CASE(without_memory_for_channels_the_replica_is_given_up, started_group) {
   is_out_of_channels = true;
   settle();
   all_loaded();
@@ -531,6 +567,161 @@ BOOST_FIXTURE_TEST_CASE(without_memory_for_channels_the_replica_is_given_up, gro
   BOOST_TEST((states.back().state == replica_state::failed));
   BOOST_TEST(states.back().reason == "no memory for channels");
   BOOST_TEST(executor_begun.empty());
+}
+
+BOOST_FIXTURE_TEST_CASE(the_second_replacement_waits_as_long_as_the_back_off_and_no_longer,
+                        patient_group) { // R-8, V-3
+  all_loaded();
+  kill_worker_of(1);
+  mend(1);
+  BOOST_TEST(lanes_made == 5, "the first one is not delayed");
+  const auto dead = lanes.at(1);
+  kill_worker_of(1);
+  dead->report(worker_event::kind::gone);
+  advance(29ms);
+  BOOST_TEST(lanes_made == 5);
+  BOOST_TEST(status().worker_states[1] == "resting");
+  advance(1ms);
+  BOOST_TEST(lanes_made == 6);
+  BOOST_TEST(status().incarnations[1] == 3U);
+}
+
+BOOST_FIXTURE_TEST_CASE(one_timer_is_set_whatever_happens, patient_group) { // V-3
+  const auto& clock = dynamic_cast<caf::scheduler::test_coordinator&>(actors().scheduler()).clock();
+  all_loaded();
+  for (int round = 0; round < 6; ++round) {
+    const auto dead = lanes.at(1);
+    kill_worker_of(1);
+    dead->report(worker_event::kind::gone);
+    advance(5s);
+    for (const std::int32_t slot : {0, 2, 3}) {
+      report(slot, worker_event::kind::quiesced, fence);
+    }
+    report(1, worker_event::kind::loaded);
+  }
+  BOOST_TEST((status().state == replica_state::running));
+  advance(1s);
+  BOOST_TEST(clock.schedule().size() == 1U, "those that were overtaken are gone");
+}
+
+BOOST_FIXTURE_TEST_CASE(a_worker_that_is_known_to_be_dying_is_fenced_off_before_its_end,
+                        started_group) { // V-4, R-2
+  all_loaded();
+  const auto dead = lanes.at(2);
+  report(2, worker_event::kind::failed, epoch(1), errc::closed);
+  BOOST_TEST((fence == epoch(2)));
+  BOOST_TEST(status().worker_states[2] == "dying");
+  for (const std::int32_t slot : {0, 1, 3}) {
+    report(slot, worker_event::kind::quiesced, fence);
+  }
+  BOOST_TEST(lanes_made == 4, "it may still act");
+  dead->report(worker_event::kind::gone);
+  settle();
+  BOOST_TEST(lanes_made == 5);
+  report(2, worker_event::kind::loaded);
+  BOOST_TEST((status().state == replica_state::running));
+  BOOST_TEST(status().restarts == 1U);
+}
+
+BOOST_FIXTURE_TEST_CASE(giving_up_ends_the_workers_of_the_replica, impatient_group) {
+  all_loaded();
+  kill_worker_of(1);
+  mend(1);
+  BOOST_TEST(!lanes.at(0)->is_stopped);
+  kill_worker_of(1);
+  BOOST_TEST((status().state == replica_state::failed));
+  for (auto& [slot, lane] : lanes) {
+    BOOST_TEST(lane->is_stopped);
+    lane->report(worker_event::kind::gone);
+  }
+  settle();
+  BOOST_TEST(status().worker_states == std::vector<std::string>(4, "absent"),
+             boost::test_tools::per_element());
+  advance(61s);
+  BOOST_TEST(lanes_made == 5, "nobody is started again");
+}
+
+BOOST_FIXTURE_TEST_CASE(the_trace_follows_a_recovery, started_group) { // M-1
+  all_loaded();
+  marks.clear();
+  kill_worker_of(1);
+  mend(1);
+  const std::vector<supervisor::recovery_point> expected{supervisor::recovery_point::detected,
+                                                         supervisor::recovery_point::fenced,
+                                                         supervisor::recovery_point::quiesced,
+                                                         supervisor::recovery_point::quiesced,
+                                                         supervisor::recovery_point::quiesced,
+                                                         supervisor::recovery_point::spawned,
+                                                         supervisor::recovery_point::attached,
+                                                         supervisor::recovery_point::begun};
+  BOOST_REQUIRE(marks.size() == expected.size());
+  for (std::size_t index = 0; index < marks.size(); ++index) {
+    BOOST_TEST((marks[index].what == expected[index]));
+    BOOST_TEST((marks[index].now == epoch(2)));
+    BOOST_TEST((index == 0 || marks[index - 1].at <= marks[index].at));
+  }
+  BOOST_TEST((marks[1].at - marks[0].at == 1us), "fenced is when the fence was up");
+}
+
+BOOST_FIXTURE_TEST_CASE(a_successor_goes_on_with_the_workers_that_it_finds, found_group) {
+  start();
+  BOOST_TEST((fence == epoch(9)));
+  BOOST_TEST((states.back().state == replica_state::recovering));
+  for (const std::int32_t slot : {0, 1}) {
+    const auto& lane = *lanes.at(slot);
+    BOOST_TEST(lane.wanted().is_living);
+    BOOST_TEST(!lane.is_loading, "it has its weights");
+    BOOST_TEST((lane.prepared == epoch(9)));
+  }
+  BOOST_TEST((lanes.at(2)->wanted().worker == incarnation(4)));
+  BOOST_TEST(lanes.at(2)->is_loading);
+  BOOST_TEST(lanes.count(3) == 0U, "R-2: its predecessor may still act");
+  hear_the_end_of(3, incarnation(5));
+  BOOST_TEST((lanes.at(3)->wanted().worker == incarnation(6)));
+  for (const std::int32_t slot : {0, 1}) {
+    report(slot, worker_event::kind::quiesced, fence);
+  }
+  for (const std::int32_t slot : {2, 3}) {
+    BOOST_TEST(executor_begun.empty());
+    report(slot, worker_event::kind::loaded);
+  }
+  BOOST_TEST((executor_begun == std::vector{epoch(9)}));
+  const std::vector<std::uint32_t> expected{4, 2, 4, 6};
+  BOOST_TEST(wired.at(9) == expected, boost::test_tools::per_element());
+  BOOST_TEST((states.back().state == replica_state::running));
+}
+
+BOOST_FIXTURE_TEST_CASE(an_adopted_worker_that_died_is_replaced_like_any_other,
+                        found_group) {
+  start();
+  const auto dead = lanes.at(0);
+  report(0, worker_event::kind::failed, epoch(9), errc::closed);
+  BOOST_TEST(dead->is_stopped);
+  BOOST_TEST((fence == epoch(10)));
+  BOOST_TEST((lanes.at(1)->prepared == epoch(10)), "asked again");
+  dead->report(worker_event::kind::gone);
+  settle();
+  BOOST_TEST((lanes.at(0)->wanted().worker == incarnation(5)));
+  BOOST_TEST(!lanes.at(0)->wanted().is_living);
+  BOOST_TEST(lanes.at(0)->is_loading);
+}
+
+BOOST_FIXTURE_TEST_CASE(an_adoption_that_a_dying_stage_did_not_hear_ends_the_worker,
+                        found_group) { // V-5
+  const auto stage = actors().spawn(make_stage, stage_config{});
+  end(stage);
+  inside().stages[0] = stage;
+  start();
+  for (const std::int32_t slot : {0, 1}) {
+    BOOST_TEST(lanes.at(slot)->wanted().is_living);
+    BOOST_TEST(lanes.at(slot)->is_stopped, "told to end, so that its end is heard");
+    BOOST_TEST(status().worker_states[static_cast<std::size_t>(slot)] == "dying");
+    const auto dead = lanes.at(slot);
+    dead->report(worker_event::kind::gone);
+    settle();
+    BOOST_TEST((lanes.at(slot)->wanted().worker == dead->wanted().worker.next()));
+    BOOST_TEST(!lanes.at(slot)->wanted().is_living);
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -62,6 +62,8 @@ struct fixture {
   vault::memory_vault memory;
   failpoints points;
   reports heard;
+  progress_cell cell;
+  step_watch watch{progress_word(cell), time, {.detect = 300ms, .step_deadline = 5000ms}};
   int kills = 0;
   const wiring_config wiring_settings{.cluster = cluster, .stage_of_slot = {0}};
   const wiring_links rings{.memory = &memory, .stop = &fence};
@@ -70,10 +72,13 @@ struct fixture {
   std::thread thread;
 
   fixture() {
-    worker_thread_links links{
-        .points = &points, .time = &time, .wiring = rings, .waits = &waits, .make_runner = [this] {
-          return make_runner();
-        }};
+    worker_thread_links links{.points = &points,
+                              .time = &time,
+                              .wiring = rings,
+                              .waits = &waits,
+                              .make_runner = [this] { return make_runner(); },
+                              .progress = {},
+                              .watch = &watch};
     worker_thread_config config{
         .wanted = {.slot = 0,
                    .worker = incarnation(1),
@@ -234,6 +239,79 @@ BOOST_FIXTURE_TEST_CASE(l5_a_failpoint_throws_in_the_lane_or_kills_the_actor, fi
   const auto event = heard.take();
   BOOST_TEST((event.what == worker_event::kind::failed));
   BOOST_TEST(event.text == "failpoint worker.step_end");
+}
+
+BOOST_FIXTURE_TEST_CASE(l8_a_lane_that_was_not_told_to_load_loads_before_it_says_quiesced,
+                        fixture) {
+  lane->prepare(epoch(1));
+  const auto event = heard.take();
+  BOOST_TEST((event.what == worker_event::kind::quiesced));
+  BOOST_TEST((event.now == epoch(1)));
+  lane->begin(epoch(1));
+  protocol::step_result result;
+  send(plan_of(1));
+  receive(result);
+  BOOST_TEST(result.step == 1U);
+}
+
+BOOST_FIXTURE_TEST_CASE(l8_a_lane_that_cannot_load_says_so_as_often_as_it_is_asked, fixture) {
+  BOOST_REQUIRE(points.arm({.point = "worker.load"})); // once
+  lane->load();
+  lane->prepare(epoch(2));
+  lane->begin(epoch(2));
+  for (int i = 0; i < 3; ++i) {
+    const auto event = heard.take();
+    BOOST_TEST((event.what == worker_event::kind::failed));
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(l9_the_board_says_what_the_thread_does, fixture) {
+  const auto phase = [this] {
+    return phase_of(cell.word.load());
+  };
+  BOOST_REQUIRE(points.arm({.point = "worker.step_begin",
+                            .step = 2,
+                            .action = failpoint_action::delay,
+                            .argument = 200}));
+  start();
+  protocol::step_result result;
+  send(plan_of(1));
+  receive(result);
+  const auto before = cell.word.load();
+  send(plan_of(2));
+  while (phase() != work_phase::computing) {
+    std::this_thread::yield();
+  }
+  BOOST_TEST(cell.word.load() != before);
+  BOOST_TEST(cell.budget_ms.load() == 5'000U, "the pace of such steps is not known yet");
+  receive(result);
+  fence.raise(epoch(2));
+  lane->prepare(epoch(2));
+  BOOST_TEST((heard.take().what == worker_event::kind::quiesced));
+  while (phase() != work_phase::idle) {
+    std::this_thread::yield();
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(l9_the_budget_follows_the_slowest_step_of_a_size, fixture) {
+  constexpr std::uint64_t last = step_pace::steps_to_learn + 2;
+  BOOST_REQUIRE(points.arm({.point = "worker.step_begin",
+                            .step = last,
+                            .action = failpoint_action::delay,
+                            .argument = 200}));
+  start();
+  protocol::step_result result;
+  for (std::uint64_t n = 1; n < last; ++n) {
+    send(plan_of(n));
+    receive(result);
+  }
+  send(plan_of(last));
+  while (phase_of(cell.word.load()) != work_phase::computing) {
+    std::this_thread::yield();
+  }
+  BOOST_TEST(cell.budget_ms.load() >= 200U);
+  BOOST_TEST(cell.budget_ms.load() < 5'000U);
+  receive(result);
 }
 
 BOOST_FIXTURE_TEST_CASE(l1_gone_is_the_last_report, fixture) {

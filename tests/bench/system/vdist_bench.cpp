@@ -7,12 +7,14 @@
 //   scheduler          the scheduler alone, 256 running sequences, 100 and 10,000 waiting
 //   machine            read bandwidth and peak, by threads
 //   start C.toml       from nothing to the first token, by phase
+//   faults C.toml      stall and parts of recoveries by the hundred (--kind worker|node|router|…, --n, --json)
 //   collective         the tensor plane between processes: shared memory against Gloo (--ranks, --bytes)
 // All take --set key=value and --tokens / --prompt-tokens / --sequences; figures go to stdout, one per line.
 
 #include "tests/bench/kernels/kernel_bench.hpp"
 #include "tests/bench/runtime/sched/sched_bench.hpp"
 #include "tests/bench/system/collective_bench.hpp"
+#include "tests/bench/system/fault_bench.hpp"
 
 #include "actors/system/engine.hpp"
 #include "actors/system/machine.hpp"
@@ -51,6 +53,7 @@ struct options {
   std::int32_t sequences = 16;
   std::int32_t repetitions = 3;
   collective_options collective;
+  fault_bench_options faults;
 };
 
 double seconds_since(steady::time_point start) {
@@ -408,6 +411,13 @@ result<void> bench_collectives(const options& wanted) {
   return bench_collective(wanted.collective);
 }
 
+result<void> bench_injections(const options& wanted) {
+  auto faults = wanted.faults;
+  faults.config = wanted.config;
+  faults.overrides = wanted.overrides;
+  return bench_faults(faults);
+}
+
 using benchmark = result<void> (*)(const options&);
 
 void add(CLI::App& app,
@@ -464,6 +474,17 @@ int main_of(int argc, char** argv) {
       bench_control,
       true);
   add(app, wanted, chosen, "start", "from nothing to the first token", bench_start, true);
+  add(app,
+      wanted,
+      chosen,
+      "faults",
+      "how long streams stand still when something dies",
+      bench_injections,
+      true);
+  auto* faults = app.get_subcommand("faults");
+  faults->add_option("--kind", wanted.faults.kind, "what dies: " + fault_kinds());
+  faults->add_option("--n", wanted.faults.injections, "injections");
+  faults->add_option("--json", wanted.faults.json, "a file for the figures");
   add(app, wanted, chosen, "scheduler", "the scheduler alone", bench_scheduler, false);
   add(app, wanted, chosen, "machine", "read bandwidth and peak", bench_machine, false);
   add(app,

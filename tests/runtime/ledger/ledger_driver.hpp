@@ -10,7 +10,11 @@
 
 namespace vdist::testing {
 
-/// Everything that can be asked: stats, list, tokens, unfinished requests with all fields.
+/// All fields of each, bit for bit.
+[[nodiscard]] std::string dump(const std::vector<protocol::token_event>& events);
+
+/// Everything that can be asked: stats, list, tokens, events, keys, strikes, unfinished requests with
+/// all fields.
 [[nodiscard]] std::string dump(const ledger::ledger& journal);
 
 class ledger_driver {
@@ -34,6 +38,7 @@ private:
     request_id id;
     std::int32_t committed = 0;
     std::int32_t max_tokens = 0;
+    std::uint64_t client_key = 0;
   };
 
   std::size_t below(std::size_t bound) { return random_() % bound; }
@@ -41,6 +46,7 @@ private:
   std::string accept();
   std::string commit();
   std::string finish();
+  std::string strike();
   void spoil(ledger::commit_batch& batch);
   std::string apply(const ledger::commit_batch& batch);
 

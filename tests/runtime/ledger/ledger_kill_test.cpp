@@ -5,6 +5,7 @@
 #include "tests/runtime/ledger/ledger_forms.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -158,20 +159,33 @@ private:
   std::function<void(std::span<std::byte>)> look_;
 };
 
-constexpr ledger::ledger_limits few{.requests_max = 3, .tokens_max = 400, .finished_max = 2};
+constexpr ledger::ledger_limits few{.requests_max = 3, .tokens_max = 1000, .finished_max = 2};
+
+constexpr std::array<protocol::token_logprob, 1> alternative{{{77, -0.25F}}};
 
 /// Requests 1 and 2 are open, with 63 and 64 tokens: one is about to fill a block, the other to
-/// begin one. Requests 3 and 4 have finished.
+/// begin one. Requests 3 and 4 have finished. All have a client key. 1 and 4 asked for log
+/// probabilities with one alternative, four words per token: what token 63 has ends a block, too.
+/// 1 and 2 were struck, each by another number of deaths.
 void set_up(ledger::ledger& journal) {
   for (const std::uint64_t id : {3, 4, 1, 2}) {
-    BOOST_REQUIRE(code_of(journal.accept(make_request(id, 80))) == errc::ok);
+    auto request = make_request(id, 80);
+    request.client_key = 1000 + id;
+    request.sampling.logprobs = id == 1 || id == 4 ? 1 : -1;
+    BOOST_REQUIRE(code_of(journal.accept(request)) == errc::ok);
     for (std::int32_t p = 0; p < 62 + static_cast<std::int32_t>(id); ++p) {
-      BOOST_REQUIRE(commit(journal, {{request_id(id), p, p}}) == errc::ok);
+      BOOST_REQUIRE(commit(journal, {{request_id(id), p, p, -static_cast<float>(p), alternative}})
+                    == errc::ok);
     }
     if (id > 2) {
-      BOOST_REQUIRE(code_of(journal.finish(request_id(id), finish_reason::length)) == errc::ok);
+      BOOST_REQUIRE(
+          code_of(journal.finish(request_id(id), finish_reason::failed, "a text of some length"))
+          == errc::ok);
     }
   }
+  const std::array<request_id, 2> struck{request_id(1), request_id(2)};
+  journal.strike(struck);
+  journal.strike(std::span(struck).last(1));
 }
 
 using operation = std::function<void(ledger::ledger&)>;
@@ -218,7 +232,7 @@ void check_every_instruction(const operation& act, bool may_be_between) {
     BOOST_TEST_MESSAGE("skipped: no child can be traced here");
     return;
   }
-  BOOST_TEST(seen_before > 5);
+  BOOST_TEST(seen_before > 3);
   BOOST_TEST(seen_after > 0);
   BOOST_TEST((seen_between > 0) == may_be_between);
 }
@@ -229,11 +243,31 @@ BOOST_AUTO_TEST_CASE(every_instruction_of_a_commit_may_be_the_last) { // L-2, L-
   check_every_instruction(
       [](ledger::ledger& journal) {
         static_cast<void>(commit(journal,
-                                 {{request_id(1), 63, 7},
+                                 {{request_id(1), 63, 7, -0.5F, alternative},
                                   {request_id(2), 64, 7},
-                                  {request_id(1), 64, 8},
+                                  {request_id(1), 64, 8, -1.5F, alternative},
                                   {request_id(2), 65, 8}},
-                                 {{request_id(2), finish_reason::stop}}));
+                                 {{request_id(2), finish_reason::stop, true}}));
+      },
+      false);
+}
+
+BOOST_AUTO_TEST_CASE(every_instruction_of_a_failure_with_a_text_may_be_the_last) { // L-2, L-7
+  check_every_instruction(
+      [](ledger::ledger& journal) {
+        const std::string text(300, 't'); // more than a block
+        static_cast<void>(commit(journal,
+                                 {{request_id(1), 63, 7, -0.5F}}, // an alternative less than asked
+                                 {{request_id(1), finish_reason::failed, false, text}}));
+      },
+      false);
+}
+
+BOOST_AUTO_TEST_CASE(every_instruction_of_a_strike_may_be_the_last) { // L-3
+  check_every_instruction(
+      [](ledger::ledger& journal) {
+        const std::array<request_id, 3> ids{request_id(2), request_id(3), request_id(1)};
+        journal.strike(ids);
       },
       false);
 }
@@ -243,6 +277,8 @@ BOOST_AUTO_TEST_CASE(every_instruction_of_an_accept_may_be_the_last) { // I1, L-
       [](ledger::ledger& journal) {
         auto request = make_request(9, 20);
         request.logit_bias = {{1, 0.5F}};
+        request.client_key = 1009;
+        request.sampling.logprobs = 0;
         static_cast<void>(journal.accept(request));
       },
       false);
@@ -279,8 +315,8 @@ BOOST_AUTO_TEST_CASE(every_instruction_of_a_recovery_may_be_the_last) { // L-3
     const auto journal = std::move(ledger::open_ledger(memory.span())).value();
     begin();
     static_cast<void>(commit(*journal,
-                             {{request_id(1), 63, 7}, {request_id(2), 64, 7}},
-                             {{request_id(2), finish_reason::stop}}));
+                             {{request_id(1), 63, 7, -0.5F, alternative}, {request_id(2), 64, 7}},
+                             {{request_id(2), finish_reason::stop, false, "text"}}));
   });
   if (!has_run) {
     BOOST_TEST_MESSAGE("skipped: no child can be traced here");

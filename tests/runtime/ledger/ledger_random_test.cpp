@@ -32,6 +32,10 @@ void check_reader(const shared_memory& memory, ledger::ledger& journal) {
     BOOST_TEST((*seen)[i].id.value == expected[i].id.value);
     BOOST_TEST((*seen)[i].committed == expected[i].committed);
     BOOST_TEST((*reader->tokens(expected[i].id, from) == *journal.tokens(expected[i].id, from)));
+    BOOST_TEST((*seen)[i].strikes == expected[i].strikes);
+    BOOST_TEST((*seen)[i].client_key == expected[i].client_key);
+    BOOST_TEST(dump(*reader->replay(expected[i].id, from))
+               == dump(*journal.replay(expected[i].id, from)));
   }
 }
 

@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::uint64_t wave_requests = 8;
 constexpr std::int32_t wave_tokens = 70; // more than a block
-constexpr ledger::ledger_limits limits{.requests_max = 16, .tokens_max = 4000, .finished_max = 16};
+constexpr ledger::ledger_limits limits{.requests_max = 16, .tokens_max = 12000, .finished_max = 16};
 
 token_id token_at(std::uint64_t id, std::int32_t position) {
   return static_cast<token_id>(id * 1000 % 1000003) + position;
@@ -35,13 +35,21 @@ bool write_wave(ledger::ledger& journal, std::uint64_t wave) {
     return request_id(wave * wave_requests + place);
   };
   for (std::uint64_t place = 0; place < wave_requests; ++place) {
-    is_good = journal.accept(make_request(id_of(place).value, wave_tokens)).has_value() && is_good;
+    auto request = make_request(id_of(place).value, wave_tokens);
+    request.sampling.logprobs = 1;
+    is_good = journal.accept(request).has_value() && is_good;
   }
   ledger::commit_batch batch;
+  std::vector<protocol::token_logprob> alternatives;
   for (std::int32_t p = 0; p < wave_tokens; ++p) {
     batch.clear();
+    alternatives.clear();
+    alternatives.reserve(wave_requests);
     for (std::uint64_t place = 0; place < wave_requests; ++place) {
-      batch.tokens.push_back({id_of(place), p, token_at(id_of(place).value, p)});
+      const auto token = token_at(id_of(place).value, p);
+      const auto& top = alternatives.emplace_back(protocol::token_logprob{token + 1, -0.5F});
+      batch.tokens.push_back(
+          {id_of(place), p, token, static_cast<float>(token), std::span(&top, 1)});
       if (p + 1 == wave_tokens) {
         batch.finished.push_back({id_of(place), finish_reason::length});
       }
@@ -104,6 +112,17 @@ void look(const ledger::ledger_reader& reader, observations& seen) {
     bool is_right = tokens->size() >= static_cast<std::size_t>(entry.committed);
     for (std::size_t p = 0; p < tokens->size(); ++p) {
       is_right = is_right && (*tokens)[p] == token_at(entry.id.value, static_cast<std::int32_t>(p));
+    }
+    if (const auto events = reader.replay(entry.id)) {
+      for (const auto& event : *events) {
+        const bool is_bare_end = event.token < 0;
+        is_right = is_right
+                   && (is_bare_end
+                       || (event.logprob == static_cast<float>(event.token) && event.top.size() == 1
+                           && event.top[0].token == event.token + 1));
+      }
+    } else {
+      seen.refused += events.error().code == errc::not_found ? 0 : 1;
     }
     ++(is_right ? seen.tokens : seen.torn);
   }

@@ -1,4 +1,5 @@
 // What every form of the ledger promises.
+#include "tests/runtime/ledger/ledger_driver.hpp"
 #include "tests/runtime/ledger/ledger_forms.hpp"
 
 #include <thread>
@@ -111,6 +112,194 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(a_request_that_is_not_fresh_is_not_accepted, form,
   BOOST_TEST(code_of(journal->accept(make_request(1, 0))) == errc::invalid_argument);
 }
 
+namespace {
+
+protocol::token_event event_of(std::uint64_t id, std::int32_t position, token_id token) {
+  return {.id = request_id(id), .position = position, .token = token};
+}
+
+/// Commits the events, each in a batch of its own or all in one.
+void commit_events(ledger::ledger& journal,
+                   const std::vector<protocol::token_event>& events,
+                   bool is_one_batch) {
+  ledger::commit_batch batch;
+  for (const auto& event : events) {
+    batch.append(event);
+    if (!is_one_batch) {
+      BOOST_REQUIRE(code_of(journal.commit(batch)) == errc::ok);
+      batch.clear();
+    }
+  }
+  BOOST_REQUIRE(code_of(journal.commit(batch)) == errc::ok);
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_replay_is_what_was_sent, form, ledger_forms) { // L-7
+  const auto sent_for = [](std::uint64_t id, bool asked, const protocol::token_event& end) {
+    std::vector<protocol::token_event> events;
+    for (std::int32_t p = 0; p < 70; ++p) {
+      auto& event = events.emplace_back(event_of(id, p, 500 - p));
+      if (asked) {
+        event.logprob = -static_cast<float>(p) / 3;
+        event.top = {{500 - p, event.logprob}, {p, -static_cast<float>(p)}};
+        event.top.resize(p % 3 == 2 ? 1 : 2);
+      }
+    }
+    if (end.token >= 0) {
+      events.back().reason = end.reason;
+      events.back().stop_token = end.reason == finish_reason::stop ? events.back().token : -1;
+    } else {
+      events.push_back(end);
+    }
+    return events;
+  };
+  const auto with = [](std::uint64_t id, token_id token, finish_reason reason, std::string text) {
+    auto end = event_of(id, 70, token);
+    end.reason = reason;
+    end.message = std::move(text);
+    return end;
+  };
+  const std::vector<std::vector<protocol::token_event>> sent{
+      sent_for(1, true, with(1, 0, finish_reason::length, "")),
+      sent_for(2, true, with(2, 0, finish_reason::stop, "")),
+      sent_for(3, false, with(3, 0, finish_reason::stop, "")),
+      sent_for(4, true, with(4, -1, finish_reason::cancelled, "")),
+      sent_for(5, false, with(5, -1, finish_reason::failed, "no replica is alive")),
+      sent_for(6, true, with(6, -1, finish_reason::failed, std::string(300, 'x'))),
+      {event_of(7, 0, -1)}};
+  form journal;
+  for (const auto& events : sent) {
+    auto request = make_request(events[0].id.value, 70);
+    request.sampling.logprobs = request.id.value % 3 == 0 ? 3 : 2;
+    if (events[0].top.empty()) {
+      request.sampling.logprobs = -1;
+    }
+    BOOST_REQUIRE(code_of(journal->accept(request)) == errc::ok);
+    commit_events(*journal, events, request.id.value % 2 == 0);
+    const auto id = events[0].id;
+    for (std::int32_t from = 0; events[0].token >= 0 && from <= 70; ++from) {
+      const auto begin = events.begin() + std::min<std::ptrdiff_t>(from, std::ssize(events) - 1);
+      std::vector<protocol::token_event> rest(begin, events.end());
+      if (from == 70 && rest[0].token >= 0) { // the end that was with the token before
+        rest[0] = with(id.value, -1, rest[0].reason, "");
+        rest[0].stop_token = rest[0].reason == finish_reason::stop ? events.back().token : -1;
+      }
+      BOOST_REQUIRE_EQUAL(dump(*journal->replay(id, from)), dump(rest));
+    }
+    BOOST_TEST(journal->replay(id, 71).error().code == errc::invalid_argument);
+    BOOST_TEST(journal->replay(id, -1).error().code == errc::invalid_argument);
+  }
+  BOOST_TEST(journal->replay(request_id(7))->empty());
+  BOOST_TEST(journal->replay(request_id(8)).error().code == errc::not_found);
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(keeps_as_many_alternatives_as_were_asked_for, form, ledger_forms) {
+  form journal;
+  auto none = make_request(1);
+  auto one = make_request(2);
+  one.sampling.logprobs = 1;
+  BOOST_REQUIRE(code_of(journal->accept(none)) == errc::ok);
+  BOOST_REQUIRE(code_of(journal->accept(one)) == errc::ok);
+  BOOST_TEST(ledger::room_of(none) == 3U + 8U);
+  BOOST_TEST(ledger::room_of(one) == 3U + 8U * (1 + 2 + 2));
+  const std::vector<protocol::token_logprob> top{{5, -0.5F}, {6, -1.5F}};
+  BOOST_TEST(
+      commit(*journal, {{request_id(1), 0, 5, -0.5F, top}, {request_id(2), 0, 5, -0.5F, top}})
+      == errc::ok);
+  BOOST_TEST(journal->replay(request_id(1))->at(0).logprob == 0);
+  BOOST_TEST(journal->replay(request_id(1))->at(0).top.empty());
+  BOOST_TEST(journal->replay(request_id(2))->at(0).logprob == -0.5F);
+  BOOST_TEST(journal->replay(request_id(2))->at(0).top.size() == 1U);
+  BOOST_TEST(journal->replay(request_id(2))->at(0).top.at(0).token == 5);
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_long_text_is_cut_between_characters, form, ledger_forms) {
+  form journal;
+  BOOST_REQUIRE(code_of(journal->accept(make_request(1))) == errc::ok);
+  std::string text(ledger::message_bytes_max - 1, 'a');
+  text += "\xc3\xa9"; // one character of two bytes, the second one too many
+  BOOST_REQUIRE(code_of(journal->finish(request_id(1), finish_reason::failed, text)) == errc::ok);
+  BOOST_TEST(journal->replay(request_id(1))->at(0).message
+             == std::string(ledger::message_bytes_max - 1, 'a'));
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_client_key_finds_its_request_as_long_as_it_is_held,
+                              form,
+                              ledger_forms) {
+  form journal({.finished_max = 1});
+  const auto with_key = [](std::uint64_t id, std::uint64_t key) {
+    auto request = make_request(id);
+    request.client_key = key;
+    return request;
+  };
+  BOOST_TEST(!journal->find(0).has_value());
+  BOOST_TEST(code_of(journal->accept(with_key(1, 70))) == errc::ok);
+  BOOST_TEST(code_of(journal->accept(with_key(2, 0))) == errc::ok);
+  BOOST_TEST(code_of(journal->accept(with_key(3, 0))) == errc::ok); // no key is no name
+  BOOST_TEST(code_of(journal->accept(with_key(4, 70))) == errc::invalid_argument);
+  BOOST_TEST(journal->find(70)->value == 1U);
+  BOOST_TEST(!journal->find(0).has_value());
+  BOOST_TEST(!journal->find(71).has_value());
+  BOOST_TEST(journal->unfinished().at(0).client_key == 70U);
+  BOOST_TEST(code_of(journal->finish(request_id(1), finish_reason::stop)) == errc::ok);
+  BOOST_TEST(journal->find(70)->value == 1U);
+  BOOST_TEST(code_of(journal->finish(request_id(2), finish_reason::stop)) == errc::ok);
+  BOOST_TEST(!journal->find(70).has_value()); // forgotten
+  BOOST_TEST(code_of(journal->accept(with_key(4, 70))) == errc::ok);
+  BOOST_TEST(journal->find(70)->value == 4U);
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(the_highest_id_outlives_its_request, form, ledger_forms) {
+  form journal({.finished_max = 0});
+  BOOST_TEST(journal->highest_id().value == 0U);
+  BOOST_TEST(code_of(journal->accept(make_request(9))) == errc::ok);
+  BOOST_TEST(code_of(journal->accept(make_request(4))) == errc::ok);
+  BOOST_TEST(code_of(journal->finish(request_id(9), finish_reason::stop)) == errc::ok);
+  BOOST_TEST(journal->list(10).size() == 1U);
+  BOOST_TEST(journal->highest_id().value == 9U);
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(strikes_add_up_until_a_token_is_committed, form, ledger_forms) {
+  form journal;
+  for (const std::uint64_t id : {1, 2, 3}) {
+    BOOST_REQUIRE(code_of(journal->accept(make_request(id))) == errc::ok);
+  }
+  BOOST_REQUIRE(code_of(journal->finish(request_id(3), finish_reason::stop)) == errc::ok);
+  const std::vector<request_id> all{request_id(1), request_id(2), request_id(3), request_id(9)};
+  journal->strike(all);
+  const std::vector<request_id> twice{request_id(1), request_id(2), request_id(1)};
+  journal->strike(twice);
+  BOOST_TEST(journal->strikes(request_id(1)) == 2);
+  BOOST_TEST(journal->strikes(request_id(2)) == 2);
+  BOOST_TEST(journal->strikes(request_id(3)) == 0); // has ended
+  BOOST_TEST(journal->strikes(request_id(9)) == 0); // is not held
+  BOOST_TEST(journal->list(10).at(0).strikes == 2);
+  // A batch that is refused takes none away (L-2).
+  BOOST_TEST(commit(*journal, {{request_id(1), 0, 5}, {request_id(2), 1, 5}}) == errc::corrupt);
+  BOOST_TEST(journal->strikes(request_id(1)) == 2);
+  BOOST_TEST(commit(*journal, {{request_id(1), 0, 5}}) == errc::ok);
+  BOOST_TEST(journal->strikes(request_id(1)) == 0);
+  BOOST_TEST(journal->strikes(request_id(2)) == 2);
+  journal->strike(std::span(all).first(1));
+  BOOST_TEST(journal->strikes(request_id(1)) == 1);
+  for (int i = 0; i < 300; ++i) {
+    journal->strike(all);
+  }
+  BOOST_TEST(journal->strikes(request_id(1)) == 255);
+}
+
+BOOST_AUTO_TEST_CASE(limits_keep_as_many_ends_as_may_be_under_way) { // L-8
+  BOOST_TEST(ledger::limits_for(10).finished_max == ledger::ledger_limits{}.finished_max);
+  BOOST_TEST(ledger::limits_for(10).requests_max == ledger::ledger_limits{}.requests_max);
+  BOOST_TEST(ledger::limits_for(100000).finished_max == 100000U);
+  BOOST_TEST(ledger::limits_for(100000).requests_max == 100000U);
+  BOOST_TEST(ledger::ledger_bytes(ledger::limits_for(1U << 20U)) > 0U);
+  shared_form journal({.requests_max = 5, .tokens_max = 900, .finished_max = 7});
+  BOOST_TEST(journal->limits().finished_max == 7U);
+  BOOST_TEST(journal->limits().requests_max == 5U);
+}
+
 BOOST_AUTO_TEST_CASE(events_become_a_batch) {
   ledger::commit_batch batch;
   batch.append({.id = request_id(1), .position = 2, .token = 7});
@@ -118,6 +307,8 @@ BOOST_AUTO_TEST_CASE(events_become_a_batch) {
   batch.append({.id = request_id(3), .position = 4, .reason = finish_reason::cancelled});
   BOOST_TEST(batch.tokens.size() == 2U);
   BOOST_TEST(batch.finished.size() == 2U);
+  BOOST_TEST(batch.finished.at(0).comes_with_token);
+  BOOST_TEST(!batch.finished.at(1).comes_with_token);
   BOOST_TEST(batch.tokens.at(1).position == 3);
   BOOST_TEST(batch.finished.at(1).id.value == 3U);
   batch.clear();

@@ -6,6 +6,7 @@
 #include "runtime/ledger/ledger_reader.hpp"
 
 #include <algorithm>
+#include <array>
 
 using namespace vdist;
 using namespace vdist::testing;
@@ -15,7 +16,7 @@ BOOST_AUTO_TEST_SUITE(shared_ledger_suite)
 
 namespace {
 
-constexpr ledger::ledger_limits small{.requests_max = 4, .tokens_max = 600, .finished_max = 2};
+constexpr ledger::ledger_limits small{.requests_max = 4, .tokens_max = 800, .finished_max = 2};
 
 errc open_code(std::span<std::byte> region) {
   const auto journal = ledger::open_ledger(region);
@@ -44,15 +45,20 @@ private:
   shared_memory memory_;
 };
 
-/// Two open requests with tokens in two blocks each, and a finished one.
+/// Two open requests with tokens in two blocks each, and a finished one. Request 1 asked for log
+/// probabilities; all have a client key.
 void fill(shared_form& journal) {
   for (const std::uint64_t id : {1, 2, 3}) {
-    BOOST_REQUIRE(code_of(journal->accept(make_request(id, 100))) == errc::ok);
+    auto request = make_request(id, 100);
+    request.client_key = 1000 + id;
+    request.sampling.logprobs = id == 1 ? 0 : -1;
+    BOOST_REQUIRE(code_of(journal->accept(request)) == errc::ok);
     for (std::int32_t p = 0; p < 70; ++p) {
-      BOOST_REQUIRE(commit(*journal, {{request_id(id), p, p}}) == errc::ok);
+      BOOST_REQUIRE(commit(*journal, {{request_id(id), p, p, -0.5F}}) == errc::ok);
     }
   }
-  BOOST_REQUIRE(code_of(journal->finish(request_id(3), finish_reason::stop)) == errc::ok);
+  BOOST_REQUIRE(code_of(journal->finish(request_id(3), finish_reason::failed, "a text"))
+                == errc::ok);
 }
 
 } // namespace
@@ -117,10 +123,14 @@ BOOST_AUTO_TEST_CASE(a_successor_keeps_the_order_of_ends_and_the_dates) {
 BOOST_AUTO_TEST_CASE(a_commit_allocates_nothing) {
   constexpr std::uint64_t requests = 64;
   constexpr std::int32_t tokens = 200;
-  shared_form journal({.requests_max = 64, .tokens_max = 20000, .finished_max = 8});
+  shared_form journal({.requests_max = 64, .tokens_max = 60000, .finished_max = 8});
   for (std::uint64_t id = 1; id <= requests; ++id) {
-    BOOST_REQUIRE(code_of(journal->accept(make_request(id, tokens))) == errc::ok);
+    auto request = make_request(id, tokens);
+    request.client_key = id;
+    request.sampling.logprobs = id % 2 == 0 ? 1 : -1;
+    BOOST_REQUIRE(code_of(journal->accept(request)) == errc::ok);
   }
+  constexpr std::array<protocol::token_logprob, 1> top{{{7, -0.5F}}};
   ledger::commit_batch batch;
   batch.tokens.resize(requests);
   batch.finished.reserve(requests);
@@ -128,7 +138,7 @@ BOOST_AUTO_TEST_CASE(a_commit_allocates_nothing) {
   bool is_good = true;
   for (std::int32_t p = 0; p < tokens; ++p) {
     for (std::uint64_t i = 0; i < requests; ++i) {
-      batch.tokens[i] = {request_id(i + 1), p, p};
+      batch.tokens[i] = {request_id(i + 1), p, p, -1.5F, top};
       if (p + 1 == tokens) { // more than are kept
         batch.finished.push_back({request_id(i + 1), finish_reason::length});
       }
@@ -158,7 +168,7 @@ BOOST_AUTO_TEST_CASE(foreign_and_damaged_headers_do_not_open) { // L-5
   };
   BOOST_TEST(with([](auto&) {}) == errc::ok);
   BOOST_TEST(with([](auto& h) { h.magic.set(1); }) == errc::corrupt);
-  BOOST_TEST(with([](auto& h) { h.layout.set(2); }) == errc::unsupported);
+  BOOST_TEST(with([](auto& h) { h.layout.set(ledger::shared_version + 1); }) == errc::unsupported);
   BOOST_TEST(with([](auto& h) { h.requests_max.set(0xffffffff); }) == errc::corrupt);
   BOOST_TEST(with([](auto& h) { h.requests_max.set(1); }) == errc::corrupt);
   BOOST_TEST(with([](auto& h) { h.tokens_max.set(1U << 20U); }) == errc::corrupt);
@@ -171,14 +181,16 @@ BOOST_AUTO_TEST_CASE(foreign_and_damaged_headers_do_not_open) { // L-5
 BOOST_AUTO_TEST_CASE(damaged_entries_do_not_open_and_lead_no_reader_astray) { // L-5
   shared_form journal(small);
   fill(journal);
-  const auto with = [&journal](auto&& damage) {
+  std::uint32_t slot = 0;
+  const auto with = [&journal, &slot](auto&& damage) {
     damaged_copy copy(journal.memory().span());
-    damage(copy.entry(0));
+    damage(copy.entry(slot));
     // The reader sees the same; request 1 is the damaged one.
     const auto reader = ledger::ledger_reader::open(copy.span());
     BOOST_REQUIRE(reader.has_value());
     const auto listed = reader->list(100);
     static_cast<void>(reader->tokens(request_id(1)));
+    static_cast<void>(reader->replay(request_id(1)));
     static_cast<void>(reader->stats());
     const auto code = open_code(copy.span());
     return listed || listed.error().code == errc::corrupt ? code : errc::internal;
@@ -192,7 +204,14 @@ BOOST_AUTO_TEST_CASE(damaged_entries_do_not_open_and_lead_no_reader_astray) { //
   BOOST_TEST(with([](auto&) {}) == errc::ok);
   BOOST_TEST(with([](auto& e) { e.id.set(2); }) == errc::corrupt);
   BOOST_TEST(with([](auto& e) { e.arrival.set(77); }) == errc::corrupt);
-  BOOST_TEST(with([](auto& e) { e.room.set(102); }) == errc::corrupt);
+  BOOST_TEST(with([](auto& e) { e.room.set(302); }) == errc::corrupt);
+  BOOST_TEST(with([](auto& e) { e.client_key.set(77); }) == errc::corrupt);
+  BOOST_TEST(with([](auto& e) { e.client_key.set(1002); }) == errc::corrupt);
+  BOOST_TEST(with([](auto& e) { e.extra_words.set(0); }) == errc::corrupt);
+  BOOST_TEST(with([](auto& e) { e.extra_words.set(1); }) == errc::corrupt);
+  BOOST_TEST(with([](auto& e) { e.extra_words.set(0xfffffffe); }) == errc::corrupt);
+  BOOST_TEST(with([](auto& e) { e.extras_head.set(ledger::no_block); }) == errc::corrupt);
+  BOOST_TEST(with([](auto& e) { e.extras_head.set(e.tokens_head.get()); }) == errc::corrupt);
   BOOST_TEST(with([](auto& e) { e.room.set(~std::uint64_t{0}); }) == errc::corrupt);
   BOOST_TEST(with([](auto& e) { e.max_tokens.set(69); }) == errc::corrupt);
   BOOST_TEST(with([](auto& e) { e.max_tokens.set(-1); }) == errc::corrupt);
@@ -205,6 +224,12 @@ BOOST_AUTO_TEST_CASE(damaged_entries_do_not_open_and_lead_no_reader_astray) { //
   BOOST_TEST(with([](auto& e) { e.request_head.set(e.tokens_head.get()); }) == errc::corrupt);
   BOOST_TEST(with([](auto& e) { e.tokens_head.set(ledger::no_block); }) == errc::corrupt);
   BOOST_TEST(with([others](auto& e) { e.tokens_head.set(others); }) == errc::corrupt);
+  slot = 2;
+  BOOST_TEST(with([](auto& e) { e.id.set(1U << 20U); }) == errc::corrupt); // beyond the highest
+  BOOST_TEST(with([](auto& e) { e.message_bytes.set(0xffffffff); }) == errc::corrupt);
+  BOOST_TEST(with([](auto& e) { e.message_head.set(ledger::no_block); }) == errc::corrupt);
+  BOOST_TEST(with([](auto& e) { e.message_head.set(e.tokens_head.get()); }) == errc::corrupt);
+  slot = 0;
   BOOST_TEST(with([&](auto& e) { each_state(e, [](auto& s) { s.committed.set(-1); }); })
              == errc::corrupt);
   BOOST_TEST(with([&](auto& e) { each_state(e, [](auto& s) { s.committed.set(101); }); })
@@ -233,6 +258,7 @@ BOOST_AUTO_TEST_CASE(whatever_the_bytes_are_nobody_leaves_the_region) { // L-5
       static_cast<void>(reader->stats());
       for (const std::uint64_t id : {1, 2, 3}) {
         static_cast<void>(reader->tokens(request_id(id)));
+        static_cast<void>(reader->replay(request_id(id)));
       }
     }
     if (auto successor = ledger::open_ledger(copy.span())) {

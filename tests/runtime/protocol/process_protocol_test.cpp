@@ -51,13 +51,22 @@ worker_order example_order() {
           .device_index = 5,
           .device_graphs = false,
           .step_deadline_ms = 1234,
-          .peer_devices = {6, 7, 4, 5}};
+          .peer_devices = {6, 7, 4, 5},
+          .detect_ms = 77};
 }
 
 std::vector<host_message> example_messages() {
   const process_key key{.rank = 3, .incarnation = 2};
   return {host_welcome{.supervisor_pid = 10, .vault_pid = 11, .ledger_bytes = 1ULL << 40U},
-          spawn_worker{key, bytes(300, std::byte{0xc1})},
+          host_welcome{.node_starts = 3,
+                       .life = 1,
+                       .living = {{key, 77, ~std::uint64_t{0}}, {{.rank = 0}, 78, 5}},
+                       .last = {{0, 1}, {3, 2}}},
+          spawn_worker{key, bytes(300, std::byte{0xc1}), 12345},
+          process_dying{key},
+          signal_process{{.role = process_role::control}, 19},
+          host_settings{.detect_ms = 17, .standby = 2},
+          output{.record = 2, .offset = 1ULL << 33U, .bytes = bytes(5), .is_stream = true},
           kill_process{{.role = process_role::vault}},
           process_started{key, 77},
           process_ended{key, 77, 9, 0, "killed by signal 9 (Killed)"}};
@@ -152,9 +161,10 @@ BOOST_AUTO_TEST_CASE(an_order_of_an_older_build_keeps_the_defaults_of_what_it_do
   constexpr std::uint32_t fields_before_devices = 30; // up to token_us
   const worker_order defaults;
   auto expected = example_order();
-  for (std::uint32_t fields = fields_before_devices + 4; fields >= fields_before_devices;
+  for (std::uint32_t fields = fields_before_devices + 5; fields >= fields_before_devices;
        --fields) {
-    if (fields < fields_before_devices + 4) {
+    expected.detect_ms = fields > 34 ? 77 : defaults.detect_ms;
+    if (fields < 34) {
       expected.peer_devices.clear();
     }
     expected.step_deadline_ms = fields > 32 ? 1234 : defaults.step_deadline_ms;
@@ -167,6 +177,7 @@ BOOST_AUTO_TEST_CASE(an_order_of_an_older_build_keeps_the_defaults_of_what_it_do
   BOOST_TEST(defaults.device_index == 0);
   BOOST_TEST(defaults.device_graphs);
   BOOST_TEST(defaults.step_deadline_ms == 30'000);
+  BOOST_TEST(defaults.detect_ms == 300);
 }
 
 BOOST_AUTO_TEST_CASE(orders_that_contradict_themselves_are_refused) {
@@ -178,14 +189,21 @@ BOOST_AUTO_TEST_CASE(orders_that_contradict_themselves_are_refused) {
   };
   BOOST_TEST(is_refused([](auto& order) { order.slot = 4; }));
   BOOST_TEST(is_refused([](auto& order) { order.slot = -1; }));
+  BOOST_TEST(is_refused([](auto& order) { order.stage_of_slot[0] = 2; }));
+  BOOST_TEST(is_refused([](auto& order) { order.stage_of_slot[3] = -1; }));
+  BOOST_TEST(is_refused([](auto& order) { order.first_rank = -1; }));
+  BOOST_TEST(is_refused([](auto& order) { order.first_rank = 0x7ffffffd; }));
   BOOST_TEST(is_refused([](auto& order) { order.tensor_rank = 2; }));
   BOOST_TEST(is_refused([](auto& order) { order.last_layer = 3; }));
   BOOST_TEST(is_refused([](auto& order) { order.threads = 0; }));
+  BOOST_TEST(is_refused([](auto& order) { order.step_us = 1e20; }));
+  BOOST_TEST(is_refused([](auto& order) { order.token_us = -1; }));
   BOOST_TEST(is_refused([](auto& order) { order.device = static_cast<worker_device>(9); }));
   BOOST_TEST(is_refused([](auto& order) { order.device_index = -1; }));
   BOOST_TEST(is_refused([](auto& order) { order.peer_devices.pop_back(); }));
   BOOST_TEST(is_refused([](auto& order) { order.peer_devices[3] = 4; }));
   BOOST_TEST(is_refused([](auto& order) { order.step_deadline_ms = 0; }));
+  BOOST_TEST(is_refused([](auto& order) { order.detect_ms = 0; }));
 }
 
 BOOST_AUTO_TEST_CASE(cut_lengthened_and_random_bytes_are_refused_or_decoded_but_never_harm) {

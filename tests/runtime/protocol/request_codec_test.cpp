@@ -34,7 +34,8 @@ auto fields_of(const request& r) {
                     r.eos_ids,
                     r.stop_token_ids,
                     std::bit_cast<std::array<std::byte, sizeof(sampling_record)>>(r.sampling),
-                    bias);
+                    bias,
+                    r.client_key);
 }
 
 request random_request(std::mt19937_64& random) {
@@ -64,6 +65,7 @@ request random_request(std::mt19937_64& random) {
   for (const auto id : ids(5)) {
     r.logit_bias.emplace_back(id, std::bit_cast<float>(static_cast<std::uint32_t>(random())));
   }
+  r.client_key = random() % 2 == 0 ? 0 : number();
   return r;
 }
 
@@ -118,13 +120,14 @@ BOOST_AUTO_TEST_CASE(another_msgpack_library_reads_the_same) {
     const auto handle = parsed(encoded(r));
     const auto& array = handle.get().via.array;
     BOOST_REQUIRE(handle.get().type == msgpack::type::ARRAY);
-    BOOST_REQUIRE(array.size == 12U);
+    BOOST_REQUIRE(array.size == 13U);
     BOOST_TEST(array.ptr[0].as<std::uint64_t>() == r.id.value);
     BOOST_TEST(array.ptr[1].as<std::int32_t>() == r.priority);
     BOOST_TEST(array.ptr[3].via.bin.size == 4 * r.prompt.size());
     BOOST_TEST(array.ptr[5].as<std::int32_t>() == r.max_tokens);
     BOOST_TEST(array.ptr[9].via.bin.size == sizeof(sampling_record));
     BOOST_TEST(array.ptr[11].via.bin.size == 4 * r.logit_bias.size());
+    BOOST_TEST(array.ptr[12].as<std::uint64_t>() == r.client_key);
   }
 }
 
@@ -164,7 +167,7 @@ BOOST_AUTO_TEST_CASE(missing_fields_have_their_defaults_and_unknown_ones_are_ski
   std::mt19937_64 random(3);
   const auto r = random_request(random);
   auto longer = encoded(r);
-  longer[0] = std::byte{0x9e}; // two more
+  longer[0] = std::byte{0x9f}; // two more
   for (const int value : {0x92, 0xc0, 0x81, 0xa1, 0x6b, 0x01, 0xc3}) {
     longer.push_back(static_cast<std::byte>(value));
   }
@@ -187,8 +190,9 @@ BOOST_AUTO_TEST_CASE(says_what_is_wrong_with_a_request) { // C-2
   BOOST_TEST(refusal(literal({0x97, 1, 1, 1, 0xc4, 0, 0xc4, 0, 1, 2}))
              == "request: number out of range (bytes=10)"); // ignore_eos is 0 or 1
   auto uneven = encoded({});
-  uneven[uneven.size() - 3] = std::byte{4};
-  uneven.insert(uneven.end() - 2, 4, std::byte{0});
+  // The end of an empty request: two empty lists, of ids and of biases, and the key.
+  uneven[uneven.size() - 4] = std::byte{4};
+  uneven.insert(uneven.end() - 3, 4, std::byte{0});
   BOOST_TEST(refusal(uneven).starts_with("request: biases and their ids differ"));
 }
 

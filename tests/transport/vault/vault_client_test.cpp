@@ -4,8 +4,11 @@
 #include "tests/transport/vault/vault_conformance.hpp"
 #include "tests/transport/vault/vault_fixture.hpp"
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
+#include <iterator>
 
 using namespace vdist;
 using namespace vdist::vault;
@@ -135,6 +138,31 @@ BOOST_AUTO_TEST_CASE(a_hold_keeps_its_address_even_when_it_comes_again) { // V-1
   BOOST_REQUIRE(!refused);
   BOOST_CHECK(refused.error().code == errc::resource_exhausted);
   BOOST_TEST((kept.memory.front() == std::byte{1}));
+}
+
+BOOST_AUTO_TEST_CASE(a_forgotten_region_is_mapped_by_its_holds_alone_and_lives_on) { // L-1
+  const auto mappings = [] {
+    std::ifstream maps("/proc/self/maps");
+    return std::count(std::istreambuf_iterator<char>(maps), std::istreambuf_iterator<char>(), '\n');
+  };
+  const server_thread server;
+  const auto client = server.make_client();
+  const auto other = server.make_client({.may_move = true});
+  const auto before = mappings();
+  for (std::uint32_t i = 0; i < 200; ++i) { // as a worker that survives so many epochs
+    {
+      const auto mine = client->map(key_number(i), bytes).value();
+      client->forget(key_number(i));
+      mine.memory.front() = std::byte{9};
+    }
+    BOOST_REQUIRE(other->release(key_number(i)));
+  }
+  BOOST_TEST(mappings() <= before + 1);
+  const auto mine = client->map(key_number(0), bytes).value();
+  mine.memory.front() = std::byte{3};
+  client->forget(key_number(0));
+  client->forget(key_number(0)); // nothing is left to forget
+  BOOST_TEST((other->map(key_number(0), bytes)->memory.front() == std::byte{3}));
 }
 
 BOOST_AUTO_TEST_CASE(says_when_regions_or_addresses_are_used_up) {

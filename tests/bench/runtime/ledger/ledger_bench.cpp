@@ -36,12 +36,14 @@ void report(const char* form, const char* what, std::size_t size, std::vector<do
              quantile(times_us, 0.99));
 }
 
-protocol::request make_request(std::uint64_t id, std::size_t prompt) {
+protocol::request
+make_request(std::uint64_t id, std::size_t prompt, std::int32_t alternatives = -1) {
   protocol::request request;
   request.id = request_id(id);
   request.arrival = id;
   request.prompt.assign(prompt, 7);
   request.max_tokens = tokens;
+  request.sampling.logprobs = alternatives;
   return request;
 }
 
@@ -64,11 +66,14 @@ public:
     report(form_, "accept", prompt, times);
   }
 
-  void commits(std::size_t requests) {
+  /// `alternatives` of each token, with their log probabilities; -1: tokens only.
+  void commits(const char* what, std::size_t requests, std::int32_t alternatives = -1) {
+    const std::vector<protocol::token_logprob> top(
+        static_cast<std::size_t>(std::max(alternatives, 0)));
     ledger::commit_batch batch;
     for (std::size_t i = 0; i < requests; ++i) {
-      must(journal_.accept(make_request(++id_, 512)));
-      batch.tokens.push_back({request_id(id_), 0, 7});
+      must(journal_.accept(make_request(++id_, 512, alternatives)));
+      batch.tokens.push_back({request_id(id_), 0, 7, -0.5F, top});
     }
     std::vector<double> times;
     for (std::int32_t p = 0; p < tokens; ++p) {
@@ -78,9 +83,25 @@ public:
       times.push_back(
           timed_us(time_, [&] { must(journal_.commit(batch.tokens, batch.finished)); }));
     }
-    report(form_, "commit", requests, times);
+    report(form_, what, requests, times);
     for (const auto& token : batch.tokens) {
       must(journal_.finish(token.id, protocol::finish_reason::length));
+    }
+  }
+
+  void strikes(std::size_t requests) {
+    std::vector<request_id> ids;
+    for (std::size_t i = 0; i < requests; ++i) {
+      must(journal_.accept(make_request(++id_, 512)));
+      ids.emplace_back(id_);
+    }
+    std::vector<double> times;
+    for (int i = 0; i < 1000; ++i) {
+      times.push_back(timed_us(time_, [&] { journal_.strike(ids); }));
+    }
+    report(form_, "strike", requests, times);
+    for (const auto id : ids) {
+      must(journal_.finish(id, protocol::finish_reason::failed));
     }
   }
 
@@ -89,8 +110,10 @@ public:
       accepts(prompt);
     }
     for (const std::size_t requests : {1, 256, 1024}) {
-      commits(requests);
+      commits("commit", requests);
     }
+    commits("top5", 256, 5);
+    strikes(256);
   }
 
 private:

@@ -1,0 +1,268 @@
+#include "actors/system/cluster.hpp"
+
+#include "actors/router/router.hpp"
+#include "actors/system/adoption.hpp"
+#include "actors/system/machine.hpp"
+
+#include "runtime/base/check.hpp"
+#include "runtime/base/log.hpp"
+
+#include <caf/send.hpp>
+
+#include <fmt/format.h>
+#include <random>
+#include <unistd.h>
+#include <utility>
+
+#include "host/supervisor.hpp"
+
+namespace vdist::actors {
+
+namespace {
+
+constexpr std::size_t actor_threads = 2;
+/// A spinner costs its core: it pays only where every lane and the step threads have one of their
+/// own.
+constexpr std::chrono::microseconds spin_on_free_cores{200};
+constexpr std::chrono::microseconds spin_on_shared_cores{20};
+/// Bells and the fence wake sleepers; the slice is for the case that a wake-up is lost, and costs
+/// an idle cluster a look per sleeper.
+constexpr std::chrono::milliseconds sleep_slice{500};
+
+frame::wait_settings wait_settings_of(const model_setup& setup) {
+  const auto threads = setup.layout->world() + setup.layout->sizes().data;
+  const bool has_free_cores = threads <= available_cores();
+  return {.spin_budget = has_free_cores ? spin_on_free_cores : spin_on_shared_cores,
+          .slice_max = sleep_slice};
+}
+
+host::restart_limits restart_limits_of(const model_setup& setup) {
+  const auto& wanted = setup.config.fault_tolerance;
+  return {.restarts_max = static_cast<std::size_t>(wanted.max_restarts),
+          .window = std::chrono::seconds(wanted.restart_window_s),
+          .backoff = std::chrono::milliseconds(wanted.restart_backoff_ms)};
+}
+
+} // namespace
+
+std::uint64_t random_u64() {
+  std::random_device device;
+  return (static_cast<std::uint64_t>(device()) << 32) | device();
+}
+
+quiet_actor_config::quiet_actor_config() {
+  set("scheduler.policy", caf::atom("sharing"));
+  set("scheduler.max-threads", actor_threads);
+  set("logger.verbosity", caf::atom("quiet"));
+}
+
+cluster::cluster(model_setup made, std::function<void(std::uint64_t, std::uint64_t)> on_load)
+    : setup_(std::move(made)),
+      table_(setup_.layout->sizes().data),
+      board_(static_cast<std::size_t>(setup_.layout->sizes().data)),
+      loads_(static_cast<std::size_t>(setup_.layout->world()), std::move(on_load)),
+      threads_(std::make_unique<lane_threads>()) {}
+
+/// The guardian first, or it would replace what ends; then actors, because a recovery that is under
+/// way starts lanes; lanes before the actor system, because their reports go to actors.
+cluster::~cluster() {
+  if (!system_) {
+    return;
+  }
+  is_stopping_ = true;
+  if (const auto guardian = guardian_.get()) { // else it was never spawned
+    caf::scoped_actor self{*system_};
+    caf::anon_send_exit(guardian, caf::exit_reason::user_shutdown);
+    self->wait_for(guardian);
+    guardian_.close();
+  }
+  for (auto& replica : replicas_) {
+    replica->stop();
+  }
+  if (const auto router = router_.get()) {
+    caf::anon_send_exit(router, caf::exit_reason::user_shutdown);
+  }
+  router_.close();
+  system_->await_all_actors_done();
+  parts_.host.reset(); // ends what is left of the worker processes
+  threads_.reset();
+  replicas_.clear();
+  system_.reset();
+}
+
+result<void> cluster::start(const host_access& access) {
+  VDIST_ASSIGN(parts_, make_isolated_parts(setup_.config.cluster.isolation, access, time_));
+  if (parts_.host) {
+    const auto& limits = setup_.config.fault_tolerance;
+    parts_.host->configure({.detect_ms = limits.detect_ms, .standby = limits.standby});
+  }
+  if (setup_.device == config::device_kind::cuda) {
+    VDIST_TRY(use_devices(parts_, setup_));
+  }
+  system_ = std::make_unique<caf::actor_system>(actor_config_);
+  VDIST_TRY(make_replicas());
+  spawn_guardian();
+  return {};
+}
+
+result<void> cluster::wait_until_running() {
+  const auto running = board_.wait_until_running();
+  loads_.close();
+  return running;
+}
+
+std::vector<host::process_info> cluster::processes() const {
+  return parts_.host ? parts_.host->processes() : std::vector<host::process_info>();
+}
+
+result<void> cluster::make_replicas() {
+  VDIST_ASSIGN(auto left, find_workers(parts_, setup_, wait_settings_of(setup_)));
+  const system_parts shared{
+      .setup = &setup_,
+      .actors = system_.get(),
+      .host = parts_.host.get(),
+      .memory = parts_.memory.get(),
+      .journal = parts_.journal.get(),
+      .points = parts_.points.get(),
+      .trace = &*parts_.trace,
+      .time = &time_,
+      .threads = threads_.get(),
+      .router = router_,
+      .waits = wait_settings_of(setup_),
+      .cluster = parts_.cluster,
+      .run = parts_.run,
+      .left = std::move(left),
+      .on_load = [this](std::int32_t rank, std::uint64_t done, std::uint64_t total) {
+        loads_.set(static_cast<std::size_t>(rank), done, total);
+      }};
+  for (std::int32_t index = 0; index < setup_.layout->sizes().data; ++index) {
+    const auto first = setup_.layout->ranks_of_replica(index).front();
+    VDIST_ASSIGN(auto words, map_words<replica_words>(*parts_.memory, replica_words_key(first)));
+    auto on_state = [this, index](replica_state state, const std::string& reason) {
+      board_.set(static_cast<std::size_t>(index), state, reason);
+    };
+    replicas_.push_back(
+        std::make_unique<replica>(index, shared, std::move(words), std::move(on_state)));
+  }
+  return {};
+}
+
+/// Schedulers first, then who sends to them, then who may say that a replica runs.
+void cluster::spawn_guardian() {
+  guardian_config config{.limits = restart_limits_of(setup_), .time = &time_};
+  for (std::size_t index = 0; index < replicas_.size(); ++index) {
+    config.children.push_back(scheduler_child(index));
+  }
+  config.children.push_back(router_child());
+  for (std::size_t index = 0; index < replicas_.size(); ++index) {
+    config.children.push_back(supervisor_child(index));
+  }
+  guardian_.set(system_->spawn(make_guardian, std::move(config)));
+  const auto guardian = guardian_.get();
+  caf::actor_cast<caf::actor>(guardian)->attach_functor([this](const caf::error&) {
+    VDIST_CHECK(is_stopping_.load(), "G-4: the guardian has ended");
+  });
+  caf::anon_send(guardian, start_children{});
+}
+
+guardian_child cluster::router_child() {
+  router_config config{.max_active = static_cast<std::size_t>(setup_.accepted_max()),
+                       .table = &table_,
+                       .journal = parts_.journal.get(),
+                       .schedulers = {},
+                       .points = parts_.points.get()};
+  for (const auto& replica : replicas_) {
+    config.schedulers.push_back(replica->scheduler());
+  }
+  return {.name = "router",
+          .spawn =
+              [this, config] {
+                const auto router = system_->spawn(make_router, config);
+                router_.set(router);
+                return caf::actor_cast<caf::strong_actor_ptr>(router);
+              },
+          .on_replaced =
+              [this] {
+                for (std::size_t index = 0; index < replicas_.size(); ++index) {
+                  tell_router_of(index);
+                }
+              },
+          .on_given_up =
+              [this](const std::string& reason) {
+                give_up(reason);
+              }};
+}
+
+guardian_child cluster::scheduler_child(std::size_t index) {
+  return {.name = fmt::format("scheduler of replica {}", index),
+          .spawn =
+              [this, index] {
+                return is_lost(index) ? caf::strong_actor_ptr()
+                                      : replicas_[index]->spawn_scheduler();
+              },
+          .on_replaced = [this, index] { tell_router_of(index); },
+          .on_given_up =
+              [this, index](const std::string& reason) {
+                give_up_replica(index, reason);
+              }};
+}
+
+guardian_child cluster::supervisor_child(std::size_t index) {
+  return {.name = fmt::format("supervisor of replica {}", index),
+          .spawn =
+              [this, index] {
+                return is_lost(index) ? caf::strong_actor_ptr()
+                                      : replicas_[index]->spawn_supervisor();
+              },
+          .on_replaced = {},
+          .on_given_up =
+              [this, index](const std::string& reason) {
+                give_up_replica(index, reason);
+              }};
+}
+
+bool cluster::is_lost(std::size_t index) const {
+  return board_.get(index) == replica_state::failed;
+}
+
+/// C-2. The board is written before the router is told of a failure: either this reads it, or the
+/// router that there is now gets that message.
+void cluster::tell_router_of(std::size_t index) const {
+  const auto replica = static_cast<std::int32_t>(index);
+  if (is_lost(index)) {
+    router_.send(replica_changed{replica, replica_state::failed, "the replica has been given up"});
+  } else {
+    router_.send(replica_changed{replica, replica_state::restarted, "an actor was replaced"});
+  }
+}
+
+/// C-3.
+void cluster::give_up_replica(std::size_t index, const std::string& reason) {
+  if (parts_.host && parts_.host->is_child()) {
+    ::_exit(host::exit_escalated);
+  }
+  board_.set(index, replica_state::failed, reason);
+  replicas_[index]->stop();
+  router_.send(replica_changed{static_cast<std::int32_t>(index), replica_state::failed, reason});
+}
+
+/// C-3. On the guardian's thread: no router acts any more.
+void cluster::give_up(const std::string& reason) {
+  if (parts_.host && parts_.host->is_child()) {
+    ::_exit(host::exit_escalated);
+  }
+  router_.close();
+  board_.fail(fail(errc::closed, reason));
+  for (std::int32_t replica = 0; replica < setup_.layout->sizes().data; ++replica) {
+    for (const auto id : table_.requests_of(replica)) {
+      const auto failed = protocol::finish_reason::failed;
+      if (auto ended = parts_.journal->finish(id, failed, reason); !ended) {
+        log::debug("cluster: {}", ended.error().context); // it had ended, unheard
+      }
+      table_.deliver(
+          {.id = id, .position = table_.find(id)->delivered, .reason = failed, .message = reason});
+    }
+  }
+}
+
+} // namespace vdist::actors

@@ -1,0 +1,131 @@
+// actors/system/cluster.hpp — the owner of what outlives actors: processes and shared memory, request table, ledger, routes,
+// the replicas with their lanes, and the actor system itself; and of the guardian, which spawns all actors over them.
+//
+// C-1 Actors are reached through routes only, so a successor needs nobody's permission.
+// C-2 What a successor has to be told is told by the functions that the guardian calls here: to a router `restarted` or
+//     `failed` for every replica, to the router `restarted` when a scheduler is new; a supervisor finds its workers itself.
+// C-3 An actor that dies too often: as the child of vdist-run this process ends with host::exit_escalated, and its successor
+//     goes on from the ledger; else the replica is given up, or with the router the cluster, and every request ends.
+// Threads: start() and the destructor by one; the rest by any.
+#pragma once
+
+#include "actors/guardian/guardian.hpp"
+#include "actors/interfaces.hpp"
+#include "actors/route.hpp"
+#include "actors/router/request_table.hpp"
+#include "actors/system/isolation.hpp"
+#include "actors/system/lane_threads.hpp"
+#include "actors/system/load_meter.hpp"
+#include "actors/system/model_setup.hpp"
+#include "actors/system/replica.hpp"
+#include "actors/system/replica_board.hpp"
+
+#include "runtime/base/clock.hpp"
+#include "runtime/base/result.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+#include <caf/scoped_actor.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace vdist::actors {
+
+/// CAF reads no file and no command line here; its default policy burns half a core when idle.
+struct quiet_actor_config : caf::actor_system_config {
+  quiet_actor_config();
+};
+
+/// From the system's source of randomness.
+[[nodiscard]] std::uint64_t random_u64();
+
+class cluster {
+public:
+  /// `on_load`: sums over all ranks, while they load for the first time.
+  cluster(model_setup made, std::function<void(std::uint64_t done, std::uint64_t total)> on_load);
+  ~cluster(); // ends all actors, then their lanes
+  cluster(const cluster&) = delete;
+  cluster& operator=(const cluster&) = delete;
+
+  /// Spawns everything. Processes first, then actors: no child is made while threads hold locks.
+  [[nodiscard]] result<void> start(const host_access& access);
+
+  /// Returns when every replica runs, or with the first failure.
+  [[nodiscard]] result<void> wait_until_running();
+
+  [[nodiscard]] const model_setup& setup() const { return setup_; }
+
+  [[nodiscard]] isolated_parts& parts() { return parts_; }
+
+  [[nodiscard]] const clock& time() const { return time_; }
+
+  [[nodiscard]] const std::vector<std::unique_ptr<replica>>& replicas() const { return replicas_; }
+
+  [[nodiscard]] const route<router_actor>& router() const { return router_; }
+
+  [[nodiscard]] const route<guardian_actor>& guardian() const { return guardian_; }
+
+  [[nodiscard]] std::optional<error> failure() const { return board_.failure(); }
+
+  /// Empty when workers are threads.
+  [[nodiscard]] std::vector<host::process_info> processes() const;
+
+  /// Blocks. Asks whoever is there; when that actor ends before it has answered, its successor, with
+  /// a question made anew: it must not matter whether the first one was heard. nullopt: no answer
+  /// within `wait`.
+  template <class Answer, class Handle, class MakeQuestion>
+  [[nodiscard]] std::optional<Answer>
+  ask(const route<Handle>& whom, duration wait, const MakeQuestion& make_question) const {
+    const auto deadline = time_.now() + wait;
+    std::optional<Answer> answer;
+    for (auto to = whom.await_successor({}, wait); to && !answer;
+         to = whom.await_successor(to, deadline - time_.now())) {
+      caf::scoped_actor self{*system_};
+      self->monitor(to);
+      self->send(to, make_question());
+      self->receive([&answer](const Answer& value) { answer = value; },
+                    [](const caf::down_msg&) {},
+                    caf::after(std::max(deadline - time_.now(), duration(0))) >> [] {});
+      self->demonitor(to.address());
+      if (answer) {
+        break;
+      }
+    }
+    return answer;
+  }
+
+private:
+  [[nodiscard]] result<void> make_replicas();
+  [[nodiscard]] guardian_child router_child();
+  [[nodiscard]] guardian_child scheduler_child(std::size_t index);
+  [[nodiscard]] guardian_child supervisor_child(std::size_t index);
+  void spawn_guardian();
+  [[nodiscard]] bool is_lost(std::size_t index) const;
+  void tell_router_of(std::size_t index) const;
+  void give_up_replica(std::size_t index, const std::string& reason);
+  void give_up(const std::string& reason);
+
+  model_setup setup_;
+  system_clock time_;
+  isolated_parts parts_;
+  request_table table_; // one router at a time
+  replica_board board_;
+  load_meter loads_;
+  std::atomic<bool> is_stopping_{false};
+
+  quiet_actor_config actor_config_;
+  std::unique_ptr<caf::actor_system> system_; // null: never started
+  std::unique_ptr<lane_threads> threads_;
+  std::vector<std::unique_ptr<replica>> replicas_;
+  route<router_actor> router_;
+  route<guardian_actor> guardian_;
+};
+
+} // namespace vdist::actors

@@ -1,0 +1,191 @@
+#include "runtime/base/failpoint_rule.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <limits>
+
+namespace vdist {
+
+namespace {
+
+using act = failpoint_action;
+
+struct action_facts {
+  std::string_view name;
+  failpoint_argument argument;
+  bool needs_process = false;
+};
+
+constexpr std::int64_t ms_max = 3'600'000; // an hour
+
+/// By action.
+constexpr std::array<action_facts, failpoint_actions> facts{{
+    {"throw", {}},
+    {"kill_actor", {}},
+    {"delay", {"ms", 0, ms_max}},
+    {"exit", {"code", 0, 255}, true},
+    {"kill9", {}, true},
+    {"stop", {"ms", 1, ms_max}, true},
+    {"segv", {}, true},
+    {"slow", {"factor", 2, 1000}},
+    {"hang", {}, true},
+    {"wait", {"fault", 1, failpoint_rules_max}},
+    {"oom", {}},
+    {"cuda_error", {}},
+    {"full", {}},
+    {"drop", {}},
+    {"dup", {}},
+    {"reorder", {}},
+    {"corrupt", {}},
+    {"truncate", {}},
+    {"old_epoch", {}},
+}};
+
+const action_facts& facts_of(act action) noexcept {
+  return facts[static_cast<std::size_t>(action)];
+}
+
+constexpr failpoint_actions_set of_worker{act::throw_error,
+                                          act::kill_actor,
+                                          act::delay,
+                                          act::exit,
+                                          act::kill9,
+                                          act::stop,
+                                          act::segv,
+                                          act::hang,
+                                          act::wait,
+                                          act::oom,
+                                          act::device_error};
+constexpr failpoint_actions_set of_worker_that_worked{act::throw_error,
+                                                      act::kill_actor,
+                                                      act::delay,
+                                                      act::exit,
+                                                      act::kill9,
+                                                      act::stop,
+                                                      act::segv,
+                                                      act::slow,
+                                                      act::hang,
+                                                      act::wait,
+                                                      act::oom,
+                                                      act::device_error};
+constexpr failpoint_actions_set of_executor{act::throw_error,
+                                            act::kill_actor,
+                                            act::delay,
+                                            act::exit,
+                                            act::kill9,
+                                            act::stop,
+                                            act::segv,
+                                            act::wait};
+/// Its mailbox is lost with it.
+constexpr failpoint_actions_set of_actor = of_executor;
+constexpr failpoint_actions_set of_channel{act::delay,
+                                           act::full,
+                                           act::drop,
+                                           act::duplicate,
+                                           act::reorder,
+                                           act::corrupt,
+                                           act::truncate,
+                                           act::old_epoch};
+constexpr failpoint_actions_set of_file{act::delay, act::exit, act::kill9, act::segv, act::full};
+
+constexpr std::array<failpoint_place, 14> places{{
+    {"batch.write", of_file, "before a result line is written"},
+    {"channel.commands", of_channel, "a command to a worker process"},
+    {"channel.events", of_channel, "an event of a worker process"},
+    {"channel.plans", of_channel, "a plan to the workers of a stage"},
+    {"channel.results", of_channel, "a worker's answer to a plan"},
+    {"executor.before_send", of_executor, "the step lane, before it sends a plan"},
+    {"router.submit", of_actor, "the router, between the ledger and its table"},
+    {"router.tokens", of_actor, "the router, before it delivers a step's tokens"},
+    {"scheduler.add", of_actor, "a scheduler actor that has a request"},
+    {"stage.event", of_actor, "a stage that hears of a worker"},
+    {"supervisor.event", of_actor, "a supervisor that hears of a worker"},
+    {"worker.load", of_worker, "a worker, before it maps or loads the weights"},
+    {"worker.step_begin", of_worker, "a worker that has a plan, before it computes"},
+    {"worker.step_end", of_worker_that_worked, "a worker that has computed, before it answers"},
+}};
+
+std::string link_text(const failpoint_link& link) {
+  std::string text;
+  if (link.chance != failpoint_certain) {
+    const unsigned whole = link.chance / 100U;
+    const unsigned part = link.chance % 100U;
+    text += part == 0 ? fmt::format("{}%", whole) : fmt::format("{}.{:02}%", whole, part);
+  }
+  if (link.count != 1) {
+    text += fmt::format("{}*", link.count);
+  }
+  text += to_string(link.action);
+  if (!argument_of(link.action).name.empty()) {
+    text += fmt::format("({})", link.argument);
+  }
+  return text;
+}
+
+} // namespace
+
+std::string_view to_string(failpoint_action action) noexcept {
+  return facts_of(action).name;
+}
+
+std::optional<failpoint_action> action_of(std::string_view word) noexcept {
+  for (std::size_t i = 0; i < facts.size(); ++i) {
+    if (facts[i].name == word) {
+      return static_cast<failpoint_action>(i);
+    }
+  }
+  return std::nullopt;
+}
+
+failpoint_argument argument_of(failpoint_action action) noexcept {
+  return facts_of(action).argument;
+}
+
+bool needs_process(failpoint_action action) noexcept {
+  return facts_of(action).needs_process;
+}
+
+std::vector<failpoint_link> links_of(const failpoint_rule& rule) {
+  std::vector<failpoint_link> links{{.action = rule.action,
+                                     .argument = rule.argument,
+                                     .count = rule.count,
+                                     .chance = rule.chance}};
+  links.insert(links.end(), rule.next.begin(), rule.next.end());
+  return links;
+}
+
+std::string action_text(const failpoint_rule& rule) {
+  std::string text;
+  for (const auto& link : links_of(rule)) {
+    text += (text.empty() ? "" : "->") + link_text(link);
+  }
+  return text;
+}
+
+std::string to_string(const failpoint_rule& rule) {
+  std::string text = rule.point;
+  const auto add = [&text](std::string_view key, const auto& value) {
+    if (value) {
+      text += fmt::format(" {}={}", key, *value);
+    }
+  };
+  add("replica", rule.replica);
+  add("stage", rule.stage);
+  add("rank", rule.rank);
+  add("step", rule.step);
+  add("request", rule.request);
+  add("nth", rule.nth == 1 ? std::nullopt : std::optional(rule.nth));
+  return text + " " + action_text(rule);
+}
+
+std::span<const failpoint_place> failpoint_places() noexcept {
+  return places;
+}
+
+const failpoint_place* find_failpoint(std::string_view name) noexcept {
+  const auto found = std::find_if(
+      places.begin(), places.end(), [name](const auto& place) { return place.name == name; });
+  return found == places.end() ? nullptr : &*found;
+}
+
+} // namespace vdist

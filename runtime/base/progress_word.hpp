@@ -1,0 +1,76 @@
+// runtime/base/progress_word.hpp — where a thread says that it gets on, for a parent that looks at it from another
+// process. The cell lies in shared memory (host/board.hpp); zero-filled memory is its beginning.
+//
+// Why one word: phase and count change together, so whoever looks never sees the count of one phase with the name of
+// another, and a look that finds the word unchanged knows that nothing happened in between.
+// G-1 Only `computing` and `loading` can be overdue, and only with a budget: who is idle or waits for a peer is never
+//     suspected, because the peer is.
+// G-2 One thread writes a cell; anybody reads it.
+// Cost: one relaxed store per bump(), two stores per enter(); no clock is read.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+namespace vdist {
+
+enum class work_phase : std::uint8_t {
+  none = 0,  // says nothing
+  loading,   // reads or maps weights
+  idle,      // nothing to do
+  waiting,   // for a peer, a device or room in a channel
+  computing, // works, and bumps the word as it gets on
+};
+
+struct progress_cell {
+  std::atomic<std::uint64_t> word{0};      // phase in the top byte, count of changes below
+  std::atomic<std::uint32_t> budget_ms{0}; // longest time between two changes; 0: none
+  std::uint32_t reserved = 0;
+};
+
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+
+inline constexpr unsigned progress_phase_shift = 56;
+
+[[nodiscard]] constexpr work_phase phase_of(std::uint64_t word) noexcept {
+  return static_cast<work_phase>(word >> progress_phase_shift);
+}
+
+/// The writer's end. Copyable, but one copy is used at a time (G-2).
+class progress_word {
+public:
+  progress_word() = default; // says nothing to anybody
+
+  /// `cell` outlives this. Goes on counting where a predecessor left off.
+  explicit progress_word(progress_cell& cell) noexcept
+      : cell_(&cell), word_(cell.word.load(std::memory_order_relaxed)) {}
+
+  /// What the thread does from now on, and how long it may take until the next call of this object (0: as long as it
+  /// likes).
+  void enter(work_phase phase,
+             std::chrono::milliseconds budget = std::chrono::milliseconds(0)) noexcept {
+    if (cell_ == nullptr) {
+      return;
+    }
+    constexpr auto count = (std::uint64_t{1} << progress_phase_shift) - 1;
+    word_ =
+        ((word_ + 1) & count)
+        | (static_cast<std::uint64_t>(static_cast<std::uint8_t>(phase)) << progress_phase_shift);
+    cell_->budget_ms.store(static_cast<std::uint32_t>(budget.count()), std::memory_order_relaxed);
+    cell_->word.store(word_, std::memory_order_release); // with its budget, not with the last one
+  }
+
+  /// It gets on: a layer, a block of weights, a round is done.
+  void bump() noexcept {
+    if (cell_ != nullptr) {
+      cell_->word.store(++word_, std::memory_order_relaxed);
+    }
+  }
+
+private:
+  progress_cell* cell_ = nullptr;
+  std::uint64_t word_ = 0;
+};
+
+} // namespace vdist

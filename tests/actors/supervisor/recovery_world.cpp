@@ -1,0 +1,635 @@
+#include "tests/actors/supervisor/recovery_world.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace vdist::testing {
+
+namespace {
+
+using supervisor::action;
+using supervisor::recovery_state;
+using supervisor::slot_start;
+using supervisor::slot_state;
+
+template <class... Ts>
+void append(std::string& bytes, const Ts&... values) {
+  (bytes.append(reinterpret_cast<const char*>(&values), sizeof values), ...);
+}
+
+incarnation worker_of(const tiding& heard) {
+  return incarnation(heard.number);
+}
+
+std::int32_t next_to(std::int32_t slot) {
+  return (slot + 1) % world_slots;
+}
+
+bool is_between_epochs(const place& who) {
+  return who.acting_in == 0;
+}
+
+} // namespace
+
+std::string to_string(const move& made) {
+  static constexpr const char* names[] = {"hear",
+                                          "obey",
+                                          "fall",
+                                          "end_thread",
+                                          "wake",
+                                          "time_out",
+                                          "pass",
+                                          "die",
+                                          "lose",
+                                          "stick",
+                                          "repeat",
+                                          "resist",
+                                          "seize",
+                                          "end_stage",
+                                          "fail_step",
+                                          "be_late",
+                                          "end_lane",
+                                          "refuse",
+                                          "pass_early"};
+  return fmt::format("{} {}", names[static_cast<std::size_t>(made.what)], made.index);
+}
+
+world::world(const supervisor::recovery_config& config,
+             const supervisor::group_state& from,
+             std::int32_t faults,
+             orders wanted)
+    : config_(config), machine_(config), faults_(faults), orders_(wanted) {
+  fence_ = from.first.value - 1;
+  for (std::int32_t slot = 0; slot < world_slots && !from.slots.empty(); ++slot) {
+    const auto& found = from.slots[static_cast<std::size_t>(slot)];
+    auto& who = at(slot);
+    who.number = found.worker.value;
+    who.is_loaded = found.what == slot_start::kind::living;
+    who.acting_in = found.what == slot_start::kind::living ? fence_ : 0;
+    if (found.what == slot_start::kind::dying) {
+      who.what = place::kind::ending;
+    } else if (found.what != slot_start::kind::absent) {
+      who.what = place::kind::acting;
+    }
+    if (found.what == slot_start::kind::loading) {
+      who.inbox.push_back({command::kind::load});
+    }
+  }
+  machine_.start(now_, from);
+  absorb();
+}
+
+std::vector<move> world::moves() const {
+  std::vector<move> possible;
+  if (!complaint_.empty()) {
+    return possible;
+  }
+  add_protocol_moves(possible);
+  if (is_given_up_ && orders_ == orders::one_of_each) {
+    possible.resize(std::min<std::size_t>(possible.size(), 1));
+    return possible;
+  }
+  const bool has_deadline = machine_.next_deadline().has_value();
+  const bool is_free =
+      is_somebody_resting() || std::all_of(possible.begin(), possible.end(), [](const move& each) {
+        return each.what == move::kind::wake; // the stuck may sleep longer than anybody waits
+      });
+  if (faults_ > 0 && !is_given_up_) {
+    add_faults(possible);
+    if (has_deadline && !is_free) {
+      possible.push_back({move::kind::pass_early});
+    }
+  } else if (const auto found = find_undisturbed(possible); found != possible.end()) {
+    return {*found};
+  }
+  if (has_deadline && is_free) {
+    possible.push_back({move::kind::pass});
+  }
+  return possible;
+}
+
+/// Nothing can hit a worker any more but kills, which overtake its commands: what it does, how it ends, and
+/// what the machine must ignore goes with everything else that could come first.
+std::vector<move>::const_iterator world::find_undisturbed(const std::vector<move>& possible) const {
+  if (orders_ == orders::all) {
+    return possible.end();
+  }
+  return std::find_if(possible.begin(), possible.end(), [this](const move& each) {
+    switch (each.what) {
+    case move::kind::hear:
+      return is_stale(tidings_[static_cast<std::size_t>(each.index)]);
+    case move::kind::obey:
+      return !at(each.index).is_killed;
+    default:
+      return each.what == move::kind::fall || each.what == move::kind::end_thread;
+    }
+  });
+}
+
+/// it changes nothing, now and later.
+bool world::is_stale(const tiding& heard) const {
+  const bool is_of_the_group = heard.slot < 0;
+  if (heard.what == tiding::kind::lane_died) {
+    return is_given_up_;
+  }
+  if (is_of_the_group) {
+    return is_given_up_ || heard.now < machine_.current_epoch().value;
+  }
+  const bool is_old = heard.number < machine_.worker(heard.slot).value;
+  if (heard.what == tiding::kind::gone) {
+    return is_old || machine_.slot(heard.slot) == slot_state::resting;
+  }
+  const bool is_answer_of_old_epoch =
+      heard.what == tiding::kind::quiesced && heard.now < machine_.current_epoch().value;
+  return is_old || is_answer_of_old_epoch || !machine_.is_alive(heard.slot, worker_of(heard));
+}
+
+void world::add_protocol_moves(std::vector<move>& out) const {
+  for (std::size_t index = 0; index < tidings_.size(); ++index) {
+    if (index == 0 || tidings_[index] != tidings_[index - 1]) {
+      out.push_back({move::kind::hear, static_cast<std::int32_t>(index)});
+    }
+  }
+  for (std::int32_t slot = 0; slot < world_slots; ++slot) {
+    const auto& who = at(slot);
+    const bool is_acting = who.what == place::kind::acting;
+    if (is_acting && !who.is_stuck && !who.inbox.empty()) {
+      out.push_back({move::kind::obey, slot});
+    }
+    if (is_acting && who.is_killed) {
+      out.push_back({move::kind::fall, slot});
+    }
+    if (who.what == place::kind::ending && !who.never_ends) {
+      out.push_back({move::kind::end_thread, slot});
+    }
+    if (is_acting && who.is_stuck && !who.never_ends) {
+      out.push_back({move::kind::wake, slot});
+    }
+  }
+  if (is_held_up()) {
+    out.push_back({move::kind::time_out});
+  }
+}
+
+void world::add_faults(std::vector<move>& out) const {
+  for (std::int32_t slot = 0; slot < world_slots; ++slot) {
+    const auto& who = at(slot);
+    if (who.what != place::kind::acting) {
+      continue;
+    }
+    out.push_back({move::kind::die, slot});
+    if (at(next_to(slot)).what == place::kind::acting) {
+      out.push_back({move::kind::end_stage, slot});
+    }
+    if (!who.is_loaded && !who.inbox.empty() && who.inbox.front().what == command::kind::load) {
+      out.push_back({move::kind::lose, slot});
+    }
+    if (who.is_killed) {
+      out.push_back({move::kind::resist, slot});
+    }
+    if (!who.is_stuck) {
+      out.push_back({move::kind::stick, slot});
+      out.push_back({move::kind::seize, slot});
+    }
+  }
+  if (begun_ > 0) {
+    out.push_back({move::kind::fail_step});
+    out.push_back({move::kind::be_late});
+    out.push_back({move::kind::end_lane});
+  }
+  for (std::size_t index = 0; index < tidings_.size(); ++index) {
+    if (!tidings_[index].is_echo) {
+      out.push_back({move::kind::repeat, static_cast<std::int32_t>(index)});
+    }
+  }
+  if (!is_refusing_) {
+    out.push_back({move::kind::refuse});
+  }
+}
+
+bool world::is_somebody_resting() const {
+  for (std::int32_t slot = 0; slot < world_slots; ++slot) {
+    if (machine_.slot(slot) == slot_state::resting) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/// The executor gives a step up when its deadline passes, once in an epoch.
+bool world::is_held_up() const {
+  const bool somebody_is_stuck =
+      std::any_of(places_.begin(), places_.end(), [](const place& who) { return who.is_stuck; });
+  return somebody_is_stuck && begun_ > 0 && begun_ >= fence_ && given_up_in_ != begun_
+         && machine_.state() == recovery_state::running;
+}
+
+void world::make(const move& made) {
+  faults_ -= made.is_fault() ? 1 : 0;
+  const bool is_heard = made.what == move::kind::hear || made.what == move::kind::repeat;
+  auto& who = at(is_heard ? 0 : made.index);
+  switch (made.what) {
+  case move::kind::hear:
+  case move::kind::repeat:
+    hear(static_cast<std::size_t>(made.index), made.what == move::kind::hear);
+    break;
+  case move::kind::obey:
+    obey(who, made.index);
+    break;
+  case move::kind::fall:
+  case move::kind::die:
+    die(made.index);
+    break;
+  case move::kind::end_thread:
+    who.what = place::kind::empty;
+    who.acting_in = 0;
+    tell(tiding::kind::gone, made.index);
+    break;
+  case move::kind::wake:
+    who.is_stuck = false;
+    break;
+  case move::kind::time_out:
+    given_up_in_ = begun_;
+    tell(tiding::kind::step_failed, -1);
+    break;
+  case move::kind::pass:
+  case move::kind::pass_early:
+    pass();
+    break;
+  case move::kind::lose:
+    who.what = place::kind::empty;
+    who.inbox.clear();
+    tell(tiding::kind::gone, made.index);
+    break;
+  case move::kind::resist:
+    who.is_killed = false;
+    who.is_stuck = true;
+    who.never_ends = true;
+    who.is_immortal = true;
+    break;
+  case move::kind::stick:
+  case move::kind::seize:
+    who.is_stuck = true;
+    who.is_suspect = true;
+    who.never_ends = made.what == move::kind::seize;
+    break;
+  case move::kind::end_stage:
+    die(made.index);
+    die(next_to(made.index));
+    break;
+  case move::kind::fail_step:
+    tell(tiding::kind::step_failed, -1);
+    break;
+  case move::kind::be_late:
+    tell(tiding::kind::peer_late, -1);
+    break;
+  case move::kind::end_lane:
+    tell(tiding::kind::lane_died, -1);
+    break;
+  case move::kind::refuse:
+    is_refusing_ = true;
+    break;
+  }
+  check_bounds();
+}
+
+void world::tell(tiding::kind what, std::int32_t slot) {
+  const tiding sent{.what = what,
+                    .slot = slot,
+                    .number = slot < 0 ? 0 : at(slot).number,
+                    .now = what == tiding::kind::quiesced ? at(slot).inbox.front().now
+                           : slot < 0                     ? begun_
+                                                          : 0};
+  put(sent);
+}
+
+void world::put(const tiding& sent) {
+  tidings_.insert(std::upper_bound(tidings_.begin(), tidings_.end(), sent), sent);
+}
+
+void world::hear(std::size_t index, bool is_last) {
+  const auto heard = tidings_[index];
+  tidings_.erase(tidings_.begin() + static_cast<std::ptrdiff_t>(index));
+  if (!is_last) {
+    put({heard.what, heard.slot, heard.number, heard.now, true});
+  }
+  const bool is_running = machine_.state() == recovery_state::running;
+  const bool must_be_ignored = is_stale(heard);
+  const auto before = must_be_ignored ? fingerprint() : std::string();
+  switch (heard.what) {
+  case tiding::kind::loaded:
+    machine_.loaded(heard.slot, worker_of(heard), now_);
+    break;
+  case tiding::kind::quiesced:
+    machine_.quiesced(heard.slot, worker_of(heard), epoch(heard.now), now_);
+    break;
+  case tiding::kind::died:
+    count_death(heard);
+    machine_.died(heard.slot, worker_of(heard), now_);
+    break;
+  case tiding::kind::gone:
+    count_death(heard);
+    machine_.gone(heard.slot, worker_of(heard), now_);
+    break;
+  case tiding::kind::step_failed:
+    control_faults_ += is_running && heard.now == begun_ ? 1 : 0;
+    machine_.step_failed(epoch(heard.now), now_);
+    break;
+  case tiding::kind::peer_late:
+    machine_.peer_late(epoch(heard.now), now_);
+    break;
+  case tiding::kind::lane_died:
+    control_faults_ += is_given_up_ ? 0 : 1;
+    machine_.executor_died(now_);
+    break;
+  }
+  absorb();
+  expect(!must_be_ignored || before == fingerprint(), "R-5: the past changes nothing");
+}
+
+/// Of the incarnation that the machine believes in, once.
+void world::count_death(const tiding& heard) {
+  auto& who = at(heard.slot);
+  const bool was_found_dying = machine_.slot(heard.slot) == slot_state::dying;
+  if (!is_given_up_ && machine_.worker(heard.slot) == worker_of(heard) && who.dead != heard.number
+      && !was_found_dying) {
+    who.dead = heard.number;
+    ++who.deaths;
+    who.died_at = now_;
+  }
+}
+
+void world::obey(place& who, std::int32_t slot) {
+  const auto todo = who.inbox.front();
+  switch (todo.what) {
+  case command::kind::load:
+    who.is_loaded = true;
+    tell(tiding::kind::loaded, slot);
+    break;
+  case command::kind::prepare:
+    who.acting_in = 0;
+    tell(tiding::kind::quiesced, slot);
+    break;
+  case command::kind::begin:
+    expect(who.is_loaded, "R-3: only who has loaded takes part");
+    expect(todo.now != begun_ || wired_[static_cast<std::size_t>(slot)] == who.number,
+           "R-2: only the incarnation that was wired takes part");
+    who.acting_in = todo.now;
+    break;
+  }
+  who.inbox.erase(who.inbox.begin());
+}
+
+void world::die(std::int32_t slot) {
+  auto& who = at(slot);
+  who.what = place::kind::ending;
+  who.inbox.clear();
+  who.is_killed = false;
+  who.is_stuck = false;
+  tell(tiding::kind::died, slot);
+}
+
+/// Whoever did all that it was asked for, and was heard, is beyond suspicion.
+void world::pass() {
+  now_ = *machine_.next_deadline();
+  for (std::int32_t slot = 0; slot < world_slots; ++slot) {
+    auto& who = at(slot);
+    const bool is_unheard = std::any_of(
+        tidings_.begin(), tidings_.end(), [slot](const tiding& sent) { return sent.slot == slot; });
+    who.is_suspect = who.is_suspect || is_unheard || who.is_stuck || !who.inbox.empty()
+                     || who.what == place::kind::ending;
+  }
+  machine_.tick(now_);
+  absorb();
+}
+
+/// Actions are carried out at once, in order, as the supervisor does.
+void world::absorb() {
+  const auto todo = machine_.take_actions();
+  const auto fence = std::find_if(todo.begin(), todo.end(), [](const action& each) {
+    return each.what == action::kind::raise_fence;
+  });
+  expect(fence == todo.end() || fence == todo.begin(), "R-1: the fence before anything else");
+  for (const auto& each : todo) {
+    carry_out(each);
+    machine_.done(each, now_);
+  }
+}
+
+void world::carry_out(const action& todo) {
+  switch (todo.what) {
+  case action::kind::spawn:
+    spawn(todo);
+    break;
+  case action::kind::adopt:
+    expect(at(todo.slot).number == todo.worker.value, "R-9: who is there is adopted");
+    expect(todo.now.value == fence_, "R-9: after the fence");
+    at(todo.slot).is_adopted = true;
+    break;
+  case action::kind::kill: {
+    auto& who = at(todo.slot);
+    expect(who.number == todo.worker.value, "R-5: a kill names who is there");
+    expect(who.is_suspect || is_given_up_, "R-4: nobody is killed who answers in time");
+    who.is_killed = who.what == place::kind::acting;
+    break;
+  }
+  case action::kind::raise_fence:
+    expect(todo.now.value > fence_, "R-1: the fence rises");
+    fence_ = todo.now.value;
+    break;
+  case action::kind::prepare:
+    expect(todo.now.value == fence_, "R-1: nobody is asked to leave before the fence is up");
+    if (at(todo.slot).what == place::kind::acting) {
+      at(todo.slot).inbox.push_back({command::kind::prepare, todo.now.value});
+    }
+    break;
+  case action::kind::begin:
+    begin(todo);
+    break;
+  case action::kind::give_up:
+    expect(!is_given_up_ && !todo.reason.empty(), "R-7: given up once, with a reason");
+    expect(is_beyond_bounds() || is_hopeless(), "R-6: who can live is not given up");
+    is_given_up_ = true;
+    break;
+  }
+}
+
+void world::spawn(const action& todo) {
+  auto& who = at(todo.slot);
+  const tiding end{.what = tiding::kind::gone, .slot = todo.slot, .number = who.number};
+  expect(who.what == place::kind::empty
+             && std::find(tidings_.begin(), tidings_.end(), end) == tidings_.end(),
+         "R-2: the thread before has ended, and that was heard");
+  expect(todo.worker.value == who.number + 1, "R-5: incarnations rise by one");
+  expect(!is_given_up_, "R-7: nobody is spawned for a lost replica");
+  if (who.deaths > 1) {
+    const auto pause = config_.restart_backoff * (1 << (who.deaths - 2));
+    expect(now_ >= who.died_at + pause, "R-8: a pause before the next one");
+  }
+  who = place{.what = place::kind::acting,
+              .number = todo.worker.value,
+              .dead = who.dead,
+              .deaths = who.deaths,
+              .died_at = who.died_at,
+              .inbox = {{command::kind::load}}};
+}
+
+void world::begin(const action& todo) {
+  expect(todo.now.value > begun_, "R-3: an epoch begins once, above all before");
+  expect(begun_ == 0 || todo.now.value == fence_, "R-3: the epoch that was fenced for begins");
+  for (std::int32_t slot = 0; slot < world_slots; ++slot) {
+    const auto& who = at(slot);
+    const auto is_on_its_way = [this, slot, &who](tiding::kind what, std::uint32_t now) {
+      const tiding wanted{.what = what, .slot = slot, .number = who.number, .now = now};
+      return std::find(tidings_.begin(), tidings_.end(), wanted) != tidings_.end();
+    };
+    const bool is_unheard =
+        is_on_its_way(tiding::kind::died, 0) || is_on_its_way(tiding::kind::gone, 0);
+    expect(!is_on_its_way(tiding::kind::quiesced, todo.now.value)
+               && (who.is_adopted || !is_on_its_way(tiding::kind::loaded, 0)),
+           "R-3: everybody's answer was heard");
+    expect(who.what == place::kind::acting || is_unheard,
+           "R-3: everybody lives, as far as anybody can know");
+    expect(is_between_epochs(who), "R-3: everybody left the epochs before");
+    expect(who.is_loaded, "R-3: everybody has loaded");
+    expect(!who.is_killed, "R-5: nobody takes part who was told to end");
+    expect(machine_.worker(slot).value == who.number, "R-2: the newest incarnation takes part");
+  }
+  if (is_refusing_) {
+    is_refusing_ = false;
+    was_refused_ = true;
+    machine_.abandon("no memory for channels", now_);
+    absorb();
+    return;
+  }
+  begun_ = todo.now.value;
+  for (std::size_t slot = 0; slot < places_.size(); ++slot) {
+    wired_[slot] = places_[slot].number;
+    if (places_[slot].what == place::kind::acting) {
+      places_[slot].inbox.push_back({command::kind::begin, begun_});
+    }
+  }
+}
+
+bool world::is_beyond_bounds() const {
+  return control_faults_ > config_.max_restarts
+         || std::any_of(places_.begin(), places_.end(), [this](const place& who) {
+              return who.deaths > config_.max_restarts;
+            });
+}
+
+/// A thread does not end, or not to be heard of while anybody waits.
+bool world::is_hopeless() const {
+  return was_refused_ || std::any_of(places_.begin(), places_.end(), [](const place& who) {
+           return who.never_ends
+                  || (who.is_suspect && (who.is_killed || who.what != place::kind::acting));
+         });
+}
+
+void world::check_bounds() {
+  expect(is_given_up_ || !is_beyond_bounds(), "R-6: what fails always is given up");
+  for (std::int32_t slot = 0; slot < world_slots; ++slot) {
+    expect(machine_.slot(slot) != slot_state::resting || at(slot).deaths > 1,
+           "R-8: the first replacement is not delayed");
+  }
+  expect(machine_.state() != recovery_state::failed || is_given_up_, "R-7: failing is told");
+}
+
+std::string world::end_complaint() const {
+  for (std::int32_t slot = 0; slot < world_slots; ++slot) {
+    const auto complaint = is_given_up_ ? lost_end_complaint(slot) : running_end_complaint(slot);
+    if (!complaint.empty()) {
+      return complaint;
+    }
+  }
+  const bool is_running =
+      machine_.state() == recovery_state::running && begun_ == machine_.current_epoch().value;
+  if (!is_given_up_ && !is_running) {
+    return "dead end: the group does not run";
+  }
+  return machine_.next_deadline() ? "R-4: a deadline without a wait" : "";
+}
+
+std::string world::running_end_complaint(std::int32_t slot) const {
+  const auto& who = at(slot);
+  const bool takes_part =
+      who.what == place::kind::acting && !who.is_stuck && who.acting_in == begun_;
+  return takes_part ? "" : "dead end: a worker does not take part";
+}
+
+/// Only what nobody can end is left.
+std::string world::lost_end_complaint(std::int32_t slot) const {
+  const auto& who = at(slot);
+  const auto state = machine_.slot(slot);
+  if (who.is_immortal) {
+    return "";
+  }
+  if (who.what == place::kind::acting || (who.what == place::kind::ending && !who.never_ends)) {
+    return "R-7: a worker outlives its replica";
+  }
+  return state == slot_state::absent || state == slot_state::dying
+             ? ""
+             : "R-7: a slot of a lost replica looks alive";
+}
+
+std::string world::fingerprint() const {
+  std::array<std::string, world_slots> slots;
+  for (std::int32_t slot = 0; slot < world_slots; ++slot) {
+    slots[static_cast<std::size_t>(slot)] = fingerprint(slot);
+  }
+  std::sort(slots.begin(), slots.end());
+  auto bytes = machine_.fingerprint();
+  for (const auto value : {static_cast<std::int32_t>(fence_),
+                           static_cast<std::int32_t>(begun_),
+                           static_cast<std::int32_t>(given_up_in_),
+                           faults_,
+                           control_faults_}) {
+    append(bytes, value);
+  }
+  append(bytes, is_refusing_, was_refused_, is_given_up_);
+  for (const auto& sent : tidings_) {
+    if (sent.slot < 0) {
+      append(bytes, sent.what, sent.now, sent.is_echo);
+    }
+  }
+  for (const auto& slot : slots) {
+    bytes += '|';
+    bytes += slot;
+  }
+  return bytes;
+}
+
+/// One slot: what the machine thinks of it, what it is, and what is on its way from and to it.
+std::string world::fingerprint(std::int32_t slot) const {
+  const auto& who = at(slot);
+  auto bytes = machine_.fingerprint(slot, now_);
+  append(bytes,
+         who.what,
+         who.is_loaded,
+         who.is_stuck,
+         who.never_ends,
+         who.is_immortal,
+         who.is_adopted,
+         who.is_killed,
+         who.is_suspect);
+  append(bytes, who.number, who.acting_in, who.dead, who.deaths);
+  append(bytes, wired_[static_cast<std::size_t>(slot)]);
+  for (const auto& todo : who.inbox) {
+    append(bytes, todo.what, todo.now);
+  }
+  for (const auto& sent : tidings_) {
+    if (sent.slot == slot) {
+      bytes += '!';
+      append(bytes, sent.what, sent.number, sent.now, sent.is_echo);
+    }
+  }
+  return bytes;
+}
+
+void world::expect(bool is_true, const std::string& rule) {
+  if (!is_true && complaint_.empty()) {
+    complaint_ = rule;
+  }
+}
+
+} // namespace vdist::testing

@@ -1,0 +1,32 @@
+// tests/fuzz/text_material.hpp — texts as specimens whose units are their words and the marks between them.
+#pragma once
+
+#include "tests/fuzz/mutation.hpp"
+
+namespace vdist::testing::fuzz {
+
+inline specimen text_specimen(std::string_view text) {
+  const auto is_of_word = [](char letter) {
+    return (letter >= '0' && letter <= '9') || (letter >= 'a' && letter <= 'z') || letter == '_';
+  };
+  specimen made;
+  while (!text.empty()) {
+    std::size_t length = 1;
+    while (length < text.size() && is_of_word(text[0]) && is_of_word(text[length])) {
+      ++length;
+    }
+    made.units.push_back(bytes_of(text.substr(0, length)));
+    text.remove_prefix(length);
+  }
+  return made;
+}
+
+inline std::vector<bytes> text_pieces(std::span<const std::string_view> texts) {
+  std::vector<bytes> pieces;
+  for (const auto text : texts) {
+    pieces.push_back(bytes_of(text));
+  }
+  return pieces;
+}
+
+} // namespace vdist::testing::fuzz
