@@ -1,12 +1,12 @@
 #include "kernels/cuda/device_facts.hpp"
 
 #include "kernels/cuda/nvml.hpp"
+#include "kernels/cuda/shared_library.hpp"
 
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <dlfcn.h>
 
 namespace vdist::kernels::cuda {
 
@@ -27,30 +27,18 @@ struct driver_calls {
   std::string missing;
 };
 
-template <class Function>
-void find_function(void* library, const char* name, Function& function, std::string& missing) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
-  if (function == nullptr && missing.empty()) {
-    missing = std::string("the NVIDIA driver is too old: it has no ") + name;
-  }
-}
-
 driver_calls find_calls() {
   driver_calls calls;
-  void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL); // never closed
-  if (library == nullptr) {
-    calls.missing = std::string("no NVIDIA driver on this machine: ") + dlerror();
-    return calls;
-  }
-  auto& missing = calls.missing;
-  find_function(library, "cuInit", calls.init, missing);
-  find_function(library, "cuGetErrorString", calls.error_text, missing);
-  find_function(library, "cuDeviceGet", calls.get, missing);
-  find_function(library, "cuDeviceGetName", calls.name, missing);
-  find_function(library, "cuDeviceGetUuid_v2", calls.uuid, missing); // _v2 names a slice, "MIG"
-  find_function(library, "cuDeviceTotalMem_v2", calls.total, missing);
-  find_function(library, "cuDeviceGetAttribute", calls.attribute, missing);
-  find_function(library, "cuDeviceCanAccessPeer", calls.can_access, missing);
+  driver_library library;
+  library.find("cuInit", calls.init);
+  library.find("cuGetErrorString", calls.error_text);
+  library.find("cuDeviceGet", calls.get);
+  library.find("cuDeviceGetName", calls.name);
+  library.find("cuDeviceGetUuid_v2", calls.uuid); // _v2 names a slice, "MIG"
+  library.find("cuDeviceTotalMem_v2", calls.total);
+  library.find("cuDeviceGetAttribute", calls.attribute);
+  library.find("cuDeviceCanAccessPeer", calls.can_access);
+  calls.missing = library.missing();
   return calls;
 }
 

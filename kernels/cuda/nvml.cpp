@@ -1,9 +1,10 @@
 #include "kernels/cuda/nvml.hpp"
 
+#include "kernels/cuda/shared_library.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <dlfcn.h>
 #include <unistd.h>
 
 namespace vdist::kernels::cuda {
@@ -55,12 +56,6 @@ struct nvml_calls {
                            nvml_process* list) = nullptr; // may be missing
   bool is_usable = false;
 };
-
-template <class Function>
-bool find_function(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
-  return function != nullptr;
-}
 
 nvml_calls open_nvml() {
   nvml_calls calls;

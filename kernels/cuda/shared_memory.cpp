@@ -1,12 +1,12 @@
 #include "kernels/cuda/shared_memory.hpp"
 
+#include "kernels/cuda/shared_library.hpp"
 #include "kernels/cuda_module.hpp"
 
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
 #include <chrono>
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <thread>
@@ -33,34 +33,21 @@ struct driver_calls {
   std::string missing;
 };
 
-template <class Function>
-void find_function(void* library, const char* name, Function& function, std::string& missing) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
-  if (function == nullptr && missing.empty()) {
-    missing = std::string("the NVIDIA driver is too old: it has no ") + name;
-  }
-}
-
 driver_calls find_calls() {
   driver_calls calls;
-  void* library =
-      dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL); // never closed: it cannot be unloaded
-  if (library == nullptr) {
-    calls.missing = std::string("no NVIDIA driver on this machine: ") + dlerror();
-    return calls;
-  }
-  auto& missing = calls.missing;
-  find_function(library, "cuInit", calls.init, missing);
-  find_function(library, "cuGetErrorString", calls.error_text, missing);
-  find_function(library, "cuMemCreate", calls.create, missing);
-  find_function(library, "cuMemRelease", calls.release, missing);
-  find_function(library, "cuMemExportToShareableHandle", calls.export_handle, missing);
-  find_function(library, "cuMemImportFromShareableHandle", calls.import_handle, missing);
-  find_function(library, "cuMemAddressReserve", calls.reserve, missing);
-  find_function(library, "cuMemAddressFree", calls.free_address, missing);
-  find_function(library, "cuMemMap", calls.map, missing);
-  find_function(library, "cuMemUnmap", calls.unmap, missing);
-  find_function(library, "cuMemSetAccess", calls.set_access, missing);
+  driver_library library;
+  library.find("cuInit", calls.init);
+  library.find("cuGetErrorString", calls.error_text);
+  library.find("cuMemCreate", calls.create);
+  library.find("cuMemRelease", calls.release);
+  library.find("cuMemExportToShareableHandle", calls.export_handle);
+  library.find("cuMemImportFromShareableHandle", calls.import_handle);
+  library.find("cuMemAddressReserve", calls.reserve);
+  library.find("cuMemAddressFree", calls.free_address);
+  library.find("cuMemMap", calls.map);
+  library.find("cuMemUnmap", calls.unmap);
+  library.find("cuMemSetAccess", calls.set_access);
+  calls.missing = library.missing();
   return calls;
 }
 
