@@ -1,9 +1,7 @@
 // What the processes of a host say to each other: supervisor and control process, control process and workers.
 #include "tests/fuzz/fuzz_run.hpp"
 #include "tests/fuzz/msgpack_material.hpp"
-
-#include "runtime/protocol/host.hpp"
-#include "runtime/protocol/worker.hpp"
+#include "tests/support/example_messages.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -45,62 +43,11 @@ codec<T> codec_of(std::function<result<T>(std::span<const std::byte>)> decode = 
 }
 
 material host_messages() {
-  using namespace protocol;
-  const process_key key{.rank = 3, .incarnation = 2};
   material from{.pieces = msgpack_pieces()};
-  for (const host_message& one : std::initializer_list<host_message>{
-           host_welcome{.supervisor_pid = 10, .vault_pid = 11, .ledger_bytes = 1ULL << 40U},
-           host_welcome{.node_starts = 3,
-           .life = 1,
-           .living = {{key, 77, ~std::uint64_t{0}}, {{.rank = 0}, 78, 5}},
-           .last = {{0, 1}, {3, 2}}},
-           spawn_worker{key, bytes(40, std::byte{0xc1}), 12345},
-           process_dying{key},
-           signal_process{{.role = process_role::control}, 19},
-           host_settings{.detect_ms = 17, .standby = 2},
-           output{.record = 2, .offset = 1ULL << 33U, .bytes = bytes(5), .is_stream = true},
-           kill_process{{.role = process_role::vault}},
-           process_started{key, 77},
-           process_ended{key, 77, 9, 0, "killed by signal 9 (Killed)"}}) {
+  for (const auto& one : example_messages(40)) {
     from.specimens.push_back(msgpack_specimen(encoded(one), 1));
   }
   return from;
-}
-
-worker_order example_order() {
-  return {.cluster = 0xfedcba9876543210,
-          .replica = 1,
-          .first_rank = 4,
-          .slot = 3,
-          .incarnation = 7,
-          .stage_of_slot = {0, 0, 1, 1},
-          .tensor_rank = 1,
-          .tensor_size = 2,
-          .stages = 2,
-          .first_layer = 4,
-          .last_layer = 8,
-          .max_batch_tokens = 8192,
-          .max_sequences = 256,
-          .max_positions = 131072,
-          .blocks = 1000,
-          .block_size = 16,
-          .vocabulary = 128256,
-          .device = protocol::worker_device::sim,
-          .threads = 2,
-          .collective_deadline_ms = 5000,
-          .spin_us = 200,
-          .sleep_slice_ms = 500,
-          .log_level = "info",
-          .model_folder = "/models/é",
-          .model_name = "é",
-          .has_random_weights = true,
-          .random_seed = 9,
-          .weight_type = 1,
-          .step_us = 1.5,
-          .token_us = 0.25,
-          .device_index = 5,
-          .device_graphs = false,
-          .step_deadline_ms = 1234};
 }
 
 /// An order is obeyed without further questions: its rank and its stage are asked at once.

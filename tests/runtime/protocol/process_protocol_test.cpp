@@ -1,6 +1,5 @@
 // The messages between processes of a host: what goes in comes out, and hostile bytes are refused.
-#include "runtime/protocol/host.hpp"
-#include "runtime/protocol/worker.hpp"
+#include "tests/support/example_messages.hpp"
 
 #include <boost/test/unit_test.hpp>
 #include <msgpack.hpp>
@@ -12,65 +11,11 @@
 
 using namespace vdist;
 using namespace vdist::protocol;
+using namespace vdist::testing;
 
 namespace {
 
 using bytes = std::vector<std::byte>;
-
-worker_order example_order() {
-  return {.cluster = 0xfedcba9876543210,
-          .replica = 1,
-          .first_rank = 4,
-          .slot = 3,
-          .incarnation = 7,
-          .stage_of_slot = {0, 0, 1, 1},
-          .tensor_rank = 1,
-          .tensor_size = 2,
-          .stages = 2,
-          .first_layer = 4,
-          .last_layer = 8,
-          .max_batch_tokens = 8192,
-          .max_sequences = 256,
-          .max_positions = 131072,
-          .blocks = 1000,
-          .block_size = 16,
-          .vocabulary = 128256,
-          .device = worker_device::sim,
-          .threads = 2,
-          .collective_deadline_ms = 5000,
-          .spin_us = 200,
-          .sleep_slice_ms = 500,
-          .log_level = "info",
-          .model_folder = "/models/é",
-          .model_name = "é",
-          .has_random_weights = true,
-          .random_seed = 9,
-          .weight_type = 1,
-          .step_us = 1.5,
-          .token_us = 0.25,
-          .device_index = 5,
-          .device_graphs = false,
-          .step_deadline_ms = 1234,
-          .peer_devices = {6, 7, 4, 5},
-          .detect_ms = 77};
-}
-
-std::vector<host_message> example_messages() {
-  const process_key key{.rank = 3, .incarnation = 2};
-  return {host_welcome{.supervisor_pid = 10, .vault_pid = 11, .ledger_bytes = 1ULL << 40U},
-          host_welcome{.node_starts = 3,
-                       .life = 1,
-                       .living = {{key, 77, ~std::uint64_t{0}}, {{.rank = 0}, 78, 5}},
-                       .last = {{0, 1}, {3, 2}}},
-          spawn_worker{key, bytes(300, std::byte{0xc1}), 12345},
-          process_dying{key},
-          signal_process{{.role = process_role::control}, 19},
-          host_settings{.detect_ms = 17, .standby = 2},
-          output{.record = 2, .offset = 1ULL << 33U, .bytes = bytes(5), .is_stream = true},
-          kill_process{{.role = process_role::vault}},
-          process_started{key, 77},
-          process_ended{key, 77, 9, 0, "killed by signal 9 (Killed)"}};
-}
 
 bytes encoded(const host_message& message) {
   bytes out;
