@@ -1,7 +1,7 @@
 // A machine that has four times as much to do as it can: nobody is suspected, ended or replaced for being slow. 20 seconds;
 // 30 minutes with VDIST_TEST_LONG=1. VDIST_TEST_SECONDS=<n> overrides both.
 #include "tests/fault/cluster_talk.hpp"
-#include "tests/fault/process_tree.hpp"
+#include "tests/fault/holdings.hpp"
 #include "tests/support/run_fixture.hpp"
 
 #include <algorithm>

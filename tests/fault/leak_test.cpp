@@ -2,7 +2,7 @@
 // control process and the worker that survives hold the same descriptors, threads and shared memory afterwards, and no more
 // memory. 60 recoveries; 500 with VDIST_TEST_LONG=1.
 #include "tests/fault/cluster_talk.hpp"
-#include "tests/fault/process_tree.hpp"
+#include "tests/fault/holdings.hpp"
 #include "tests/support/run_fixture.hpp"
 
 #include <algorithm>

@@ -5,7 +5,7 @@
 // cells whose name has that text; VDIST_TEST_SHARD=0/2 every second one.
 #include "tests/fault/cluster_talk.hpp"
 #include "tests/fault/fault_cells.hpp"
-#include "tests/fault/process_tree.hpp"
+#include "tests/fault/holdings.hpp"
 #include "tests/support/run_fixture.hpp"
 
 #include "runtime/api/compare_results.hpp"

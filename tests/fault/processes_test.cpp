@@ -86,7 +86,7 @@ BOOST_AUTO_TEST_CASE(an_interrupt_ends_the_run_with_its_own_exit_code) {
 BOOST_AUTO_TEST_CASE(
     a_killed_vault_or_control_process_is_replaced_and_the_story_is_the_same) { // H-6
   const auto expected = ids_of(start_story().wait());
-  for (const std::string victim : {"vdist-vault", "vdist-node"}) {
+  for (const std::string victim : {"vault", "node"}) {
     for (const int signal : {SIGKILL, SIGSTOP}) {
       auto story = start_story();
       const auto children = wait_for_all(story);
@@ -94,7 +94,8 @@ BOOST_AUTO_TEST_CASE(
       static_cast<void>(wait_for_successor(story, victim, children.at(victim)));
       const auto done = story.wait();
       BOOST_TEST(ids_of(done) == expected);
-      BOOST_TEST(done.err.find(victim + ": killed by signal 9") != std::string::npos, done.err);
+      BOOST_TEST(done.err.find("vdist-" + victim + ": killed by signal 9") != std::string::npos,
+                 done.err);
       check_nothing_stays(children);
     }
   }
@@ -107,7 +108,7 @@ BOOST_AUTO_TEST_CASE(what_streams_to_stdout_comes_once_whoever_dies_meanwhile) {
   };
   const auto expected = story_of().wait();
   BOOST_REQUIRE(expected.exit_code == 0);
-  for (const std::string victim : {"vdist-node", "vdist-vault"}) {
+  for (const std::string victim : {"node", "vault"}) {
     auto story = story_of();
     const auto children = wait_for_all(story);
     wait_until("it tells", [&story] { return story.out().size() > 100 || !is_alive(story.pid()); });
@@ -123,9 +124,9 @@ BOOST_AUTO_TEST_CASE(a_control_process_that_dies_again_and_again_ends_the_run) {
                         "[parallel]\ntensor = 2\n[cluster]\nisolation = \"process\"\n"
                         "[fault_tolerance]\nmax_restarts = 1\n");
   auto story = start_story();
-  const auto first = wait_for_all(story).at("vdist-node");
+  const auto first = wait_for_all(story).at("node");
   ::kill(first, SIGKILL);
-  const auto second = wait_for_successor(story, "vdist-node", first);
+  const auto second = wait_for_successor(story, "node", first);
   BOOST_REQUIRE(second != 0);
   ::kill(second, SIGKILL);
   const auto done = story.wait();

@@ -1,6 +1,6 @@
 // The control process dies and a successor goes on with the living workers; the vault dies and everything starts again. Real
 // processes, real SIGKILLs; where it matters, a failpoint strikes at an exact place instead of a clock.
-#include "tests/support/process_tree.hpp"
+#include "tests/fault/holdings.hpp"
 #include "tests/support/run_fixture.hpp"
 
 #include <chrono>
@@ -92,8 +92,8 @@ struct takeover_fixture : run_fixture {
   /// Kills the control process and waits for the next one.
   static process_tree kill_node(const process& run, const process_tree& before) {
     auto now = before;
-    ::kill(before.at("vdist-node"), SIGKILL);
-    now["vdist-node"] = wait_for_successor(run, "vdist-node", before.at("vdist-node"));
+    ::kill(before.at("node"), SIGKILL);
+    now["node"] = wait_for_successor(run, "node", before.at("node"));
     return now;
   }
 
@@ -101,7 +101,7 @@ struct takeover_fixture : run_fixture {
   static void check_survivors(const process& run, const process_tree& before) {
     const auto now = children_of(run.pid());
     for (const auto& [name, pid] : before) {
-      if (name != "vdist-node") {
+      if (name != "node") {
         BOOST_TEST((now.contains(name) && now.at(name) == pid), name << " was replaced");
       }
     }
@@ -109,34 +109,11 @@ struct takeover_fixture : run_fixture {
 
   /// Of the worker of that rank, now; 0: there is none.
   static int incarnation_of(pid_t parent, int rank) {
-    const auto place = "--rank " + std::to_string(rank) + " --incarnation ";
-    for (const auto& one : all_processes()) {
-      const auto found = one.command.find(place);
-      if (one.parent == parent && found != std::string::npos) {
-        return std::stoi(one.command.substr(found + place.size()));
-      }
-    }
-    return 0;
-  }
-
-  struct holdings {
-    std::size_t mappings = 0; // of shared memory
-    std::size_t descriptors = 0;
-  };
-
-  static holdings holdings_of(pid_t pid) {
-    const auto folder = std::filesystem::path("/proc") / std::to_string(pid);
-    holdings found;
-    std::ifstream maps(folder / "maps");
-    for (std::string line; std::getline(maps, line);) {
-      found.mappings += line.find("/memfd:") != std::string::npos ? 1 : 0;
-    }
-    std::error_code gone;
-    for (const auto& entry : std::filesystem::directory_iterator(folder / "fd", gone)) {
-      static_cast<void>(entry);
-      ++found.descriptors;
-    }
-    return found;
+    const auto children = children_of(parent);
+    const auto found = children.find("worker " + std::to_string(rank));
+    const auto text =
+        found == children.end() ? std::string() : option_of(found->second, "--incarnation");
+    return text.empty() ? 0 : std::stoi(text);
   }
 
   std::string rule(const std::string& text) {
@@ -161,7 +138,7 @@ BOOST_AUTO_TEST_CASE(a_batch_goes_on_when_its_control_process_dies_in_prefill_or
                              + std::to_string(step) + " }\naction = \"kill9\"\n");
     auto run = start_batch(input, {"--faults", script});
     const auto before = wait_for_children(run, processes);
-    if (wait_for_successor(run, "vdist-node", before.at("vdist-node")) != 0) {
+    if (wait_for_successor(run, "node", before.at("node")) != 0) {
       check_survivors(run, before);
     }
     const auto done = run.wait();
@@ -242,7 +219,7 @@ BOOST_AUTO_TEST_CASE(a_control_process_that_dies_during_the_recovery_of_a_worker
   BOOST_REQUIRE(successor != 0);
   auto now = kill_node(run, before);
   now["worker 1"] = successor;
-  if (now.at("vdist-node") != 0) {
+  if (now.at("node") != 0) {
     check_survivors(run, now);
   }
   const auto done = run.wait();
@@ -262,7 +239,7 @@ BOOST_AUTO_TEST_CASE(workers_that_were_started_for_another_order_are_replaced) {
   for (const char* worker : {"worker 0", "worker 1"}) {
     BOOST_TEST(wait_for_successor(run, worker, before.at(worker)) != 0);
   }
-  BOOST_TEST(children_of(run.pid()).at("vdist-vault") == before.at("vdist-vault"));
+  BOOST_TEST(children_of(run.pid()).at("vault") == before.at("vault"));
   const auto done = run.wait();
   BOOST_TEST(done.exit_code == 0, done.err);
   BOOST_TEST(done.out == expected.out);
@@ -282,8 +259,8 @@ BOOST_AUTO_TEST_CASE(twenty_deaths_in_a_row_change_nothing_and_cost_no_worker) {
   const auto before = wait_for_children(run, processes);
   auto now = before;
   int deaths = 0;
-  while (const auto next = wait_for_successor(run, "vdist-node", now.at("vdist-node"))) {
-    now["vdist-node"] = next;
+  while (const auto next = wait_for_successor(run, "node", now.at("node"))) {
+    now["node"] = next;
     check_survivors(run, now);
     ++deaths;
     if (deaths == 20) {
@@ -317,8 +294,9 @@ BOOST_AUTO_TEST_CASE(a_worker_that_survives_two_hundred_epochs_holds_no_more_tha
   const holdings early = holdings_of(survivor);
   wait_until("190 epochs", reached(190));
   const holdings late = holdings_of(survivor);
-  BOOST_TEST(late.mappings > 0U);
-  BOOST_TEST(late.mappings <= early.mappings + 3, early.mappings << " then " << late.mappings);
+  BOOST_TEST(late.shared_maps > 0U);
+  BOOST_TEST(late.shared_maps <= early.shared_maps + 3,
+             early.shared_maps << " then " << late.shared_maps);
   BOOST_TEST(late.descriptors <= early.descriptors,
              early.descriptors << " then " << late.descriptors);
   const auto done = run.wait();
@@ -332,9 +310,9 @@ BOOST_AUTO_TEST_CASE(a_batch_is_computed_again_when_the_vault_dies) {
   const auto expected = undisturbed(input);
   auto run = start_batch(input);
   const auto before = wait_for_children(run, processes);
-  ::kill(before.at("vdist-vault"), SIGKILL);
+  ::kill(before.at("vault"), SIGKILL);
   auto now = before;
-  now["vdist-vault"] = wait_for_successor(run, "vdist-vault", before.at("vdist-vault"));
+  now["vault"] = wait_for_successor(run, "vault", before.at("vault"));
   const auto done = run.wait();
   BOOST_TEST(done.exit_code == 0, done.err);
   BOOST_TEST(written() == expected);

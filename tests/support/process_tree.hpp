@@ -5,54 +5,31 @@
 
 #include <boost/test/unit_test.hpp>
 
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
 #include <set>
+#include <sstream>
 #include <string>
 #include <thread>
-#include <vector>
 
 namespace vdist::testing {
 
-/// One process of /proc.
-struct process_entry {
-  pid_t pid = 0;
-  pid_t parent = 0;
-  std::string command; // words separated by blanks
-};
-
-inline std::vector<process_entry> all_processes() {
-  std::vector<process_entry> all;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    const auto name = entry.path().filename().string();
-    if (name.find_first_not_of("0123456789") != std::string::npos) {
-      continue;
-    }
-    process_entry found{.pid = static_cast<pid_t>(std::stol(name))};
-    std::ifstream stat(entry.path() / "stat");
-    std::string text;
-    std::getline(stat, text, '\0'); // empty when it ends meanwhile
-    const auto behind_name = text.rfind(')');
-    if (behind_name == std::string::npos || text[behind_name + 2] == 'Z') {
-      continue; // gone, or dead and only not yet waited for
-    }
-    found.parent = static_cast<pid_t>(std::stol(text.substr(behind_name + 4)));
-    std::ifstream words(entry.path() / "cmdline");
-    for (std::string word; std::getline(words, word, '\0');) {
-      found.command += word + ' ';
-    }
-    all.push_back(std::move(found));
-  }
-  return all;
+/// Empty, or cut, where the process ends meanwhile.
+inline std::string text_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf(); // a read that fails ends it, and throws nothing
+  return text.str();
 }
 
+/// Not so for one that is dead and only not yet waited for.
 inline bool is_alive(pid_t pid) {
-  const auto all = all_processes();
-  return std::any_of(all.begin(), all.end(), [pid](const auto& one) { return one.pid == pid; });
+  const auto stat = text_of("/proc/" + std::to_string(pid) + "/stat");
+  const auto behind_name = stat.rfind(')');
+  return behind_name != std::string::npos && stat[behind_name + 2] != 'Z';
 }
 
 /// Looks until it is so, or fails the test.
@@ -64,25 +41,39 @@ inline void wait_until(const std::string& what, const std::function<bool()>& is_
   }
 }
 
-/// By program and, for workers, rank: "worker 1".
+/// The word behind `option` in the command of a process; empty: there is none.
+inline std::string option_of(pid_t pid, const std::string& option) {
+  const auto words = text_of("/proc/" + std::to_string(pid) + "/cmdline");
+  const auto found = words.find(option + '\0');
+  if (found == std::string::npos) {
+    return {};
+  }
+  const auto from = found + option.size() + 1;
+  return words.substr(from, words.find('\0', from) - from);
+}
+
+/// By what they are: "vault", "node", and for workers "worker <rank>".
 using process_tree = std::map<std::string, pid_t>;
 
+/// Read anew at every call; one that ends meanwhile is absent.
 inline process_tree children_of(pid_t parent) {
-  process_tree children;
-  for (const auto& one : all_processes()) {
-    if (one.parent != parent) {
-      continue;
-    }
-    for (const std::string program : {"vdist-vault", "vdist-node", "vdist-worker"}) {
-      if (one.command.find(program + " ") == std::string::npos) {
-        continue;
+  const auto own = "/proc/" + std::to_string(parent);
+  std::istringstream children(text_of(own + "/task/" + std::to_string(parent) + "/children"));
+  process_tree found;
+  for (pid_t child = 0; children >> child;) {
+    const auto words = text_of("/proc/" + std::to_string(child) + "/cmdline");
+    const auto program = words.substr(0, words.find('\0'));
+    if (program.ends_with("vdist-vault")) {
+      found["vault"] = child;
+    } else if (program.ends_with("vdist-node")) {
+      found["node"] = child;
+    } else if (program.ends_with("vdist-worker")) {
+      if (const auto rank = option_of(child, "--rank"); !rank.empty()) { // else it stands by
+        found["worker " + rank] = child;
       }
-      const auto rank = one.command.find("--rank ");
-      const bool is_worker = rank != std::string::npos;
-      children[is_worker ? "worker " + one.command.substr(rank + 7, 1) : program] = one.pid;
     }
   }
-  return children;
+  return found;
 }
 
 /// Waits until that many are there: vault, control process and workers.

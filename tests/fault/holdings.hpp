@@ -1,14 +1,12 @@
-// tests/fault/process_tree.hpp — the processes of a running cluster as /proc shows them: who they are and what they hold.
-// Everything is read anew at every call; a process that ends meanwhile is absent, or all zeros.
+// tests/fault/holdings.hpp — what the processes of a running cluster hold, as /proc shows it, and their end. Read anew at every
+// call; a process that ends meanwhile holds nothing.
 #pragma once
 
-#include "tests/support/process.hpp"
+#include "tests/support/process_tree.hpp"
 
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
-#include <fstream>
-#include <map>
 #include <optional>
 #include <poll.h>
 #include <sstream>
@@ -17,33 +15,6 @@
 #include <unistd.h>
 
 namespace vdist::testing {
-
-inline std::string text_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
-/// The children of vdist-run by what they are: "vault", "node", and for workers "worker <rank>".
-inline std::map<std::string, pid_t> children_of(pid_t parent) {
-  const auto own = "/proc/" + std::to_string(parent);
-  std::istringstream children(text_of(own + "/task/" + std::to_string(parent) + "/children"));
-  std::map<std::string, pid_t> found;
-  for (pid_t child = 0; children >> child;) {
-    const auto words = text_of("/proc/" + std::to_string(child) + "/cmdline");
-    const auto program = words.substr(0, words.find('\0'));
-    constexpr std::string_view rank_option{"--rank\0", 7};
-    const auto rank = words.find(rank_option);
-    if (program.ends_with("vdist-vault")) {
-      found["vault"] = child;
-    } else if (program.ends_with("vdist-node")) {
-      found["node"] = child;
-    } else if (program.ends_with("vdist-worker") && rank != std::string::npos) {
-      const auto from = rank + rank_option.size();
-      found["worker " + words.substr(from, words.find('\0', from) - from)] = child;
-    }
-  }
-  return found;
-}
 
 /// What a process holds.
 struct holdings {
