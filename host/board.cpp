@@ -99,8 +99,9 @@ result<held_life> hold_life_on(socket::unique_fd board_file, std::uint32_t index
     return fail(errc::invalid_argument, fmt::format("board: no such entry (index={})", index));
   }
   VDIST_ASSIGN(auto opened, board::open(std::move(board_file)));
-  // Never destroyed: the kernel marks the word after everything else of this process is over.
-  auto* const held = new board(std::move(opened));
+  // Never destroyed, and never forgotten: the kernel marks the word after everything else of this process is over.
+  static const board* held = nullptr;
+  held = new board(std::move(opened));
   auto& entry = held->life(index);
   hold_life(entry);
   return held_life{&**held, &entry};
