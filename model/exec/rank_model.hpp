@@ -111,6 +111,9 @@ private:
     device_memory outputs;                          // staging: digest, then a token per sample
   };
 
+  /// Of a position whose logits have no largest one.
+  [[nodiscard]] static error not_numbers(std::uint64_t request_id, std::int32_t position);
+
   void place_rope_tables();
   [[nodiscard]] layers::context make_context(const step_arrays& arrays,
                                              const step_shape& shape) const;
