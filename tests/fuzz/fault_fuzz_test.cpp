@@ -96,11 +96,8 @@ bool same_script(const fault_script& a, const fault_script& b) {
          && a.expect.restarts_max == b.expect.restarts_max;
 }
 
-} // namespace
-
-BOOST_AUTO_TEST_SUITE(fuzz_faults)
-
-BOOST_AUTO_TEST_CASE(rules_of_one_line) {
+/// Who may be killed says which rules are refused, never how one is read.
+void search_rules(config::fault_victims victims) {
   material from{.pieces = text_pieces(fault_pieces)};
   for (const auto rule :
        {"worker.step_begin replica=0 rank=1 step=40 nth=2 12.50%3*delay(20)->0*stop(7)->kill9",
@@ -113,13 +110,25 @@ BOOST_AUTO_TEST_CASE(rules_of_one_line) {
       "fault rule",
       std::move(from),
       {.decode =
-           [](std::span<const std::byte> input) {
-             return config::parse_fault_rule(text_of(input));
+           [victims](std::span<const std::byte> input) {
+             return config::parse_fault_rule(text_of(input), victims);
            },
        .encode = [](const failpoint_rule& rule) { return bytes_of(to_string(rule)); },
        .is_same = [](const failpoint_rule& a, const failpoint_rule& b) { return a == b; },
        .refusal = errc::invalid_argument,
        .bound = rule_bound}));
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(fuzz_faults)
+
+BOOST_AUTO_TEST_CASE(rules_of_one_line) {
+  search_rules(config::fault_victims::processes);
+}
+
+BOOST_AUTO_TEST_CASE(rules_where_workers_are_threads) {
+  search_rules(config::fault_victims::threads);
 }
 
 BOOST_AUTO_TEST_CASE(scripts) {

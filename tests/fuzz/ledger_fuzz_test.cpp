@@ -81,8 +81,8 @@ std::vector<std::uint32_t> targets() {
 bool same_line(const ledger_entry& a, const ledger_entry& b) {
   return a.id == b.id && a.arrival == b.arrival && a.prompt_tokens == b.prompt_tokens
          && a.max_tokens == b.max_tokens && a.committed == b.committed && a.reason == b.reason
-         && a.client_key == b.client_key && a.strikes == b.strikes && a.accepted == b.accepted
-         && a.finished == b.finished;
+         && a.client_key == b.client_key && a.body_hash == b.body_hash && a.strikes == b.strikes
+         && a.accepted == b.accepted && a.finished == b.finished;
 }
 
 bool same_list(const std::vector<ledger_entry>& a, const std::vector<ledger_entry>& b) {

@@ -29,4 +29,18 @@ inline std::vector<bytes> text_pieces(std::span<const std::string_view> texts) {
   return pieces;
 }
 
+inline material text_material(std::span<const std::string> texts,
+                              std::span<const std::string_view> pieces) {
+  material from{.specimens = {}, .pieces = text_pieces(pieces)};
+  for (const auto& text : texts) {
+    from.specimens.push_back(text_specimen(text));
+  }
+  return from;
+}
+
+/// M-1.
+inline std::string text_input(const material& from, int seed) {
+  return std::string(text_of(input_of(from, static_cast<std::uint64_t>(seed))));
+}
+
 } // namespace vdist::testing::fuzz

@@ -1,5 +1,6 @@
 // Mutates request lines and output files with a fixed seed: a value or one error of the right kind,
 // never anything else.
+#include "tests/fuzz/text_material.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 #include "runtime/api/json.hpp"
@@ -8,13 +9,16 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 using namespace vdist;
 using namespace vdist::api;
+using namespace vdist::testing::fuzz;
 
 namespace {
 
@@ -25,47 +29,20 @@ const std::vector<std::string> lines{
     R"({"id": 17, "token_ids": [1, 306, 471], "n": 2, "logprobs": 3, "seed": 5, "stop": ["a", "b"]})",
     R"({"prompt": "h\u00e9", "logit_bias": {"3": 1.5, "4": -100}, "stop_token_ids": [1], "ignore_eos": true})"};
 
-const std::vector<std::string> pieces{
+const std::vector<std::string_view> pieces{
     "{",          "}",     "[",    "]",           "\"",      ":",       ",",    "null",
     "-1",         "1e999", "1.5",  "99999999999", "\\u0000", "\\ud800", "\xff", "\xed\xa0\x80",
     "\"id\": 3,", "\n",    "true", "{\"a\":"};
-
-std::string mutated(std::string text, std::mt19937_64& random) {
-  const auto below = [&random](std::size_t n) {
-    return static_cast<std::size_t>(random() % n);
-  };
-  for (std::size_t edits = 1 + below(3); edits > 0 && !text.empty(); --edits) {
-    const std::size_t at = below(text.size());
-    switch (below(5)) {
-    case 0:
-      text[at] = static_cast<char>(random() % 256);
-      break;
-    case 1:
-      text.erase(at, 1 + below(6));
-      break;
-    case 2:
-      text.insert(at, pieces[below(pieces.size())]);
-      break;
-    case 3:
-      text.insert(at, text.substr(below(text.size()), below(20)));
-      break;
-    default:
-      text[at] = static_cast<char>('0' + below(10));
-      break;
-    }
-  }
-  return text;
-}
 
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(fuzz)
 
 BOOST_AUTO_TEST_CASE(mutated_request_lines_give_a_valid_request_or_one_clear_error) {
-  std::mt19937_64 random(20240607);
+  const auto from = text_material(lines, pieces);
   int accepted = 0;
   for (int i = 0; i < mutations; ++i) {
-    const std::string text = mutated(lines[static_cast<std::size_t>(i) % lines.size()], random);
+    const std::string text = text_input(from, i);
     const auto request = parse_request_line(text, "f.jsonl", 1, {});
     BOOST_TEST_INFO("mutation " << i);
     if (request) {
@@ -86,7 +63,6 @@ BOOST_AUTO_TEST_CASE(mutated_request_lines_give_a_valid_request_or_one_clear_err
 }
 
 BOOST_AUTO_TEST_CASE(mutated_output_files_never_claim_more_bytes_than_they_have) {
-  std::mt19937_64 random(99);
   std::string bytes;
   for (const char* id : {"a", "b", "c"}) {
     file_result r;
@@ -95,9 +71,10 @@ BOOST_AUTO_TEST_CASE(mutated_output_files_never_claim_more_bytes_than_they_have)
     r.token_ids = {1, 2};
     bytes += to_line(r);
   }
+  const auto from = text_material(std::array{bytes}, pieces);
   const testing::temporary_folder folder;
   for (int i = 0; i < mutations / 2; ++i) {
-    const std::string text = mutated(bytes, random);
+    const std::string text = text_input(from, i);
     const auto finished = read_finished(folder.write("out.jsonl", text));
     BOOST_TEST_INFO("mutation " << i);
     if (finished) {
