@@ -89,7 +89,8 @@ struct ledger_stats {
 struct request_state {
   std::int32_t committed = 0; // generated tokens
   protocol::finish_reason reason = protocol::finish_reason::none;
-  std::uint8_t strikes = 0; // as strike() says
+  std::uint8_t strikes = 0;    // as strike() says
+  std::uint64_t body_hash = 0; // protocol::body_hash of what was accepted; 0 without a client key
 };
 
 /// One line of what the ledger holds: for people and tools.
@@ -101,6 +102,7 @@ struct ledger_entry {
   std::int32_t committed = 0;                                     // generated tokens
   protocol::finish_reason reason = protocol::finish_reason::none; // none: unfinished
   std::uint64_t client_key = 0;
+  std::uint64_t body_hash = 0; // as in request_state
   std::uint8_t strikes = 0;
   time_point accepted; // of the clock that the ledger was given; time_point{} without one
   time_point finished; // time_point{} also while unfinished

@@ -1,5 +1,7 @@
 #include "runtime/ledger/ledger_rules.hpp"
 
+#include "runtime/protocol/request_codec.hpp"
+
 #include <algorithm>
 #include <fmt/format.h>
 
@@ -40,6 +42,10 @@ check_room(const protocol::request& request, const ledger_load& load, const ledg
                             limits.tokens_max));
   }
   return {};
+}
+
+std::uint64_t kept_body_hash(const protocol::request& request) {
+  return request.client_key != 0 ? protocol::body_hash(request) : 0;
 }
 
 error refuse_token(const committed_token& token, const request_state& state) {

@@ -24,6 +24,9 @@ struct ledger_load {
 [[nodiscard]] result<void>
 check_room(const protocol::request& request, const ledger_load& load, const ledger_limits& limits);
 
+/// What is kept of the body beside a client key (request_state::body_hash).
+[[nodiscard]] std::uint64_t kept_body_hash(const protocol::request& request);
+
 /// I3: whether `token` is the next of a request in this state. Inline: asked for every token.
 [[nodiscard]] inline bool
 is_next(const committed_token& token, const request_state& state, std::int32_t max_tokens) {

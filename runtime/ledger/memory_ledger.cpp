@@ -8,6 +8,7 @@ namespace vdist::ledger {
 
 result<void> memory_ledger::accept(const protocol::request& request) {
   const auto room = room_of(request);
+  const auto body_hash = kept_body_hash(request);
   const std::scoped_lock lock(mutex_);
   VDIST_TRY(
       check_fresh(request, entries_.contains(request.id) || keys_.contains(request.client_key)));
@@ -18,6 +19,7 @@ result<void> memory_ledger::accept(const protocol::request& request) {
   entries_.emplace(request.id,
                    entry{.request = request,
                          .extra_words = extra_words_of(request),
+                         .body_hash = body_hash,
                          .prompt_tokens = static_cast<std::int32_t>(request.prompt.size()),
                          .accepted = now()});
   if (request.client_key != 0) {
@@ -243,6 +245,7 @@ std::vector<ledger_entry> memory_ledger::list(std::size_t max) const {
                      .committed = entry.state().committed,
                      .reason = entry.reason,
                      .client_key = entry.request.client_key,
+                     .body_hash = entry.body_hash,
                      .strikes = entry.state().strikes,
                      .accepted = entry.accepted,
                      .finished = entry.finished});

@@ -52,6 +52,7 @@ private:
     protocol::request request; // generated: the committed tokens; the rest is dropped at the end
     std::vector<token_extras> extras; // as many as generated, or none
     std::uint64_t extra_words = 0;    // extra_words_of the request
+    std::uint64_t body_hash = 0;      // kept_body_hash of the request
     protocol::finish_reason reason = protocol::finish_reason::none;
     bool comes_with_token = false; // the end
     std::uint8_t strikes = 0;
@@ -65,7 +66,8 @@ private:
       const auto committed = request.generated.size();
       return {static_cast<std::int32_t>(committed),
               reason,
-              committed == struck_at ? strikes : std::uint8_t{0}};
+              committed == struck_at ? strikes : std::uint8_t{0},
+              body_hash};
     }
 
     /// What the committed tokens count.

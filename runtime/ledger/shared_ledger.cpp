@@ -13,13 +13,14 @@ using protocol::finish_reason;
 
 result<void> shared_ledger::accept(const protocol::request& request) {
   const auto room = room_of(request);
+  const auto body_hash = kept_body_hash(request);
   const std::scoped_lock lock(mutex_);
   VDIST_TRY(check_fresh(request,
                         index_.find(request.id) != no_slot || keys_.contains(request.client_key)));
   VDIST_TRY(check_room(request, {unfinished_, tokens_unfinished_}, region_.limits()));
   make_room(room);
   const auto slot = take_slot();
-  write_request(slot, request);
+  write_request(slot, request, body_hash);
   touched_.assign(1, slot);
   highest_id_ = std::max(highest_id_, request.id);
   publish();
@@ -60,7 +61,9 @@ std::uint32_t shared_ledger::take_slot() {
   return slot;
 }
 
-void shared_ledger::write_request(std::uint32_t slot, const protocol::request& request) {
+void shared_ledger::write_request(std::uint32_t slot,
+                                  const protocol::request& request,
+                                  std::uint64_t body_hash) {
   protocol::encode(request, bytes_);
   const auto request_bytes = static_cast<std::uint32_t>(bytes_.size());
   bytes_.resize(words_of(bytes_.size()) * sizeof(std::int32_t));
@@ -73,6 +76,7 @@ void shared_ledger::write_request(std::uint32_t slot, const protocol::request& r
            .id = request.id,
            .room = room_of(request),
            .client_key = request.client_key,
+           .body_hash = body_hash,
            .request = blocks_.write(bytes_)};
   auto& entry = region_.entry(slot);
   entry.id.set(request.id.value);
@@ -86,6 +90,7 @@ void shared_ledger::write_request(std::uint32_t slot, const protocol::request& r
   entry.request_head.set(state.request.head);
   entry.extra_words.set(state.extra_words);
   entry.client_key.set(request.client_key);
+  entry.body_hash.set(body_hash);
 }
 
 /// The other state holds until publish(): in which order this one is written does not matter.

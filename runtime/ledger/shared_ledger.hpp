@@ -86,12 +86,13 @@ private:
     alignas(64) request_id id;
     std::uint64_t room = 0;
     std::uint64_t client_key = 0;
+    std::uint64_t body_hash = 0;
     block_chain request; // empty once finished
     block_chain extras;
     block_chain message;                   // empty until finished
     std::uint32_t next_finished = no_slot; // the request that finished after this one
 
-    [[nodiscard]] request_state state() const { return {committed, reason, strikes}; }
+    [[nodiscard]] request_state state() const { return {committed, reason, strikes, body_hash}; }
 
     /// What the committed tokens count.
     [[nodiscard]] std::uint64_t words() const {
@@ -112,7 +113,7 @@ private:
   void forget_oldest();
   void make_room(std::uint64_t room);
   [[nodiscard]] std::uint32_t take_slot();
-  void write_request(std::uint32_t slot, const protocol::request& request);
+  void write_request(std::uint32_t slot, const protocol::request& request, std::uint64_t body_hash);
   void write_state(std::uint32_t slot);
   void publish();
   void release_unused();

@@ -1,4 +1,5 @@
 // Opening a shared ledger: what a dead writer left becomes the state of its successor.
+#include "runtime/ledger/ledger_rules.hpp"
 #include "runtime/ledger/shared_ledger.hpp"
 #include "runtime/protocol/request_codec.hpp"
 
@@ -77,6 +78,7 @@ private:
     to_.index_.insert(copy.id, slot);
     state.id = copy.id;
     state.client_key = copy.client_key;
+    state.body_hash = copy.body_hash;
     state.extra_words = copy.extra_words;
     state.strikes = copy.strikes;
     state.comes_with_token = copy.comes_with_token;
@@ -114,7 +116,8 @@ private:
         protocol::decode_request(std::as_bytes(std::span(words)).first(copy.request_bytes)));
     if (request.id != copy.id || request.arrival != copy.arrival || !request.generated.empty()
         || request.max_tokens != copy.max_tokens || request.client_key != copy.client_key
-        || extra_words_of(request) != copy.extra_words || room_of(request) != copy.room) {
+        || kept_body_hash(request) != copy.body_hash || extra_words_of(request) != copy.extra_words
+        || room_of(request) != copy.room) {
       return damaged("entry and request disagree", copy.id);
     }
     return {};

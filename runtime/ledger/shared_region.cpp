@@ -163,6 +163,7 @@ entry_copy copy_entry(const shared_entry& entry, std::uint64_t published) {
     copy.message_head = entry.message_head.get();
   }
   copy.client_key = entry.client_key.get();
+  copy.body_hash = entry.body_hash.get();
   copy.strikes = state.strikes.get();
   copy.comes_with_token = state.comes_with_token.get() != 0;
   copy.accepted = entry.accepted.get();
@@ -208,6 +209,7 @@ ledger_entry to_ledger_entry(const entry_copy& copy) {
           .committed = copy.committed,
           .reason = copy.reason,
           .client_key = copy.client_key,
+          .body_hash = copy.body_hash,
           .strikes = copy.strikes,
           .accepted = time_point(duration(copy.accepted)),
           .finished = time_point(duration(copy.finished))};

@@ -38,7 +38,7 @@ private:
 };
 
 inline constexpr std::uint64_t shared_magic = 0x7265676465'4c4456; // "VDLedger"
-inline constexpr std::uint32_t shared_version = 2; // of the layout; another one is refused
+inline constexpr std::uint32_t shared_version = 3; // of the layout; another one is refused
 inline constexpr std::uint32_t no_block = 0xffffffff;
 inline constexpr std::uint32_t block_words = 64; // of four bytes
 
@@ -92,6 +92,7 @@ struct alignas(64) shared_entry {
   shared_word<std::uint32_t> extras_head;   // meaningless without tokens or extra words
   shared_word<std::uint32_t> message_bytes; // of the end; this and the next: meaningless before it
   shared_word<std::uint32_t> message_head;  // first block of the text; meaningless without bytes
+  shared_word<std::uint64_t> body_hash;     // kept_body_hash of the request
 
   alignas(64) std::array<shared_state, 2> states;
 };
@@ -196,6 +197,7 @@ struct entry_copy {
   std::uint32_t message_bytes = 0; // 0 before the end
   std::uint32_t message_head = no_block;
   std::uint64_t client_key = 0;
+  std::uint64_t body_hash = 0;
   std::uint8_t strikes = 0;
   bool comes_with_token = false;
   std::int64_t accepted = 0;

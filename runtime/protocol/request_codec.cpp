@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <limits>
 #include <type_traits>
+#include <xxhash.h>
 
 namespace vdist::protocol {
 
@@ -174,6 +175,17 @@ result<request> decode_request(std::span<const std::byte> bytes) {
     return fail(errc::corrupt, fmt::format("request: {} (bytes={})", cause, bytes.size()));
   }
   return decoded;
+}
+
+std::uint64_t body_hash(const request& value) {
+  request body = value;
+  body.id = {};
+  body.arrival = 0;
+  body.generated.clear();
+  body.client_key = 0;
+  std::vector<std::byte> bytes;
+  encode(body, bytes);
+  return XXH3_64bits(bytes.data(), bytes.size());
 }
 
 } // namespace vdist::protocol

@@ -9,6 +9,7 @@
 // C-2 Nothing is believed: types, ranges, sizes % element, nesting and the consumed length are
 //     checked; memory taken is never more than twice the input's own length. Error: corrupt.
 // C-3 The length is known before: at most request_fixed_bytes, four bytes per id and eight per bias.
+// C-4 Two requests with one body_hash ask for the same (XXH3 of the encoded fields that the client decides; 64 bits).
 #pragma once
 
 #include "runtime/protocol/request.hpp"
@@ -27,5 +28,9 @@ void encode(const request& value, std::vector<std::byte>& out);
 
 /// C-1, C-2. The form only: whether ids are in the vocabulary is for others to check.
 [[nodiscard]] result<request> decode_request(std::span<const std::byte> bytes);
+
+/// C-4. Of all fields but those that are given on the way: id, arrival, generated; and the key. Keep
+/// it within a run: an appended field changes it. O(prompt).
+[[nodiscard]] std::uint64_t body_hash(const request& value);
 
 } // namespace vdist::protocol

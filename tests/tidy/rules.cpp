@@ -128,7 +128,7 @@ const std::vector<library_rule>& library_rules() {
       {"unicode/", {"runtime/text/"}},
       {"msgpack", {"runtime/protocol/", "tests/runtime/protocol/"}},
       {"zmq", {"transport/zmq/"}},
-      {"xxhash.h", {"runtime/kv/", "model/exec/", "tests/"}},
+      {"xxhash.h", {"runtime/kv/", "runtime/protocol/request_codec.cpp", "model/exec/", "tests/"}},
       {"immintrin.h", {"kernels/", "transport/", "tests/bench/"}},
       {"nmmintrin.h", {"transport/frame/"}},
       {"cuda", {"kernels/", "transport/tensor/", "transport/vault/"}},

@@ -97,9 +97,11 @@ std::string dump(const ledger::ledger& journal) {
     const auto half = journal.replay(entry.id, (entry.committed + 1) / 2);
     const auto end = journal.replay(entry.id, entry.committed);
     const auto found = journal.find(entry.client_key);
-    text += fmt::format("  key={}={} strikes={}={} all [{}] half [{}] end [{}]\n",
+    text += fmt::format("  key={}={} body={:x}={:x} strikes={}={} all [{}] half [{}] end [{}]\n",
                         entry.client_key,
                         found ? found->value : 0,
+                        entry.body_hash,
+                        state ? state->body_hash : 0,
                         entry.strikes,
                         state ? state->strikes : 0,
                         all ? dump(*all) : "unknown",

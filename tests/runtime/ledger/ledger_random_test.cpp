@@ -34,6 +34,7 @@ void check_reader(const shared_memory& memory, ledger::ledger& journal) {
     BOOST_TEST((*reader->tokens(expected[i].id, from) == *journal.tokens(expected[i].id, from)));
     BOOST_TEST((*seen)[i].strikes == expected[i].strikes);
     BOOST_TEST((*seen)[i].client_key == expected[i].client_key);
+    BOOST_TEST((*seen)[i].body_hash == expected[i].body_hash);
     BOOST_TEST(dump(*reader->replay(expected[i].id, from))
                == dump(*journal.replay(expected[i].id, from)));
   }

@@ -2,6 +2,8 @@
 #include "tests/runtime/ledger/ledger_driver.hpp"
 #include "tests/runtime/ledger/ledger_forms.hpp"
 
+#include "runtime/protocol/request_codec.hpp"
+
 #include <thread>
 
 using namespace vdist;
@@ -248,6 +250,23 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(a_client_key_finds_its_request_as_long_as_it_is_he
   BOOST_TEST(!journal->find(70).has_value()); // forgotten
   BOOST_TEST(code_of(journal->accept(with_key(4, 70))) == errc::ok);
   BOOST_TEST(journal->find(70)->value == 4U);
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_key_stands_for_a_body_also_when_the_request_has_ended,
+                              form,
+                              ledger_forms) {
+  form journal({.finished_max = 4});
+  auto request = make_request(1);
+  request.client_key = 70;
+  const auto body = protocol::body_hash(request);
+  BOOST_TEST(code_of(journal->accept(request)) == errc::ok);
+  BOOST_TEST(journal->state(request_id(1))->body_hash == body);
+  BOOST_TEST(code_of(journal->accept(make_request(2))) == errc::ok);
+  BOOST_TEST(journal->state(request_id(2))->body_hash == 0U, "nobody can ask for it by a key");
+  BOOST_TEST(commit(*journal, {{request_id(1), 0, 5}}) == errc::ok);
+  BOOST_TEST(code_of(journal->finish(request_id(1), finish_reason::stop)) == errc::ok);
+  BOOST_TEST(journal->state(request_id(1))->body_hash == body);
+  BOOST_TEST(journal->list(1).at(0).body_hash == body);
 }
 
 BOOST_AUTO_TEST_CASE_TEMPLATE(the_highest_id_outlives_its_request, form, ledger_forms) {

@@ -207,6 +207,7 @@ BOOST_AUTO_TEST_CASE(damaged_entries_do_not_open_and_lead_no_reader_astray) { //
   BOOST_TEST(with([](auto& e) { e.room.set(302); }) == errc::corrupt);
   BOOST_TEST(with([](auto& e) { e.client_key.set(77); }) == errc::corrupt);
   BOOST_TEST(with([](auto& e) { e.client_key.set(1002); }) == errc::corrupt);
+  BOOST_TEST(with([](auto& e) { e.body_hash.set(77); }) == errc::corrupt);
   BOOST_TEST(with([](auto& e) { e.extra_words.set(0); }) == errc::corrupt);
   BOOST_TEST(with([](auto& e) { e.extra_words.set(1); }) == errc::corrupt);
   BOOST_TEST(with([](auto& e) { e.extra_words.set(0xfffffffe); }) == errc::corrupt);

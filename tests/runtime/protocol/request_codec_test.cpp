@@ -219,4 +219,28 @@ BOOST_AUTO_TEST_CASE(every_truncation_is_refused_and_no_damage_costs_memory) { /
   }
 }
 
+BOOST_AUTO_TEST_CASE(the_body_is_what_the_client_decides) { // C-4
+  std::mt19937_64 random(5);
+  const auto base = random_request(random);
+  const auto hash_with = [&base](auto&& change) {
+    auto other = base;
+    change(other);
+    return body_hash(other);
+  };
+  const auto hash = body_hash(base);
+  BOOST_TEST(hash_with([](request&) {}) == hash);
+  BOOST_TEST(hash_with([](request& r) { r.id = request_id(r.id.value + 1); }) == hash);
+  BOOST_TEST(hash_with([](request& r) { ++r.arrival; }) == hash);
+  BOOST_TEST(hash_with([](request& r) { r.generated.push_back(3); }) == hash);
+  BOOST_TEST(hash_with([](request& r) { ++r.client_key; }) == hash);
+  BOOST_TEST(hash_with([](request& r) { r.priority ^= 1; }) != hash);
+  BOOST_TEST(hash_with([](request& r) { r.prompt.push_back(3); }) != hash);
+  BOOST_TEST(hash_with([](request& r) { r.max_tokens ^= 1; }) != hash);
+  BOOST_TEST(hash_with([](request& r) { r.ignore_eos = !r.ignore_eos; }) != hash);
+  BOOST_TEST(hash_with([](request& r) { r.eos_ids.push_back(3); }) != hash);
+  BOOST_TEST(hash_with([](request& r) { r.stop_token_ids.push_back(3); }) != hash);
+  BOOST_TEST(hash_with([](request& r) { r.sampling.seed ^= 1; }) != hash);
+  BOOST_TEST(hash_with([](request& r) { r.logit_bias.emplace_back(3, 1.0F); }) != hash);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
