@@ -73,13 +73,14 @@ struct step_tokens {
   std::shared_ptr<const token_events> events;
 };
 
-/// What a replica can do from now on; from its supervisor, `restarted` from its new step lane.
+/// What a replica can do from now on; from its supervisor, `restarted` and `ended` from its step lane.
 enum class replica_state : std::uint8_t {
   loading,
   running,
   recovering, // requests stay where they are
   restarted,  // its scheduler started anew: the router hands its requests over again
-  failed,     // cannot be kept alive: the router moves its requests
+  failed,     // cannot be kept alive: the router gives it nothing more
+  ended,      // failed, and its step lane commits nothing more: the router moves its requests
 };
 
 struct replica_changed {

@@ -31,7 +31,7 @@ bool step_inbox::replace(const std::shared_ptr<const protocol::request>& request
 result<void> step_inbox::add(std::shared_ptr<const protocol::request> request) {
   {
     const std::lock_guard lock(mutex_);
-    if (replace(request)) {
+    if (is_closed_ || replace(request)) {
       return {};
     }
     if (arrived_.requests.size() >= requests_max_) {
@@ -48,6 +48,9 @@ result<void> step_inbox::add(std::shared_ptr<const protocol::request> request) {
 void step_inbox::cancel(request_id id) {
   {
     const std::lock_guard lock(mutex_);
+    if (is_closed_) {
+      return;
+    }
     arrived_.cancels.push_back(id);
     has_any_ = true;
   }
@@ -57,7 +60,7 @@ void step_inbox::cancel(request_id id) {
 void step_inbox::begin(begin_epoch message) {
   {
     const std::lock_guard lock(mutex_);
-    if (message.now < begun_) {
+    if (is_closed_ || message.now < begun_) {
       return;
     }
     begun_ = message.now;
@@ -81,6 +84,13 @@ std::uint32_t step_inbox::reset() {
   newest_ = {};
   has_any_ = false;
   return ++reader_;
+}
+
+void step_inbox::close() {
+  const std::lock_guard lock(mutex_);
+  is_closed_ = true;
+  arrived_ = {};
+  newest_ = {};
 }
 
 void step_inbox::take(step_commands& out, std::uint32_t reader) {

@@ -7,6 +7,8 @@
 //     is committed, and a router that hands all over again doubles nothing.
 // I-2 The inbox outlives lanes: a successor starts with an empty one and a reader's number of its own, and a predecessor
 //     that still looks in finds nothing.
+// I-3 A closed inbox, that of a replica that was given up, forgets what it has and what still comes, without an error:
+//     whoever sent it gives it to another replica.
 #pragma once
 
 #include "actors/interfaces.hpp"
@@ -47,6 +49,9 @@ public:
   /// the next reader.
   [[nodiscard]] std::uint32_t reset();
 
+  /// I-3. For ever.
+  void close();
+
   /// Swaps what has arrived into `out`, which is cleared first. Nothing for readers of the past
   /// (I-2).
   void take(step_commands& out, std::uint32_t reader);
@@ -63,6 +68,7 @@ private:
   std::uint32_t reader_ = 0; // guarded by mutex_
   request_id newest_;        // the highest id in arrived_; guarded by mutex_
   epoch begun_;              // the highest of begin(); guarded by mutex_
+  bool is_closed_ = false;   // guarded by mutex_
   std::atomic<bool> has_any_{false};
   frame::bell door_;
 };

@@ -67,7 +67,9 @@ lane_turn step_lane::turn(time_point patience) {
     try {
       return work(patience);
     } catch (const std::exception& cause) {
-      listener_.on_crashed(cause.what());
+      if (!stop_requested_) {
+        listener_.on_crashed(cause.what());
+      }
     }
   }
   end();
@@ -101,6 +103,9 @@ void step_lane::end() {
   wiring_.reset();
   has_returned_ = true;
   returned_door_.ring();
+  if (listener_.on_ended) {
+    listener_.on_ended();
+  }
 }
 
 void step_lane::stop() {

@@ -11,6 +11,8 @@
 // X-6 Failpoint: executor.before_send; a kill_actor rule there kills the actor, not the thread.
 // X-7 A request that comes with other tokens than the ledger has committed is of the past: it is dropped, because whoever
 //     sent it is told to hand it over again (replica_changed: restarted).
+// X-8 A lane that was told to stop has no crash to report: if the ledger refuses its last step, because others have ended a
+//     request of it meanwhile, nothing of the step is committed.
 // One thread runs run(), or takes its turns by hand; stop() and the inbox are for the others.
 #pragma once
 
@@ -54,6 +56,9 @@ struct step_lane_listener {
   /// The lane works from now on, and knows of no request: the predecessor, if there was one, has
   /// published its last, and what was in the inbox before is forgotten (I-2). May be empty.
   std::function<void()> on_taken_over;
+  /// The lane has published its last and commits nothing any more, nor does a predecessor. May be
+  /// empty.
+  std::function<void()> on_ended;
   std::function<void()> kill_actor; // what a kill_actor failpoint does: ends the executor
 };
 
@@ -98,6 +103,9 @@ public:
 
   /// Any thread, once is enough.
   void stop();
+
+  /// Nothing of it, nor of a predecessor, is committed or published after this; any thread.
+  [[nodiscard]] bool has_ended() const { return has_returned_; }
 
   /// Numbers of the last step boundary; any thread.
   [[nodiscard]] sched::scheduler_stats stats() const;

@@ -59,6 +59,7 @@ result<std::optional<text_chunk>> text_stream::next(duration timeout) {
 }
 
 void text_stream::cancel() {
+  is_cancelled_ = true; // before the message, which may be lost (O-7)
   if (cancel_) {
     cancel_();
   }

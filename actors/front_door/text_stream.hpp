@@ -5,7 +5,7 @@
 // D-1 next() returns every token once, in order, and the end exactly once; text never ends inside a character.
 // D-2 A stop string ends the sequence here; the router is asked to cancel the rest, and what still comes is dropped.
 // D-3 The queue is bounded by the request's max_tokens.
-// push() by the router's thread; everything else by one reader thread.
+// push() and is_cancelled() by the router's thread; everything else by one reader thread.
 #pragma once
 
 #include "actors/router/token_sink.hpp"
@@ -17,6 +17,7 @@
 #include "runtime/text/detokenizer.hpp"
 #include "runtime/text/stop_matcher.hpp"
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -60,6 +61,8 @@ public:
 
   void push(const protocol::token_event& event) override;
 
+  [[nodiscard]] bool is_cancelled() const override { return is_cancelled_; }
+
   /// What to call when the reader wants no more (set once, before reading).
   void on_cancel(std::function<void()> cancel) { cancel_ = std::move(cancel); }
 
@@ -83,6 +86,7 @@ private:
   std::optional<text::detokenizer> detokenizer_;
   std::optional<text::stop_matcher> matcher_;
   std::function<void()> cancel_;
+  std::atomic<bool> is_cancelled_{false};
   bool has_ended_ = false; // the last chunk was returned
 
   mutable std::mutex mutex_;

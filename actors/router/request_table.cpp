@@ -7,7 +7,8 @@ namespace vdist::actors {
 
 request_table::request_table(std::int32_t replicas)
     : active_(static_cast<std::size_t>(replicas)),
-      usable_(static_cast<std::size_t>(replicas), true) {}
+      usable_(static_cast<std::size_t>(replicas), true),
+      ended_(static_cast<std::size_t>(replicas), false) {}
 
 std::optional<std::int32_t> request_table::choose_replica() const {
   std::optional<std::size_t> best;
@@ -20,7 +21,12 @@ std::optional<std::int32_t> request_table::choose_replica() const {
 }
 
 void request_table::set_usable(std::int32_t replica, bool is_usable) {
-  usable_.at(static_cast<std::size_t>(replica)) = is_usable;
+  usable_.at(static_cast<std::size_t>(replica)) = is_usable && !has_ended(replica);
+}
+
+void request_table::set_ended(std::int32_t replica) {
+  ended_.at(static_cast<std::size_t>(replica)) = true;
+  set_usable(replica, false);
 }
 
 request_table::entry& request_table::add(request_id id, entry value) {

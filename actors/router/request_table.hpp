@@ -8,6 +8,7 @@
 // Q-4 Draining is final: nothing new comes in, what is in the table goes on.
 // Q-5 A request without a sink is an orphan: its client, or the process that knew it, is gone. It runs to its end as any
 // other, its events are counted and reach nobody, until attach() gives it a sink.
+// Q-6 A replica that is not usable may still commit until it has ended, which is final; both are told by the router.
 // Not thread-safe: one router acts at a time.
 #pragma once
 
@@ -54,9 +55,15 @@ public:
   /// Q-3 among the replicas that are usable; nullopt when none is.
   [[nodiscard]] std::optional<std::int32_t> choose_replica() const;
   void set_usable(std::int32_t replica, bool is_usable);
+  /// It is not usable any more either.
+  void set_ended(std::int32_t replica);
 
   [[nodiscard]] bool is_usable(std::int32_t replica) const {
     return usable_.at(static_cast<std::size_t>(replica));
+  }
+
+  [[nodiscard]] bool has_ended(std::int32_t replica) const {
+    return ended_.at(static_cast<std::size_t>(replica));
   }
 
   entry& add(request_id id, entry value);
@@ -95,6 +102,7 @@ private:
   std::unordered_map<request_id, entry> entries_;
   std::vector<std::uint64_t> active_; // by replica
   std::vector<bool> usable_;
+  std::vector<bool> ended_;
   std::uint64_t last_id_ = 0;
   std::uint64_t accepted_ = 0;
   std::uint64_t finished_ = 0;

@@ -3,7 +3,9 @@
 #include "actors/actor_point.hpp"
 
 #include "runtime/base/log.hpp"
+#include "runtime/protocol/request_codec.hpp"
 
+#include <fmt/format.h>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -54,23 +56,27 @@ void fail_request(router_pointer self, request_id id, const std::string& reason)
 /// A request to the scheduler of its replica, with what is committed of it.
 void send_to_scheduler(router_pointer self, request_id id, std::vector<token_id> committed) {
   auto& config = self->state.config;
-  const auto& entry = *config.table->find(id);
+  auto& entry = *config.table->find(id);
   auto request = std::make_shared<protocol::request>(*entry.request);
   request->generated = std::move(committed);
   const auto& scheduler = config.schedulers.at(static_cast<std::size_t>(entry.replica));
   scheduler.send(add_request{std::move(request)});
+  entry.is_cancelled = entry.is_cancelled || (entry.sink && entry.sink->is_cancelled()); // O-7
   if (entry.is_cancelled) {
     scheduler.send(cancel{id});
   }
 }
 
-/// O-2. To the replica that has it if that is usable, else to another one.
+/// O-2. To the replica that has it if that is usable, else, O-6, to another one when that has ended.
 void hand_over(router_pointer self, request_id id, const std::string& reason) {
   auto& config = self->state.config;
   if (catch_up(self, id)) {
     return;
   }
   const auto now = config.table->find(id)->replica;
+  if (!config.table->is_usable(now) && !config.table->has_ended(now)) {
+    return;
+  }
   const auto next = config.table->is_usable(now) ? now : config.table->choose_replica();
   if (!next) {
     fail_request(self, id, reason);
@@ -89,6 +95,12 @@ void hand_over_all(router_pointer self, std::int32_t replica, const std::string&
   for (const auto id : self->state.config.table->requests_of(replica)) {
     hand_over(self, id, reason);
   }
+}
+
+/// O-4. What the ledger has forgotten meanwhile has no other body.
+bool has_other_body(const router_config& config, request_id known, const protocol::request& asked) {
+  const auto state = config.journal->state(known);
+  return state && state->body_hash != protocol::body_hash(asked);
 }
 
 /// O-4: the request is known, so nothing is accepted and no bound applies; the sink gets everything
@@ -118,6 +130,13 @@ attach(router_pointer self, request_id id, const std::shared_ptr<token_sink>& si
 submit_reply on_submit(router_pointer self, const submit& message) {
   auto& config = self->state.config;
   if (const auto known = config.journal->find(message.request->client_key)) {
+    if (has_other_body(config, *known, *message.request)) {
+      return refuse(errc::invalid_argument,
+                    fmt::format("router: the client key was given to another request "
+                                "(client_key={} request={})",
+                                message.request->client_key,
+                                known->value));
+    }
     if (auto reply = attach(self, *known, message.sink)) {
       return *reply;
     }
@@ -181,6 +200,9 @@ void on_replica_changed(router_pointer self, const replica_changed& message) {
     break;
   case replica_state::failed:
     table.set_usable(message.replica, false);
+    break;
+  case replica_state::ended:
+    table.set_ended(message.replica);
     hand_over_all(self, message.replica, message.reason);
     break;
   }

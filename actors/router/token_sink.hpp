@@ -5,12 +5,17 @@
 
 namespace vdist::actors {
 
-/// Called by the router's thread only, in order of position, each position once, one terminal event
-/// last. Must not block.
+/// Called by the router's thread only. Must not block.
 class token_sink {
 public:
   virtual ~token_sink() = default;
+
+  /// In order of position, each position once, one terminal event last.
   virtual void push(const protocol::token_event& event) = 0;
+
+  /// The reader wants no more. Becomes true before the router is sent a `cancel` for it, and stays
+  /// so: a cancel that died in a mailbox is found here (O-7).
+  [[nodiscard]] virtual bool is_cancelled() const { return false; }
 };
 
 } // namespace vdist::actors

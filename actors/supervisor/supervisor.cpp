@@ -146,6 +146,20 @@ void spawn(supervisor_pointer self, const spawn_worker& wanted) {
             [self, stage, wanted](const caf::error&) { on_spawn_lost(self, stage, wanted); });
 }
 
+/// V-8. The down of this executor is nobody's fault: it is not ours any more when it comes.
+void give_up(supervisor_pointer self, const action& todo) {
+  auto& mine = self->state;
+  log::error("replica {}: given up: {}", mine.environment.replica, todo.reason);
+  publish(self, replica_state::failed, todo.reason);
+  mine.environment.raise_fence(todo.now.next());
+  if (const auto executor = std::exchange(mine.executor, nullptr)) {
+    self->send_exit(executor, caf::exit_reason::kill);
+  }
+  if (mine.environment.end_lane) {
+    mine.environment.end_lane(todo.reason);
+  }
+}
+
 void carry_out(supervisor_pointer self, const action& todo) {
   switch (todo.what) {
   case action::kind::spawn:
@@ -167,8 +181,7 @@ void carry_out(supervisor_pointer self, const action& todo) {
     begin(self, todo.now);
     break;
   case action::kind::give_up:
-    log::error("replica {}: given up: {}", self->state.environment.replica, todo.reason);
-    publish(self, replica_state::failed, todo.reason);
+    give_up(self, todo);
     break;
   }
 }
@@ -252,6 +265,13 @@ void on_worker_event(supervisor_pointer self, const worker_event& event) {
     }
     break;
   case worker_event::kind::peer_late:
+    if (event.now == mine.machine->current_epoch()) { // the first who says so
+      log::warn("replica {}: a peer is late, the step runs again (slot={} epoch={}): {}",
+                mine.environment.replica,
+                event.slot,
+                event.now.value,
+                event.text);
+    }
     mine.machine->peer_late(event.now, now);
     break;
   case worker_event::kind::died:

@@ -13,6 +13,8 @@
 //     before it took it over is handed to the next stage only to be ended, so that its `gone` comes.
 // V-6 A supervisor that ends, for whatever reason, says so (on_end) before it ends stages and executor: their workers' lanes
 //     then outlive them.
+// V-8 A replica is given up once: the fence goes above its last epoch, its executor is ended, its lane too (end_lane); what it
+//     had committed by then is all that there is of it, and then the router hears `ended` from there.
 // V-7 Failpoint: supervisor.event, before an event of a worker is heard.
 #pragma once
 
@@ -60,6 +62,9 @@ struct replica_environment {
   std::function<supervisor::group_state()> group;
   /// Every mark of the recovery trace as it is made. May be empty; must not block.
   supervisor::recovery_observer on_recovery;
+  /// V-8: ends the step lane; once nothing of it can be committed any more, the router is told
+  /// `ended`. May be empty; must not block.
+  std::function<void(const std::string& reason)> end_lane;
   /// The supervisor ends (V-6). May be empty; must not block.
   std::function<void()> on_end;
   failpoints* points = nullptr; // may be null

@@ -230,7 +230,9 @@ bool cluster::is_lost(std::size_t index) const {
 void cluster::tell_router_of(std::size_t index) const {
   const auto replica = static_cast<std::int32_t>(index);
   if (is_lost(index)) {
-    router_.send(replica_changed{replica, replica_state::failed, "the replica has been given up"});
+    const std::string reason = "the replica has been given up";
+    router_.send(replica_changed{replica, replica_state::failed, reason});
+    replicas_[index]->end_lane(reason); // which may have ended and have told the predecessor
   } else {
     router_.send(replica_changed{replica, replica_state::restarted, "an actor was replaced"});
   }
@@ -242,8 +244,9 @@ void cluster::give_up_replica(std::size_t index, const std::string& reason) {
     ::_exit(host::exit_escalated);
   }
   board_.set(index, replica_state::failed, reason);
-  replicas_[index]->stop();
   router_.send(replica_changed{static_cast<std::int32_t>(index), replica_state::failed, reason});
+  replicas_[index]->stop();
+  replicas_[index]->end_lane(reason);
 }
 
 /// C-3. On the guardian's thread: no router acts any more.
@@ -251,8 +254,11 @@ void cluster::give_up(const std::string& reason) {
   if (parts_.host && parts_.host->is_child()) {
     ::_exit(host::exit_escalated);
   }
+  board_.fail(fail(errc::closed, reason)); // first: who finds the route closed asks why
   router_.close();
-  board_.fail(fail(errc::closed, reason));
+  for (const auto& replica : replicas_) { // before their requests are ended
+    replica->end_lane(reason);
+  }
   for (std::int32_t replica = 0; replica < setup_.layout->sizes().data; ++replica) {
     for (const auto id : table_.requests_of(replica)) {
       const auto failed = protocol::finish_reason::failed;

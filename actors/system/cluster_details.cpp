@@ -23,6 +23,7 @@ std::string_view to_text(replica_state state) {
   case replica_state::restarted:
     return "recovering";
   case replica_state::failed:
+  case replica_state::ended:
     return "failed";
   }
   return "unknown";

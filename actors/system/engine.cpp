@@ -60,6 +60,7 @@ struct engine::impl {
   const time_point started = cluster.time().now();
   std::atomic<bool> is_draining{false};
   std::mt19937_64 seeds;
+  std::uint64_t seed_base = random_u64(); // of requests that bring a key and no seed
   std::mt19937_64 keys; // of clients that bring none; never drawn twice, also by who follows
   std::mutex draw_mutex;
 
@@ -77,7 +78,8 @@ struct engine::impl {
   result<void> start(const host_access& access) {
     VDIST_TRY(cluster.start(access));
     if (const auto& host = cluster.parts().host) {
-      seeds.seed(host->board()->cluster); // whoever follows this process draws the same
+      seed_base = host->board()->cluster; // whoever follows this process resolves the same
+      seeds.seed(seed_base);
     }
     return {};
   }
@@ -85,6 +87,16 @@ struct engine::impl {
   std::uint64_t draw(std::mt19937_64& from) {
     const std::lock_guard lock(draw_mutex);
     return from();
+  }
+
+  /// With a key the seed follows from it: asked for again, also of the process that follows this
+  /// one, it is the same request (O-4).
+  std::uint64_t resolve_seed(const generate_request& request) {
+    if (request.params.seed) {
+      return *request.params.seed;
+    }
+    return request.client_key != 0 ? api::sequence_seed(seed_base ^ request.client_key, 1)
+                                   : draw(seeds);
   }
 
   template <class Answer, class Handle, class Question>
@@ -180,7 +192,7 @@ result<void> check_request(const model_setup& setup, const generate_request& req
 result<generation> engine::generate(const generate_request& request) {
   VDIST_TRY(api::validate(request.params));
   VDIST_ASSIGN(const auto prompt, tokenize(impl_->cluster.setup(), request));
-  const auto seed = request.params.seed ? *request.params.seed : impl_->draw(impl_->seeds);
+  const auto seed = impl_->resolve_seed(request);
   const auto key = request.client_key != 0 ? request.client_key : impl_->draw(impl_->keys);
   const auto limits = limits_of(impl_->cluster.setup());
   generation made{.prompt_tokens = static_cast<std::int32_t>(prompt.size()), .sequences = {}};

@@ -45,7 +45,9 @@ struct generate_request {
   std::vector<token_id> token_ids; // already tokenized
   api::sampling_params params;
   /// The client's own name for the request, unique while the ledger knows it: who sends it again,
-  /// also to a process that has followed this one, gets the same generation from its start. 0: none.
+  /// also to a process that has followed this one, gets the same generation from its start; with
+  /// anything else under that key, stop strings aside: invalid_argument. Without a seed, it follows
+  /// from the key. 0: none.
   std::uint64_t client_key = 0;
 };
 

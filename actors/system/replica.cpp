@@ -121,6 +121,32 @@ void replica::stop() {
   scheduler_.close();
 }
 
+void replica::end_lane(const std::string& reason) {
+  inbox_.close();
+  {
+    const std::lock_guard lock(lane_mutex_);
+    given_up_ = given_up_.value_or(reason);
+    if (lane_) {
+      lane_->stop();
+    }
+  }
+  report_end();
+}
+
+/// Called when either has become true, so that whoever comes second tells. A lane that follows a
+/// predecessor ends after it: the newest stands for all.
+void replica::report_end() const {
+  std::string reason;
+  {
+    const std::lock_guard lock(lane_mutex_);
+    if (!given_up_ || (lane_ && !lane_->has_ended())) {
+      return;
+    }
+    reason = *given_up_;
+  }
+  parts_.router.send(replica_changed{index_, replica_state::ended, std::move(reason)});
+}
+
 sched::scheduler_stats replica::scheduler_stats() const {
   const std::lock_guard lock(lane_mutex_);
   return lane_ ? lane_->stats() : sched::scheduler_stats{};
@@ -201,6 +227,7 @@ executor_actor replica::spawn_executor() {
             parts_.router.send(
                 replica_changed{index_, replica_state::restarted, "the scheduler was rebuilt"});
           },
+      .on_ended = [this] { report_end(); },
       .kill_actor = {}};
   // The lane learns of its actor only after both exist; until then it has nothing to do.
   auto handle = std::make_shared<executor_actor>();
@@ -218,6 +245,9 @@ executor_actor replica::spawn_executor() {
                               .times = &times_,
                               .last_step = &progress().step};
   lane_ = std::make_shared<step_lane>(lane_config(), std::move(listener), links, waits_);
+  if (given_up_) { // by the guardian, while its supervisor still worked
+    lane_->stop();
+  }
   auto executor = parts_.actors->spawn(make_executor, lane_, &inbox_);
   *handle = executor;
   parts_.threads->start(fmt::format("step-r{}", index_),
@@ -329,6 +359,7 @@ replica_environment replica::environment() {
       .on_state = on_state_,
       .group = [this] { return found_group(); },
       .on_recovery = [this](const supervisor::recovery_mark& mark) { note_recovery(mark); },
+      .end_lane = [this](const std::string& reason) { end_lane(reason); },
       .on_end = [this, tenure] { workers_.end_tenure(tenure); },
       .points = parts_.points,
       .time = parts_.time};

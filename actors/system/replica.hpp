@@ -32,6 +32,8 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
 
 #include "host/host_link.hpp"
 
@@ -75,6 +77,11 @@ public:
   /// more. The threads end soon after. Any number of times.
   void stop();
 
+  /// The replica has been given up: nothing more reaches its lane, and the lane ends. Once nothing
+  /// of it can be committed any more, at once if it has ended, the router is told `ended`. Any
+  /// thread, any number of times.
+  void end_lane(const std::string& reason);
+
   [[nodiscard]] const metrics::step_times& times() const { return times_; }
 
   [[nodiscard]] sched::scheduler_stats scheduler_stats() const;
@@ -94,6 +101,7 @@ private:
   [[nodiscard]] result<std::shared_ptr<epoch_wiring>>
   wire(epoch now, const std::vector<std::uint32_t>& incarnations);
   [[nodiscard]] replica_progress& progress() const;
+  void report_end() const;
   void note_epoch(epoch now);
   void note_recovery(const supervisor::recovery_mark& mark);
   void note_tokens(const token_events& events);
@@ -117,6 +125,7 @@ private:
   mutable std::mutex lane_mutex_;
   std::shared_ptr<step_lane>
       lane_; // the newest; shared with its thread and its actor; guarded by lane_mutex_
+  std::optional<std::string> given_up_; // why; guarded by lane_mutex_
 };
 
 } // namespace vdist::actors

@@ -124,8 +124,26 @@ void sim_node::hand_over_again(std::int32_t replica) {
   const auto& record = *replicas_[static_cast<std::size_t>(replica)];
   if (record.has_failed) { // what moved on has moved on; the successor hears of it again
     router_.send(replica_changed{replica, replica_state::failed, "given up"});
+    report_end(replica);
   } else {
     router_.send(replica_changed{replica, replica_state::restarted, "a successor"});
+  }
+}
+
+/// As actors/system/replica.
+void sim_node::end_lane(std::int32_t replica) {
+  auto& record = *replicas_[static_cast<std::size_t>(replica)];
+  record.inbox.close();
+  if (record.newest) {
+    record.newest->stop();
+  }
+  report_end(replica);
+}
+
+void sim_node::report_end(std::int32_t replica) {
+  const auto& record = *replicas_[static_cast<std::size_t>(replica)];
+  if (record.has_failed && (!record.newest || record.newest->has_ended())) {
+    router_.send(replica_changed{replica, replica_state::ended, "given up"});
   }
 }
 
@@ -181,9 +199,8 @@ executor_actor sim_node::spawn_executor(std::int32_t replica) {
             record.supervisor.send(step_failed{now, std::move(text)});
           },
       .on_crashed =
-          [this, handle, &record](const std::string& text) {
-            // The lane of a replica that is given up may still end what the router has failed.
-            if (!record.has_failed && text.find("failpoint") == std::string::npos) {
+          [this, handle](const std::string& text) {
+            if (text.find("failpoint") == std::string::npos) {
               links_.checks->fail("a step lane crashed: " + text);
             }
             caf::anon_send_exit(*handle, caf::exit_reason::unhandled_exception);
@@ -193,6 +210,7 @@ executor_actor sim_node::spawn_executor(std::int32_t replica) {
             router_.send(
                 replica_changed{replica, replica_state::restarted, "the scheduler was rebuilt"});
           },
+      .on_ended = [this, replica] { report_end(replica); },
       .kill_actor =
           [handle] {
             caf::anon_send_exit(*handle, caf::exit_reason::kill);
@@ -254,6 +272,12 @@ replica_environment sim_node::environment(std::int32_t replica) {
           .group = [self, replica, &workers]() -> supervisor::group_state {
             return {.first = self->group(replica).next_epoch(), .slots = workers.found()};
           },
+          .end_lane =
+              [self, replica](const std::string&) {
+                if (!self->is_dead_) {
+                  self->end_lane(replica);
+                }
+              },
           .on_end =
               [self, replica, &workers, tenure] {
                 self->replicas_[static_cast<std::size_t>(replica)]->has_supervisor = false;

@@ -108,6 +108,8 @@ private:
   [[nodiscard]] actors::guardian_config guardian_config_of();
   [[nodiscard]] std::unique_ptr<actors::kept_lanes> make_workers(std::int32_t replica);
   void hand_over_again(std::int32_t replica);
+  void end_lane(std::int32_t replica);
+  void report_end(std::int32_t replica);
   bool stall_actor(const sim_event& event);
   bool kill_stage(const sim_event& event);
 

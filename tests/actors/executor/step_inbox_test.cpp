@@ -1,5 +1,7 @@
 #include "actors/executor/step_inbox.hpp"
 
+#include "actors/gateway/epoch_wiring.hpp"
+
 #include <boost/test/unit_test.hpp>
 
 #include <thread>
@@ -97,6 +99,26 @@ BOOST_AUTO_TEST_CASE(a_reader_of_the_past_takes_nothing_from_its_successor) { //
   inbox.take(commands, successor);
   BOOST_REQUIRE(commands.requests.size() == 1U);
   BOOST_TEST((commands.requests[0]->id == request_id(2)), "what came before the reset is gone");
+}
+
+BOOST_AUTO_TEST_CASE(a_closed_inbox_forgets_what_it_has_and_what_comes) { // I-3
+  step_inbox inbox(1);
+  BOOST_TEST(inbox.add(request_of(1)).has_value());
+  const auto wiring = std::make_shared<epoch_wiring>();
+  inbox.begin({.now = epoch(1), .wiring = wiring});
+  inbox.close();
+  BOOST_TEST(inbox.add(request_of(2)).has_value());
+  BOOST_TEST(inbox.add(request_of(3)).has_value(), "nobody is told that it is full");
+  inbox.cancel(request_id(2));
+  inbox.begin({.now = epoch(2), .wiring = wiring});
+  const auto reader = inbox.reset();
+  BOOST_TEST(inbox.add(request_of(4)).has_value());
+  step_commands commands;
+  inbox.take(commands, reader);
+  BOOST_TEST(commands.requests.empty());
+  BOOST_TEST(commands.cancels.empty());
+  BOOST_TEST(!commands.begin.has_value());
+  BOOST_TEST(wiring.use_count() == 1, "no channel is held");
 }
 
 BOOST_AUTO_TEST_CASE(wakes_its_reader) {

@@ -96,6 +96,11 @@ struct lane_fixture {
                                  std::string text) { heard.add_failure(now, std::move(text)); },
         .on_crashed = [this](const std::string& text) { heard.add_failure(epoch(0), text); },
         .on_taken_over = [this] { ++takeovers; },
+        .on_ended =
+            [this] {
+              ++ends;
+              tokens_at_end = heard.tokens();
+            },
         .kill_actor = {}};
     lane = std::make_shared<step_lane>(config, listener, links(), waits);
     successor = std::make_shared<step_lane>(config, listener, links(), waits);
@@ -221,6 +226,8 @@ struct lane_fixture {
   std::shared_ptr<step_lane> lane;
   std::shared_ptr<step_lane> successor; // runs when a case runs it
   std::atomic<int> takeovers{0};
+  std::atomic<int> ends{0};
+  std::atomic<std::size_t> tokens_at_end{0};
   std::thread thread;
 };
 
@@ -337,6 +344,43 @@ BOOST_FIXTURE_TEST_CASE(what_is_committed_is_published_also_when_the_lane_has_to
   BOOST_TEST(heard.wait_for_tokens(1)[0].token == 10);
   BOOST_TEST(heard.wait_for_failure().second.find("failpoint") != std::string::npos);
   BOOST_TEST((*journal.tokens(id) == std::vector<token_id>{10}));
+}
+
+/// A cluster that is given up ends its requests at once, also those of a step in flight.
+BOOST_FIXTURE_TEST_CASE(a_lane_that_has_to_go_is_no_crash_when_others_end_its_requests,
+                        lane_fixture) {
+  begin(1);
+  const auto id = add(4);
+  step();
+  heard.wait_for_tokens(1);
+  const auto plan = next_plan(0);
+  next_plan(1);
+  lane->stop();
+  BOOST_TEST(!lane->has_ended(), "it waits for its workers");
+  BOOST_REQUIRE(journal.finish(id, protocol::finish_reason::failed).has_value());
+  send(1, answer_to(plan, 1));
+  send(0, answer_to(plan, 0));
+  thread.join();
+  BOOST_TEST(lane->has_ended());
+  BOOST_TEST(ends == 1);
+  BOOST_TEST(heard.failures() == 0U);
+  BOOST_TEST(heard.tokens() == 1U);
+  BOOST_TEST(journal.state(id)->committed == 1);
+}
+
+BOOST_FIXTURE_TEST_CASE(says_that_it_has_ended_behind_its_last_tokens, lane_fixture) {
+  begin(1);
+  add(4);
+  const auto plan = next_plan(0);
+  next_plan(1);
+  lane->stop();
+  send(1, answer_to(plan, 1));
+  send(0, answer_to(plan, 0));
+  thread.join();
+  BOOST_TEST(heard.tokens() == 1U, "its last step was complete");
+  BOOST_TEST(tokens_at_end == 1U);
+  BOOST_TEST((lane->turn(time.now()).what == lane_turn::kind::ended));
+  BOOST_TEST(ends == 1);
 }
 
 BOOST_FIXTURE_TEST_CASE(a_request_that_comes_twice_runs_once, lane_fixture) {

@@ -169,6 +169,16 @@ BOOST_AUTO_TEST_CASE(waits_for_tokens_and_gives_up_at_its_deadline) {
   BOOST_TEST((chunk.has_value() && chunk->has_value()));
 }
 
+BOOST_AUTO_TEST_CASE(a_cancel_is_known_before_it_is_sent) { // O-7
+  const auto stream = stream_of({});
+  bool was_known = false;
+  stream->on_cancel([&] { was_known = stream->is_cancelled(); });
+  BOOST_TEST(!stream->is_cancelled());
+  stream->cancel();
+  BOOST_TEST(was_known);
+  BOOST_TEST(stream->is_cancelled());
+}
+
 BOOST_AUTO_TEST_CASE(refuses_an_empty_stop_string) {
   const auto made = text_stream::make({.stop = {""}});
   BOOST_REQUIRE(!made.has_value());

@@ -11,6 +11,8 @@ class recording_sink final : public actors::token_sink {
 public:
   void push(const protocol::token_event& event) override { events.push_back(event); }
 
+  [[nodiscard]] bool is_cancelled() const override { return wants_no_more; }
+
   [[nodiscard]] std::vector<token_id> tokens() const {
     std::vector<token_id> all;
     for (const auto& event : events) {
@@ -30,6 +32,7 @@ public:
   }
 
   std::vector<protocol::token_event> events;
+  bool wants_no_more = false;
 };
 
 } // namespace vdist::testing

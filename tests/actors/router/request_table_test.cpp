@@ -42,6 +42,19 @@ BOOST_AUTO_TEST_CASE(gives_the_replica_with_the_fewest_requests_the_lowest_of_eq
   BOOST_TEST(!table.choose_replica().has_value());
 }
 
+BOOST_AUTO_TEST_CASE(a_replica_that_has_ended_is_never_used_again) {
+  request_table table(2);
+  table.set_usable(0, false);
+  BOOST_TEST(!table.has_ended(0));
+  table.set_usable(0, true);
+  BOOST_TEST(table.is_usable(0));
+  table.set_ended(0);
+  BOOST_TEST(table.has_ended(0));
+  table.set_usable(0, true);
+  BOOST_TEST(!table.is_usable(0));
+  BOOST_TEST(*table.choose_replica() == 1);
+}
+
 BOOST_AUTO_TEST_CASE(delivers_each_position_once_and_drops_repetitions) {
   request_table table(1);
   const auto sink = std::make_shared<recording_sink>();

@@ -56,8 +56,11 @@ std::vector<step> script() {
   compute(0);
   compute(1);
   steps.emplace_back([](router_world& world) { world.fail(1); });
+  compute(1); // its lane does not know it yet
   compute(0);
   publish(0);
+  steps.emplace_back([](router_world& world) { world.end_lane(1); });
+  compute(0);
   return steps;
 }
 

@@ -49,14 +49,19 @@ struct router_fixture : actor_fixture {
     }
   }
 
+  static protocol::request request_with(std::uint64_t client_key) {
+    protocol::request request;
+    request.prompt = {1, 2, 3};
+    request.max_tokens = 8;
+    request.stop_token_ids = {99};
+    request.sampling.logprobs = 1;
+    request.client_key = client_key;
+    return request;
+  }
+
   submit_reply submit_one(const std::shared_ptr<recording_sink>& sink,
                           std::uint64_t client_key = 0) {
-    auto request = std::make_shared<protocol::request>();
-    request->prompt = {1, 2, 3};
-    request->max_tokens = 8;
-    request->stop_token_ids = {99};
-    request->sampling.logprobs = 1;
-    request->client_key = client_key;
+    const auto request = std::make_shared<protocol::request>(request_with(client_key));
     return ask<submit_reply>(router, submit{request, sink});
   }
 
@@ -82,6 +87,11 @@ struct router_fixture : actor_fixture {
 
   void change(std::int32_t replica, replica_state state) {
     tell(router, replica_changed{replica, state, "for the test"});
+  }
+
+  void give_up(std::int32_t replica) {
+    change(replica, replica_state::failed);
+    change(replica, replica_state::ended);
   }
 
   ledger::memory_ledger journal;
@@ -240,7 +250,7 @@ BOOST_FIXTURE_TEST_CASE(moves_the_requests_of_a_failed_replica, router_fixture) 
   const auto sink = std::make_shared<recording_sink>();
   const auto id = submit_one(sink).id;
   commit(event_of(id, 0, 10));
-  change(0, replica_state::failed);
+  give_up(0);
   BOOST_REQUIRE(schedulers[1]->requests.size() == 1U);
   BOOST_TEST((schedulers[1]->requests[0]->id == id));
   BOOST_TEST(schedulers[1]->requests[0]->generated.size() == 1U);
@@ -250,11 +260,61 @@ BOOST_FIXTURE_TEST_CASE(moves_the_requests_of_a_failed_replica, router_fixture) 
   BOOST_TEST(schedulers[1]->requests.size() == 2U, "new ones go to the one that lives");
 }
 
+/// Its lane commits one token more after it was given up, and nobody hears of that one.
+BOOST_FIXTURE_TEST_CASE(moves_nothing_before_the_failed_replica_has_ended, router_fixture) { // O-6
+  const auto sink = std::make_shared<recording_sink>();
+  const auto id = submit_one(sink).id;
+  commit(event_of(id, 0, 10));
+  change(0, replica_state::failed);
+  BOOST_TEST((submit_one(std::make_shared<recording_sink>()).status == errc::ok));
+  commit(event_of(id, 1, 11));
+  change(0, replica_state::restarted); // its last lane had just begun
+  tell(router, cancel{id});
+  respawn(table);
+  change(0, replica_state::failed);
+  BOOST_TEST(schedulers[1]->requests.size() == 1U, "new ones only");
+  change(0, replica_state::ended);
+  BOOST_REQUIRE(schedulers[1]->requests.size() == 2U);
+  BOOST_TEST((schedulers[1]->requests[1]->id == id));
+  const std::vector<token_id> expected{10, 11};
+  BOOST_TEST(schedulers[1]->requests[1]->generated == expected, boost::test_tools::per_element());
+  BOOST_TEST(sink->tokens() == expected, boost::test_tools::per_element());
+  BOOST_TEST((schedulers[1]->cancels == std::vector{id}));
+  change(0, replica_state::ended); // told twice
+  BOOST_TEST(schedulers[1]->requests.size() == 2U);
+}
+
+BOOST_FIXTURE_TEST_CASE(fails_nothing_before_the_last_replica_has_ended, small_router) { // O-6
+  const auto sink = std::make_shared<recording_sink>();
+  const auto id = submit_one(sink).id;
+  change(0, replica_state::failed);
+  commit(event_of(id, 0, 10, finish_reason::length));
+  BOOST_TEST(sink->ends() == 0U);
+  change(0, replica_state::ended);
+  BOOST_TEST((sink->events.back().reason == finish_reason::length), "it had got there");
+  BOOST_TEST(sink->ends() == 1U);
+  BOOST_TEST((submit_one(sink).status == errc::closed));
+}
+
+/// The message of it is lost, wherever it was.
+BOOST_FIXTURE_TEST_CASE(finds_a_cancel_that_died_in_a_mailbox, router_fixture) { // O-7
+  const auto sink = std::make_shared<recording_sink>();
+  const auto id = submit_one(sink).id;
+  end(router);
+  sink->wants_no_more = true;
+  respawn(table);
+  change(0, replica_state::restarted);
+  BOOST_TEST((schedulers[0]->cancels == std::vector{id}));
+  sink->wants_no_more = false;
+  change(0, replica_state::restarted); // this time it died in a scheduler's mailbox, or in an inbox
+  BOOST_TEST((schedulers[0]->cancels == std::vector{id, id}));
+}
+
 BOOST_FIXTURE_TEST_CASE(ends_each_request_once_when_no_replica_is_left, router_fixture) {
   const auto sink = std::make_shared<recording_sink>();
   const auto id = submit_one(sink).id;
-  change(1, replica_state::failed);
-  change(0, replica_state::failed);
+  give_up(1);
+  give_up(0);
   BOOST_TEST(sink->ends() == 1U);
   BOOST_TEST((sink->events.back().reason == finish_reason::failed));
   BOOST_TEST(sink->events.back().message == "for the test");
@@ -318,11 +378,11 @@ BOOST_FIXTURE_TEST_CASE(what_is_committed_comes_before_a_failure, router_fixture
   const auto sink = std::make_shared<recording_sink>();
   const auto ended_sink = std::make_shared<recording_sink>();
   const auto id = submit_one(sink).id;
-  change(1, replica_state::failed);
+  give_up(1);
   const auto ended = submit_one(ended_sink).id;
   commit(event_of(id, 0, 10));
   commit(event_of(ended, 0, 10, finish_reason::length));
-  change(0, replica_state::failed);
+  give_up(0);
   BOOST_TEST(sink->tokens().size() == 1U);
   BOOST_TEST((sink->events.back().reason == finish_reason::failed));
   BOOST_TEST(sink->events.back().position == 1);
@@ -355,7 +415,7 @@ BOOST_FIXTURE_TEST_CASE(a_known_key_finds_its_request_although_nothing_is_accept
   BOOST_TEST((submit_one(finished, 71).id == other));
   BOOST_TEST(finished->tokens().size() == 1U);
   BOOST_TEST(finished->ends() == 1U);
-  change(0, replica_state::failed);
+  give_up(0);
   const auto failed = std::make_shared<recording_sink>();
   BOOST_TEST((submit_one(failed, 70).id == id));
   BOOST_TEST(failed->tokens().size() == 1U);
@@ -363,6 +423,30 @@ BOOST_FIXTURE_TEST_CASE(a_known_key_finds_its_request_although_nothing_is_accept
   BOOST_TEST(schedulers[0]->requests.size() == sent, "nothing is computed twice");
   BOOST_TEST(table.accepted() == 3U);
   BOOST_TEST((submit_one(std::make_shared<recording_sink>(), 72).status == errc::closed));
+}
+
+BOOST_FIXTURE_TEST_CASE(a_known_key_with_another_body_is_refused, router_fixture) { // O-4
+  const auto sink = std::make_shared<recording_sink>();
+  const auto id = submit_one(sink, 70).id;
+  const auto other = [this](auto&& change) {
+    auto request = request_with(70);
+    change(request);
+    return ask<submit_reply>(router,
+                             submit{std::make_shared<protocol::request>(std::move(request)),
+                                    std::make_shared<recording_sink>()});
+  };
+  BOOST_TEST((other([](auto& r) { r.prompt.back() = 4; }).status == errc::invalid_argument));
+  const auto refused = other([](auto& r) { r.sampling.seed = 1; });
+  BOOST_TEST((refused.status == errc::invalid_argument));
+  BOOST_TEST(refused.message.find("client_key=70") != std::string::npos, refused.message);
+  const auto last = event_of(id, 0, 10, finish_reason::length);
+  commit(last);
+  publish(0, last);
+  BOOST_TEST(sink->ends() == 1U, "the first stream stays");
+  BOOST_TEST((other([](auto& r) { r.max_tokens = 9; }).status == errc::invalid_argument));
+  const auto same = other([](auto& r) { r.id = request_id(500); });
+  BOOST_TEST((same.status == errc::ok));
+  BOOST_TEST((same.id == id));
 }
 
 BOOST_FIXTURE_TEST_CASE(sequences_that_belong_together_find_room_together, small_router) {
@@ -410,11 +494,9 @@ BOOST_FIXTURE_TEST_CASE(a_forgotten_key_is_a_new_request, router_fixture) { // O
 }
 
 BOOST_FIXTURE_TEST_CASE(takes_up_what_only_the_ledger_knows, router_fixture) { // O-3, Q-5
-  protocol::request lost; // accepted, and then the router died
+  auto lost = request_with(70); // accepted, and then the router died
   lost.id = request_id(41);
   lost.arrival = 41;
-  lost.prompt = {1, 2};
-  lost.client_key = 70;
   BOOST_REQUIRE(journal.accept(lost).has_value());
   lost.id = request_id(40);
   lost.arrival = 40;

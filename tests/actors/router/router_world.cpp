@@ -137,6 +137,7 @@ void router_world::cancel(std::uint64_t key) {
   const auto found = clients_.find(key);
   if (found != clients_.end() && found->second.id.value != 0) {
     found->second.is_cancelled = true;
+    found->second.sink->wants_no_more = true;
     tell(router_, actors::cancel{found->second.id});
   }
 }
@@ -181,8 +182,22 @@ void router_world::restart(std::int32_t replica, bool is_crash) {
 }
 
 void router_world::fail(std::int32_t replica) {
-  lanes_[static_cast<std::size_t>(replica)] = {};
-  send({replica, replica_state::failed, "given up"});
+  lanes_[static_cast<std::size_t>(replica)].has_failed = true;
+  tell_state_of(replica);
+}
+
+void router_world::end_lane(std::int32_t replica) {
+  publish(replica);
+  lanes_[static_cast<std::size_t>(replica)] = {.has_failed = true, .has_ended = true};
+  tell_state_of(replica);
+}
+
+void router_world::tell_state_of(std::int32_t replica) {
+  const auto& lane = lanes_[static_cast<std::size_t>(replica)];
+  send({replica, lane.has_failed ? replica_state::failed : replica_state::restarted, "told"});
+  if (lane.has_ended) {
+    send({replica, replica_state::ended, "told"});
+  }
 }
 
 void router_world::send(const replica_changed& message) {
@@ -199,7 +214,7 @@ void router_world::respawn_router() {
       router_config{.table = table_.get(), .journal = journal_.get(), .schedulers = schedulers_});
   settle();
   for (std::int32_t replica = 0; replica < replicas; ++replica) { // O-3
-    send({replica, replica_state::restarted, {}});
+    tell_state_of(replica);
   }
 }
 

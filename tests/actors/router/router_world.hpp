@@ -42,8 +42,10 @@ public:
   void publish(std::int32_t replica);
   /// The step lane is replaced; `is_crash`: what it had not sent yet is lost.
   void restart(std::int32_t replica, bool is_crash);
-  /// The replica is given up.
+  /// The replica is given up; its lane goes on until it is ended.
   void fail(std::int32_t replica);
+  /// … and commits nothing more; what it has committed is sent.
+  void end_lane(std::int32_t replica);
 
   /// Everything that is sent to the router from now on is lost.
   void kill_router();
@@ -77,6 +79,8 @@ private:
   struct lane {
     std::map<request_id, running_request> running;
     actors::token_events outgoing;
+    bool has_failed = false;
+    bool has_ended = false;
   };
 
   struct client {
@@ -89,6 +93,7 @@ private:
   void end_all();
   void take(lane& into, const protocol::request& request);
   void send(const actors::replica_changed& message);
+  void tell_state_of(std::int32_t replica);
 
   struct alignas(64) cache_line {
     std::array<std::byte, 64> bytes{};

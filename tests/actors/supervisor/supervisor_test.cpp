@@ -58,6 +58,7 @@ private:
 struct surroundings {
   std::vector<replica_changed> states;
   std::vector<epoch> executor_begun;
+  int executors_ended = 0;
 };
 
 router_actor::behavior_type fake_router(const std::shared_ptr<surroundings>& around) {
@@ -100,6 +101,8 @@ struct group_fixture : actor_fixture {
         .spawn_executor =
             [this](const supervisor_actor&) {
               executor = actors().spawn(fake_executor, around);
+              caf::actor_cast<caf::actor>(executor)->attach_functor(
+                  [told = around](const caf::error&) { ++told->executors_ended; });
               ++executors;
               return executor;
             },
@@ -118,6 +121,7 @@ struct group_fixture : actor_fixture {
             },
         .group = [found] { return found; },
         .on_recovery = [this](const supervisor::recovery_mark& mark) { marks.push_back(mark); },
+        .end_lane = [this](const std::string&) { ++lanes_ended; },
         .time = &time};
     supervisor = actors().spawn(make_supervisor, std::move(environment), router);
   }
@@ -174,6 +178,7 @@ struct group_fixture : actor_fixture {
   int lanes_to_refuse = 0;
   bool is_out_of_channels = false;
   int executors = 0;
+  int lanes_ended = 0;
   std::shared_ptr<surroundings> around = std::make_shared<surroundings>();
   std::vector<replica_changed>& states = around->states;
   std::vector<epoch>& executor_begun = around->executor_begun;
@@ -405,6 +410,39 @@ BOOST_FIXTURE_TEST_CASE(too_many_deaths_of_one_slot_fail_the_replica, impatient_
   kill_worker_of(1);
   BOOST_TEST((states.back().state == replica_state::failed));
   BOOST_TEST(states.back().reason.find("died 2 times") != std::string::npos, states.back().reason);
+}
+
+BOOST_FIXTURE_TEST_CASE(giving_up_ends_the_executor_and_its_lane_once, impatient_group) { // V-8
+  all_loaded();
+  kill_worker_of(1);
+  mend(1);
+  BOOST_TEST(around->executors_ended == 0);
+  kill_worker_of(1); // a step may be in flight
+  BOOST_TEST((states.back().state == replica_state::failed));
+  BOOST_TEST((fence == epoch(4)), "above the epoch that was to come: every wait of the lane ends");
+  BOOST_TEST(around->executors_ended == 1);
+  BOOST_TEST(lanes_ended == 1);
+  const auto told = states.size();
+  tell(supervisor, step_failed{epoch(3), "late"});
+  report(0, worker_event::kind::failed, epoch(3), errc::internal);
+  advance(1s);
+  BOOST_TEST(states.size() == told);
+  BOOST_TEST(around->executors_ended == 1);
+  BOOST_TEST(lanes_ended == 1);
+  BOOST_TEST(executors == 1);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_lane_outlives_its_executor_until_it_is_ended, started_group) { // V-8
+  all_loaded();
+  for (int round = 0; round < 4; ++round) {
+    end(executor);
+    for (const std::int32_t slot : {0, 1, 2, 3}) {
+      report(slot, worker_event::kind::quiesced, fence);
+    }
+  }
+  BOOST_TEST((states.back().state == replica_state::failed));
+  BOOST_TEST(around->executors_ended == 4, "nobody is there to be ended");
+  BOOST_TEST(lanes_ended == 1);
 }
 
 BOOST_FIXTURE_TEST_CASE(deaths_far_apart_are_forgiven, impatient_group) {
