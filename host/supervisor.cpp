@@ -31,6 +31,8 @@ constexpr auto send_deadline = 5s;
 constexpr auto loop_slice = 60s;
 constexpr std::chrono::milliseconds output_slice{60'000};
 constexpr int exit_interrupted = 130;
+/// H-12. Whoever has fewer workers than before each time has none left after as many as a host can hold.
+constexpr std::size_t planned_restarts_max = life_entries_max;
 
 } // namespace
 
@@ -298,8 +300,17 @@ result<std::optional<int>> supervisor::on_control_ended(const child_event& event
   if (event.how.signal == 0 && code != exit_restart && code != exit_escalated) {
     return std::optional<int>(code);
   }
-  VDIST_TRY(plan_restart(config_.keeps_workers ? restart_scope::node : restart_scope::all,
-                         "vdist-node: " + event.text));
+  const bool wants_all = wants_other_vault();
+  if (wants_all && event.how.signal == 0 && code == exit_restart
+      && planned_restarts_ < planned_restarts_max) {
+    ++planned_restarts_;
+    log::info("supervisor: vdist-node wants a new vault; starting again");
+    restart_all_at(time_.now());
+    return std::optional<int>();
+  }
+  VDIST_TRY(
+      plan_restart(config_.keeps_workers && !wants_all ? restart_scope::node : restart_scope::all,
+                   "vdist-node: " + event.text));
   return std::optional<int>();
 }
 
@@ -324,6 +335,16 @@ result<void> supervisor::on_vault_ended(const child_event& event) {
   return plan_restart(restart_scope::all, why);
 }
 
+/// H-12.
+bool supervisor::wants_other_vault() const {
+  return (*board_)->vault_wanted > (*board_)->vault_starts;
+}
+
+void supervisor::restart_all_at(time_point due) {
+  children_->kill_all("what it needs has ended");
+  pending_ = {.scope = restart_scope::all, .due = due};
+}
+
 /// What has to end is told so at once; the rest follows when it has.
 result<void> supervisor::plan_restart(restart_scope scope, const std::string& why) {
   const auto now = time_.now();
@@ -334,9 +355,10 @@ result<void> supervisor::plan_restart(restart_scope scope, const std::string& wh
   }
   log::warn("supervisor: {}; starting again (restart={})", why, restarts_.recent());
   if (scope == restart_scope::all) {
-    children_->kill_all("what it needs has ended");
+    restart_all_at(now + *rest);
+  } else {
+    pending_ = {.scope = scope, .due = now + *rest};
   }
-  pending_ = {.scope = scope, .due = now + *rest};
   return {};
 }
 

@@ -23,6 +23,9 @@
 // H-10 A control process is started only when the one before it, and whatever else had to end, has been reaped: ledger
 //     and vault have one writer at a time.
 // H-11 Nobody is waited for: messages to a control process that does not read are kept, and too many kept ones end it.
+// H-12 A control process that needs other memory says which vault it wants (board, vault_wanted) and ends: then vault and
+//     workers end, too. Ending with exit_restart for that is planned: its successor comes at once, and this counts as no
+//     failure, as often as a cluster can lose a worker.
 // A program that embeds the engine is the control process itself and cannot be started again: then the end of the vault,
 // or of the link, ends everything.
 #pragma once
@@ -114,7 +117,9 @@ private:
   [[nodiscard]] result<std::optional<int>> on_control_ended(const child_event& event);
   void on_vault_dying();
   [[nodiscard]] result<void> on_vault_ended(const child_event& event);
+  [[nodiscard]] bool wants_other_vault() const;
   [[nodiscard]] result<void> plan_restart(restart_scope scope, const std::string& why);
+  void restart_all_at(time_point due);
   [[nodiscard]] result<void> restart_when_due();
 
   [[nodiscard]] static duration detect_of(const protocol::host_settings& settings) {
@@ -150,6 +155,7 @@ private:
   std::uint32_t last_spare_ = 0;
   time_point spare_due_{};
   restart_history restarts_;
+  std::size_t planned_restarts_ = 0; // H-12
   std::optional<pending_restart> pending_;
   bool is_interrupted_ = false;
   std::vector<std::byte> encoded_;

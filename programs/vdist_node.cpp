@@ -14,8 +14,8 @@
 namespace {
 
 /// vdist-run puts `--board-fd N --life K` first: they are for the process, what follows is for the program. Returns how
-/// many arguments they were, -1 if they make no sense.
-int take_life(int argc, char** argv) {
+/// many arguments they were, -1 if they make no sense; `words` are those of the board, which stays mapped.
+int take_life(int argc, char** argv, vdist::host::board_words*& words) {
   constexpr int arguments = 4;
   if (argc <= arguments || std::string_view(argv[1]) != "--board-fd"
       || std::string_view(argv[3]) != "--life") {
@@ -26,22 +26,26 @@ int take_life(int argc, char** argv) {
   const auto read = [](std::string_view text, auto& number) {
     return std::from_chars(text.data(), text.data() + text.size(), number).ec == std::errc{};
   };
-  const bool is_read = read(argv[2], board) && read(argv[4], life);
-  return is_read && vdist::host::hold_life_on(vdist::socket::unique_fd(board), life) ? arguments
-                                                                                     : -1;
+  if (!read(argv[2], board) || !read(argv[4], life)) {
+    return -1;
+  }
+  const auto held = vdist::host::hold_life_on(vdist::socket::unique_fd(board), life);
+  words = held ? held->words : nullptr;
+  return held ? arguments : -1;
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
   try {
-    const int taken = take_life(argc, argv);
+    vdist::host::board_words* board = nullptr;
+    const int taken = take_life(argc, argv, board);
     if (taken < 0) {
       std::fputs("vdist-node: the board of vdist-run cannot be used\n", stderr);
       return vdist::exit_code(vdist::errc::io_failed);
     }
     argv[taken] = argv[0];
-    return vdist::actors::run_node(argc - taken, argv + taken);
+    return vdist::actors::run_node(argc - taken, argv + taken, board);
   } catch (const std::exception& cause) {
     std::fprintf(stderr, "vdist-run: internal error: %s\n", cause.what());
     return vdist::exit_code(vdist::errc::internal);

@@ -23,6 +23,16 @@ struct worker_details {
   bool operator==(const worker_details&) const = default;
 };
 
+/// How much is there of what was configured.
+struct capacity_details {
+  std::int32_t workers = 0; // of replicas that were not given up
+  std::int32_t configured = 0;
+  double since_s = 0; // there have been fewer for so long
+  std::string reason; // of that; empty: there are not fewer
+
+  bool operator==(const capacity_details&) const = default;
+};
+
 struct replica_details {
   std::int32_t replica = 0;
   std::string state; // loading, running, recovering, failed
@@ -34,8 +44,9 @@ struct replica_details {
   std::int32_t kv_cached = 0; // blocks that hold a prefix and can be had
   std::int32_t kv_total = 0;  // blocks
   std::uint64_t steps = 0;
-  std::uint64_t tokens = 0;            // computed, prompts included
-  double control_us_per_step = 0;      // what a step costs beyond the work of its slowest worker
+  std::uint64_t tokens = 0;       // computed, prompts included
+  double control_us_per_step = 0; // what a step costs beyond the work of its slowest worker
+  capacity_details capacity;
   std::vector<worker_details> workers; // by slot
 
   bool operator==(const replica_details&) const = default;
@@ -70,6 +81,7 @@ struct cluster_status {
   std::int32_t data = 1;
   std::int32_t pipeline = 1;
   std::int32_t tensor = 1;
+  capacity_details capacity; // of all replicas; time and reason of the latest loss
   std::vector<stage_details> stages;
   std::vector<replica_details> replicas;
   std::vector<process_details> processes;

@@ -78,10 +78,22 @@ private:
 
 constexpr auto left = table::align::left;
 
+/// "1 of 2 workers for 0:01:02: why"
+std::string capacity_text(const capacity_details& capacity, paint how) {
+  const auto text = fmt::format("{} of {} workers", capacity.workers, capacity.configured);
+  return capacity.reason.empty()
+             ? text
+             : fmt::format("{} for {}: {}",
+                           painted(text, capacity.workers == 0 ? "failed" : "reduced", how),
+                           clock_text(capacity.since_s),
+                           capacity.reason);
+}
+
 std::string draw_head(const cluster_status& status, paint how) {
   const std::string_view draining = "draining";
   return fmt::format("cluster {}  up {}{}\nmodel {} on {}, workers are {}\n"
-                     "requests: {} under way, {} finished, {} accepted\n",
+                     "requests: {} under way, {} finished, {} accepted\n"
+                     "capacity: {}\n",
                      status.name,
                      clock_text(status.uptime_s),
                      status.is_draining ? "  " + painted(std::string(draining), draining, how) : "",
@@ -90,7 +102,8 @@ std::string draw_head(const cluster_status& status, paint how) {
                      status.isolation == "thread" ? "threads" : "processes",
                      status.active,
                      status.finished,
-                     status.accepted);
+                     status.accepted,
+                     capacity_text(status.capacity, how));
 }
 
 /// "-" as long as nothing can be said.
@@ -131,7 +144,13 @@ std::string draw_replicas(const cluster_status& status, const earlier_status& ea
                   rate_text(status, i, earlier),
                   fmt::format("{:.1f}", one.control_us_per_step)});
   }
-  return replicas.text(how);
+  auto text = replicas.text(how);
+  for (const auto& one : status.replicas) {
+    if (one.capacity.workers < one.capacity.configured) {
+      text += fmt::format("replica {}: {}\n", one.replica, capacity_text(one.capacity, how));
+    }
+  }
+  return text;
 }
 
 std::string draw_workers(const cluster_status& status, paint how) {

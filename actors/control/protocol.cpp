@@ -14,6 +14,7 @@ using nlohmann::json;
 
 // Found by the JSON library through their names.
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(worker_details, rank, stage, tensor, state, incarnation, pid)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(capacity_details, workers, configured, since_s, reason)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(replica_details,
                                    replica,
                                    state,
@@ -27,6 +28,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(replica_details,
                                    steps,
                                    tokens,
                                    control_us_per_step,
+                                   capacity,
                                    workers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(stage_details, first, last)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(process_details, role, pid)
@@ -43,6 +45,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(cluster_status,
                                    data,
                                    pipeline,
                                    tensor,
+                                   capacity,
                                    stages,
                                    replicas,
                                    processes)

@@ -3,7 +3,8 @@
 //
 //   failpoints  the armed rules, their counts and the log of their hits; every process strikes by it
 //   trace       what happened around faults; written by the control process alone
-//   run         how far each replica has come: a successor of the control process goes on behind it
+//   run         how far each replica has come: a successor of the control process goes on behind it; and with how many
+//               workers, once there are fewer than configured (actors/system/reduction.hpp)
 #pragma once
 
 #include "runtime/base/failpoint.hpp"
@@ -26,8 +27,22 @@ struct replica_progress {
   std::atomic<std::uint32_t> wired{0}; // the last whose channels were made
 };
 
+/// With what the cluster goes on, as actors/system/reduction.hpp says. Plain words: written by one process at a time.
+struct reduction_words {
+  std::int32_t pipeline = 0;
+  std::int32_t tensor = 0;
+  std::int32_t configured = 0;    // workers of a replica at first
+  std::int64_t since_ns = 0;      // of the monotonic clock, which is the host's
+  std::uint32_t keeps_sums = 0;   // 1: yes
+  std::uint32_t retired_used = 0; // of `retired`
+  std::array<std::int32_t, host::life_entries_max> retired{}; // device numbers
+  std::array<char, 512> reason{};                             // ends with a zero
+};
+
 struct run_words {
   std::array<replica_progress, host::life_entries_max> replicas; // one has a process at least
+  std::atomic<std::uint32_t> reductions{0}; // so far; written when the words are whole
+  std::array<reduction_words, 2> reduction; // the n-th at n % 2
 };
 
 template <class Words>

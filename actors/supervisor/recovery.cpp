@@ -155,7 +155,8 @@ void recovery::died(std::int32_t slot, incarnation worker, time_point now) {
     fail(fmt::format("worker slot {} died {} times within {} s",
                      slot,
                      record.deaths.size(),
-                     seconds_of(config_.restart_window)));
+                     seconds_of(config_.restart_window)),
+         slot);
   }
 }
 
@@ -197,11 +198,11 @@ void recovery::executor_died(time_point now) {
   count_control_fault(now, "the executor died");
 }
 
-void recovery::abandon(std::string reason, time_point now) {
+void recovery::abandon(std::string reason, time_point now, std::int32_t culprit) {
   if (state() == recovery_state::running) {
     fence(-1, now); // somebody may wait in this epoch
   }
-  fail(std::move(reason));
+  fail(std::move(reason), culprit);
 }
 
 void recovery::tick(time_point now) {
@@ -386,12 +387,13 @@ void recovery::begin_when_all_idle() {
 }
 
 ///
-void recovery::fail(std::string reason) {
+void recovery::fail(std::string reason, std::int32_t culprit) {
   if (phase_ == phase::failed) {
     return;
   }
   phase_ = phase::failed;
-  actions_.push_back({.what = action::kind::give_up, .now = epoch_, .reason = std::move(reason)});
+  actions_.push_back(
+      {.what = action::kind::give_up, .slot = culprit, .now = epoch_, .reason = std::move(reason)});
   for (std::int32_t slot = 0; slot < config_.slots; ++slot) {
     auto& record = slots_[static_cast<std::size_t>(slot)];
     if (record.state == slot_state::resting) {
@@ -422,7 +424,7 @@ void recovery::check_deadline(std::int32_t slot, time_point now) {
   if (record.state == slot_state::resting) {
     rest_or_spawn(slot, now);
   } else if (record.state == slot_state::dying || record.kill_sent) {
-    fail(fmt::format("the thread of worker slot {} does not end", slot));
+    fail(fmt::format("the thread of worker slot {} does not end", slot), slot);
   } else {
     record.kill_sent = true;
     record.due = now + config_.gone_deadline;

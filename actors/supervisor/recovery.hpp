@@ -104,7 +104,7 @@ struct action {
     raise_fence, // now: survivors' waits end with `aborted`
     prepare,     // slot: stop working, answer `quiesced`
     begin,       // now: connect all workers, rewind the scheduler, go on
-    give_up,     // reason: the replica cannot be kept alive; kills of its workers follow
+    give_up, // reason, and the slot that it is about or -1: the replica cannot be kept alive; kills of its workers follow
   };
   kind what;
   std::int32_t slot = -1;
@@ -137,8 +137,8 @@ public:
   void peer_late(epoch at, time_point now);
   /// The executor died; its successor begins with the next epoch.
   void executor_died(time_point now);
-  /// The group cannot go on for a reason that a restart does not change.
-  void abandon(std::string reason, time_point now);
+  /// The group cannot go on for a reason that a restart does not change; -1: of no slot of its own.
+  void abandon(std::string reason, time_point now, std::int32_t culprit = -1);
 
   /// Deadlines and back-offs that are due. Call at next_deadline() or later; calls
   /// before it change nothing.
@@ -193,7 +193,7 @@ private:
   void note(recovery_point point, std::int32_t slot, time_point now);
   void fence(std::int32_t culprit, time_point now);
   void begin_when_all_idle();
-  void fail(std::string reason);
+  void fail(std::string reason, std::int32_t culprit = -1);
   void count_control_fault(time_point now, const char* what);
   void check_deadline(std::int32_t slot, time_point now);
   slot_record* answering(std::int32_t slot, incarnation worker, slot_state expected);

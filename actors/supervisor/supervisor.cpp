@@ -150,7 +150,10 @@ void spawn(supervisor_pointer self, const spawn_worker& wanted) {
 void give_up(supervisor_pointer self, const action& todo) {
   auto& mine = self->state;
   log::error("replica {}: given up: {}", mine.environment.replica, todo.reason);
-  publish(self, replica_state::failed, todo.reason);
+  publish(self,
+          replica_state::failed,
+          mine.environment.on_given_up ? mine.environment.on_given_up(todo.slot, todo.reason)
+                                       : todo.reason);
   mine.environment.raise_fence(todo.now.next());
   if (const auto executor = std::exchange(mine.executor, nullptr)) {
     self->send_exit(executor, caf::exit_reason::kill);
@@ -259,7 +262,7 @@ void on_worker_event(supervisor_pointer self, const worker_event& event) {
     break;
   case worker_event::kind::failed:
     if (mine.machine->state() == recovery_state::starting && is_permanent(event.status)) {
-      mine.machine->abandon(event.text, now);
+      mine.machine->abandon(event.text, now, event.slot);
     } else {
       on_death(self, event); // V-4
     }

@@ -57,6 +57,9 @@ struct replica_environment {
   std::function<void(epoch now)> raise_fence;
   /// Told about every change of state, beside the router. May be empty; must not block.
   std::function<void(replica_state, const std::string& reason)> on_state;
+  /// The replica is given up for that slot, or for none of them (-1): called before anybody else hears of it. Returns the
+  /// reason that they are told, or ends the process (system/reduction.hpp). May be empty; must not block.
+  std::function<std::string(std::int32_t slot, const std::string& reason)> on_given_up;
   /// The group that is found at the start, asked once then: every `gone` of a slot that it calls
   /// dying must come after the question. Empty: a group that never was.
   std::function<supervisor::group_state()> group;

@@ -3,6 +3,7 @@
 #include "actors/router/router.hpp"
 #include "actors/system/adoption.hpp"
 #include "actors/system/machine.hpp"
+#include "actors/system/reduction.hpp"
 
 #include "runtime/base/check.hpp"
 #include "runtime/base/log.hpp"
@@ -99,6 +100,8 @@ result<void> cluster::start(const host_access& access) {
   if (setup_.device == config::device_kind::cuda) {
     VDIST_TRY(use_devices(parts_, setup_));
   }
+  capacity_.emplace(setup_, parts_.run->reductions);
+  has_run_before_ = has_run(*parts_.run);
   system_ = std::make_unique<caf::actor_system>(actor_config_);
   VDIST_TRY(make_replicas());
   spawn_guardian();
@@ -106,7 +109,7 @@ result<void> cluster::start(const host_access& access) {
 }
 
 result<void> cluster::wait_until_running() {
-  const auto running = board_.wait_until_running();
+  const auto running = board_.wait_until_running(has_run_before_);
   loads_.close();
   return running;
 }
@@ -132,9 +135,14 @@ result<void> cluster::make_replicas() {
       .cluster = parts_.cluster,
       .run = parts_.run,
       .left = std::move(left),
-      .on_load = [this](std::int32_t rank, std::uint64_t done, std::uint64_t total) {
-        loads_.set(static_cast<std::size_t>(rank), done, total);
-      }};
+      .on_load =
+          [this](std::int32_t rank, std::uint64_t done, std::uint64_t total) {
+            loads_.set(static_cast<std::size_t>(rank), done, total);
+          },
+      .on_given_up =
+          [this](std::int32_t replica, std::optional<rank_id> rank, const std::string& reason) {
+            return on_given_up(replica, rank, reason);
+          }};
   for (std::int32_t index = 0; index < setup_.layout->sizes().data; ++index) {
     const auto first = setup_.layout->ranks_of_replica(index).front();
     VDIST_ASSIGN(auto words, map_words<replica_words>(*parts_.memory, replica_words_key(first)));
@@ -238,11 +246,66 @@ void cluster::tell_router_of(std::size_t index) const {
   }
 }
 
+/// C-4. On the thread of a supervisor; of several at once, one after the other: the last one sees that it is the last.
+std::string
+cluster::on_given_up(std::int32_t replica, std::optional<rank_id> rank, const std::string& reason) {
+  const std::lock_guard lock(loss_mutex_);
+  if (rank) {
+    lost_ranks_.push_back(*rank);
+  }
+  const bool is_last = capacity_->lose(static_cast<std::size_t>(replica), time_.now(), reason);
+  if (!is_last) {
+    const auto& gauge = capacity_->gauge();
+    log::warn("cluster: goes on with {} of {} workers; requests of replica {} move to others: {}",
+              gauge.workers.load(),
+              gauge.workers_configured.load(),
+              replica,
+              reason);
+    return reason;
+  }
+  const bool may_shrink = parts_.host && parts_.host->is_child()
+                          && setup_.config.fault_tolerance.shrink && has_run(*parts_.run);
+  return may_shrink
+             ? fmt::format("{}; {}",
+                           reason,
+                           go_on_with_fewer(fmt::format("replica {}: {}", replica, reason)).context)
+             : reason;
+}
+
+/// Returns only when nothing smaller is left. The steps are in the order of Z-2.
+error cluster::go_on_with_fewer(const std::string& reason) {
+  auto planned = plan_reduction(setup_, lost_ranks_);
+  if (!planned) {
+    return planned.error();
+  }
+  const auto& sizes = setup_.layout->sizes();
+  log::warn("cluster: goes on with {} of {} workers (pipeline {} -> {}, tensor {} -> {}; {}): {}",
+            sizes.data * planned->pipeline * planned->tensor,
+            sizes.data * planned->configured,
+            sizes.pipeline,
+            planned->pipeline,
+            sizes.tensor,
+            planned->tensor,
+            planned->keeps_sums ? "sums keep their order"
+                                : "sums get another order, tokens may differ",
+            reason);
+  planned->since = time_.now();
+  planned->reason = reason;
+  auto& board = **parts_.board;
+  VDIST_FAILPOINT(*parts_.points, "cluster.reduce", {});
+  board.vault_wanted = board.vault_starts + 1;
+  VDIST_FAILPOINT(*parts_.points, "cluster.reduce", {});
+  write_reduction(*parts_.run, *planned);
+  VDIST_FAILPOINT(*parts_.points, "cluster.reduce", {});
+  ::_exit(host::exit_restart);
+}
+
 /// C-3.
 void cluster::give_up_replica(std::size_t index, const std::string& reason) {
   if (parts_.host && parts_.host->is_child()) {
     ::_exit(host::exit_escalated);
   }
+  capacity_->lose(index, time_.now(), reason);
   board_.set(index, replica_state::failed, reason);
   router_.send(replica_changed{static_cast<std::int32_t>(index), replica_state::failed, reason});
   replicas_[index]->stop();
@@ -260,6 +323,7 @@ void cluster::give_up(const std::string& reason) {
     replica->end_lane(reason);
   }
   for (std::int32_t replica = 0; replica < setup_.layout->sizes().data; ++replica) {
+    capacity_->lose(static_cast<std::size_t>(replica), time_.now(), reason);
     for (const auto id : table_.requests_of(replica)) {
       const auto failed = protocol::finish_reason::failed;
       if (auto ended = parts_.journal->finish(id, failed, reason); !ended) {

@@ -6,6 +6,7 @@
 //     `failed` for every replica, to the router `restarted` when a scheduler is new; a supervisor finds its workers itself.
 // C-3 An actor that dies too often: as the child of vdist-run this process ends with host::exit_escalated, and its successor
 //     goes on from the ledger; else the replica is given up, or with the router the cluster, and every request ends.
+// C-4 When the last replica is given up, the child of vdist-run goes on with fewer workers if it can (reduction.hpp).
 // Threads: start() and the destructor by one; the rest by any.
 #pragma once
 
@@ -13,6 +14,7 @@
 #include "actors/interfaces.hpp"
 #include "actors/route.hpp"
 #include "actors/router/request_table.hpp"
+#include "actors/system/capacity_book.hpp"
 #include "actors/system/isolation.hpp"
 #include "actors/system/lane_threads.hpp"
 #include "actors/system/load_meter.hpp"
@@ -32,6 +34,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -57,7 +60,8 @@ public:
   /// Spawns everything. Processes first, then actors: no child is made while threads hold locks.
   [[nodiscard]] result<void> start(const host_access& access);
 
-  /// Returns when every replica runs, or with the first failure.
+  /// Returns when every replica runs, or with the first failure; one that follows a process which ran also when some of
+  /// the replicas run and the others were given up.
   [[nodiscard]] result<void> wait_until_running();
 
   [[nodiscard]] const model_setup& setup() const { return setup_; }
@@ -73,6 +77,9 @@ public:
   [[nodiscard]] const route<guardian_actor>& guardian() const { return guardian_; }
 
   [[nodiscard]] std::optional<error> failure() const { return board_.failure(); }
+
+  /// After start().
+  [[nodiscard]] const capacity_book& capacity() const { return *capacity_; }
 
   /// Empty when workers are threads.
   [[nodiscard]] std::vector<host::process_info> processes() const;
@@ -109,6 +116,9 @@ private:
   void spawn_guardian();
   [[nodiscard]] bool is_lost(std::size_t index) const;
   void tell_router_of(std::size_t index) const;
+  [[nodiscard]] std::string
+  on_given_up(std::int32_t replica, std::optional<rank_id> rank, const std::string& reason);
+  [[nodiscard]] error go_on_with_fewer(const std::string& reason);
   void give_up_replica(std::size_t index, const std::string& reason);
   void give_up(const std::string& reason);
 
@@ -118,6 +128,10 @@ private:
   request_table table_; // one router at a time
   replica_board board_;
   load_meter loads_;
+  std::optional<capacity_book> capacity_;
+  bool has_run_before_ = false; // under another process, which this one follows
+  std::mutex loss_mutex_;
+  std::vector<rank_id> lost_ranks_; // that replicas were given up for; guarded by loss_mutex_
   std::atomic<bool> is_stopping_{false};
 
   quiet_actor_config actor_config_;

@@ -64,6 +64,14 @@ describe_workers(const model_setup& setup,
   return workers;
 }
 
+control::capacity_details describe_capacity(const replica_capacity& capacity, time_point now) {
+  const auto since = capacity.since.value_or(now);
+  return {.workers = capacity.workers,
+          .configured = capacity.configured,
+          .since_s = std::chrono::duration<double>(now - since).count(),
+          .reason = capacity.reason};
+}
+
 } // namespace
 
 std::uint64_t control_ns_of(const metrics::step_times& times) {
@@ -105,7 +113,22 @@ control::replica_details describe_replica(const model_setup& setup,
           .steps = steps,
           .tokens = view.times->tokens,
           .control_us_per_step = steps == 0 ? 0 : control_ns / 1000 / static_cast<double>(steps),
+          .capacity = describe_capacity(view.capacity, view.now),
           .workers = describe_workers(setup, view.status, processes)};
+}
+
+control::capacity_details sum_of_capacities(std::span<const control::replica_details> replicas) {
+  control::capacity_details all;
+  for (const auto& one : replicas) {
+    all.workers += one.capacity.workers;
+    all.configured += one.capacity.configured;
+    const bool is_later = all.reason.empty() || one.capacity.since_s < all.since_s;
+    if (!one.capacity.reason.empty() && is_later) {
+      all.since_s = one.capacity.since_s;
+      all.reason = one.capacity.reason;
+    }
+  }
+  return all;
 }
 
 control::ledger_page

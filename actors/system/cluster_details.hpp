@@ -4,6 +4,7 @@
 
 #include "actors/control/cluster_status.hpp"
 #include "actors/interfaces.hpp"
+#include "actors/system/capacity_book.hpp"
 #include "actors/system/model_setup.hpp"
 
 #include "runtime/base/result.hpp"
@@ -31,12 +32,18 @@ struct replica_view {
   const metrics::step_times* times = nullptr;
   sched::scheduler_stats scheduler;
   replica_status status;
+  replica_capacity capacity;
+  time_point now;
 };
 
 [[nodiscard]] control::replica_details
 describe_replica(const model_setup& setup,
                  const replica_view& view,
                  std::span<const host::process_info> processes);
+
+/// Sums over all replicas; why, of the one that was lost last.
+[[nodiscard]] control::capacity_details
+sum_of_capacities(std::span<const control::replica_details> replicas);
 
 /// The newest `max` of what the ledger holds, in order of arrival.
 [[nodiscard]] control::ledger_page

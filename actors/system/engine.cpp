@@ -234,6 +234,11 @@ engine_status engine::status() const {
     status.restarts += group.restarts;
     status.epochs.push_back(group.now.value);
   }
+  const auto& capacity = impl_->cluster.capacity().gauge();
+  status.workers = capacity.workers;
+  status.workers_configured = capacity.workers_configured;
+  status.replicas_lost = capacity.replicas_lost;
+  status.reductions = capacity.reductions;
   if (status.steps > 0) {
     status.control_us_per_step =
         static_cast<double>(control_ns) / 1000.0 / static_cast<double>(status.steps);
@@ -277,9 +282,12 @@ control::cluster_status engine::details() const {
     status.replicas.push_back(describe_replica(state.cluster.setup(),
                                                {.times = &replica.times(),
                                                 .scheduler = replica.scheduler_stats(),
-                                                .status = answer.value_or(unknown)},
+                                                .status = answer.value_or(unknown),
+                                                .capacity = state.cluster.capacity().of(index),
+                                                .now = state.cluster.time().now()},
                                                processes));
   }
+  status.capacity = sum_of_capacities(status.replicas);
   if (const auto router = state.ask<router_status>(state.cluster.router(), get_router_status{})) {
     status.active = router->active;
     status.accepted = router->accepted;

@@ -76,6 +76,10 @@ struct engine_status {
   double control_us_per_step =
       0; // plan, send, commit, and what collecting took beyond the slowest worker
   std::vector<std::uint32_t> epochs; // by replica
+  std::int32_t workers = 0;          // of replicas that were not given up
+  std::int32_t workers_configured = 0;
+  std::uint64_t replicas_lost = 0; // given up by this process
+  std::uint64_t reductions = 0;    // to fewer workers, since the start of the cluster
 };
 
 /// Operators see and steer it through control::controllable, whose calls any thread may make.
@@ -99,7 +103,7 @@ public:
   /// parameters), queue_full, closed (no replica is alive, or is_draining()).
   [[nodiscard]] result<generation> generate(const generate_request& request);
 
-  /// Why the engine cannot go on: the first replica that was given up. nullopt while all is well.
+  /// Why the engine cannot go on, when no replica is left: what the last one was given up for. nullopt until then.
   [[nodiscard]] std::optional<error> failure() const;
 
   /// Whether drain() was called. True before generate() refuses the first request for it.

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <iterator>
+#include <map>
 
 namespace vdist::actors {
 
@@ -273,7 +274,34 @@ result<void> size_kv_cache(model_setup& setup) {
   return {};
 }
 
+/// Workers that share the memory of one host, or of the GPU that has most of them.
+std::size_t sharers_of_budget(const model_setup& setup) {
+  if (setup.device != device_kind::cuda) {
+    return static_cast<std::size_t>(setup.layout->world());
+  }
+  std::map<std::int32_t, std::size_t> by_device;
+  for (std::int32_t rank = 0; rank < setup.layout->world(); ++rank) {
+    ++by_device[device_of(setup, rank_id(rank))];
+  }
+  std::size_t most = 1;
+  for (const auto& [device, ranks] : by_device) {
+    most = std::max(most, ranks);
+  }
+  return most;
+}
+
 } // namespace
+
+result<model_setup> resize(const model_setup& setup, const config::cluster_config& config) {
+  auto made = setup;
+  made.config = config;
+  made.memory.clear();
+  VDIST_TRY(lay_out(made));
+  VDIST_TRY(measure_workers(made));
+  made.memory_budget = setup.memory_budget * sharers_of_budget(setup) / sharers_of_budget(made);
+  VDIST_TRY(size_kv_cache(made));
+  return made;
+}
 
 result<arch::network> network_of(const model_setup& setup, rank_id rank) {
   return arch::build(*setup.model, setup.layout->shard_of(rank), setup.type);

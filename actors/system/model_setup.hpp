@@ -5,6 +5,8 @@
 // are checked by check_request (engine.hpp).
 #pragma once
 
+#include "actors/system/reduction.hpp"
+
 #include "model/arch/registry.hpp"
 #include "model/exec/memory_plan.hpp"
 #include "model/weights/model_config.hpp"
@@ -56,8 +58,9 @@ struct model_setup {
   std::int32_t max_model_len = 0;
   exec::runner_limits limits;        // blocks included
   std::vector<worker_memory> memory; // by rank
-  std::size_t memory_budget = 0; // bytes that one worker may use for weights, activations and KV
-  bool peer_exchange = false;    // ranks meet in each other's device memory
+  std::size_t memory_budget = 0;    // bytes that one worker may use for weights, activations and KV
+  bool peer_exchange = false;       // ranks meet in each other's device memory
+  std::optional<reduction> reduced; // why the sizes are smaller than what was configured
   std::optional<error> shortage; // of memory: all is known, but it cannot run here; no blocks then
 
   /// Requests that may be under way in the whole cluster: what runs and what waits. Whoever was
@@ -84,6 +87,12 @@ using byte_listener = std::function<void(std::uint64_t bytes_done, std::uint64_t
                                                const config::environment& env,
                                                const phase_listener& on_phase,
                                                const byte_listener& on_download = {});
+
+/// The same cluster with the parallel sizes and nodes of `config`. Memory is not measured again, because the cluster itself
+/// holds it while it is asked: the budget of a host or GPU stays, and is shared by those who use it now. Reads no file and
+/// asks no device. Errors: bad_configuration (sizes that do not fit the model or the nodes), resource_exhausted.
+[[nodiscard]] result<model_setup> resize(const model_setup& setup,
+                                         const config::cluster_config& config);
 
 /// The network of one rank, as the worker will build it.
 [[nodiscard]] result<arch::network> network_of(const model_setup& setup, rank_id rank);

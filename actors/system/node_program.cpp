@@ -13,6 +13,7 @@
 #include "actors/system/model_setup.hpp"
 #include "actors/system/progress.hpp"
 #include "actors/system/prompt_run.hpp"
+#include "actors/system/reduction.hpp"
 #include "actors/system/topology_dump.hpp"
 
 #include "runtime/base/log.hpp"
@@ -189,8 +190,33 @@ result<void> show_plan(const model_setup& setup, const run_options& options) {
   return options.is_check && setup.shortage ? result<void>(*setup.shortage) : result<void>();
 }
 
-result<void> run(run_options options) {
-  VDIST_ASSIGN(const auto config, config::load(options.config, options.overrides));
+/// What a predecessor could not keep up is not asked of this process again (reduction.hpp).
+result<config::cluster_config> load_configuration(const run_options& options,
+                                                  const std::optional<reduction>& reduced) {
+  VDIST_ASSIGN(auto config, config::load(options.config, options.overrides));
+  if (!reduced) {
+    return config;
+  }
+  const auto& sizes = config.parallel;
+  const auto devices = sizes.data * sizes.pipeline * sizes.tensor;
+  auto overrides = options.overrides;
+  for (auto& one : overrides_of(*reduced, config)) {
+    overrides.push_back(std::move(one));
+  }
+  VDIST_ASSIGN(config, config::load(options.config, overrides));
+  VDIST_TRY(retire_devices(config, reduced->retired, devices));
+  return config;
+}
+
+/// Of a cluster that ran with more workers: that it cannot go on is the fault of those, not of the configuration.
+error as_lost(const error& cause, const reduction& reduced) {
+  return fail(
+      errc::closed,
+      fmt::format("{}; it cannot go on with fewer workers: {}", reduced.reason, cause.context));
+}
+
+result<void> run(run_options options, const std::optional<reduction>& reduced) {
+  VDIST_ASSIGN(const auto config, load_configuration(options, reduced));
   log::initialise(config::to_string(config.log.level));
   VDIST_ASSIGN(options, resolve_work(std::move(options), config));
   std::optional<config::fault_script> script;
@@ -204,11 +230,12 @@ result<void> run(run_options options) {
   phase_log phases(options.wants_topology ? progress_style::silent : style);
   const auto env = config::read_environment();
   VDIST_ASSIGN(auto setup, set_up(config, env, phases, style));
+  setup.reduced = reduced;
   if (options.is_check || options.wants_topology) {
     return show_plan(setup, options);
   }
   if (setup.shortage) {
-    return *setup.shortage;
+    return reduced ? as_lost(*setup.shortage, *reduced) : *setup.shortage;
   }
   VDIST_TRY(check_prompt(setup, options));
   const host_access access{.link = options.host_link, .programs = env.programs};
@@ -223,14 +250,16 @@ result<void> run(run_options options) {
 
 } // namespace
 
-int run_node(int argc, const char* const* argv) {
+int run_node(int argc, const char* const* argv, host::board_words* board) {
   watch_for_interrupts();
   auto parsed = parse_command_line(argc, argv);
   if (parsed && parsed->exit_code) {
     std::fputs(parsed->text.c_str(), stdout);
     return *parsed->exit_code;
   }
-  const auto done = parsed ? run(std::move(parsed->options)) : result<void>(parsed.error());
+  const auto reduced = board != nullptr ? read_reduction(run_on(*board)) : std::nullopt;
+  const auto done =
+      parsed ? run(std::move(parsed->options), reduced) : result<void>(parsed.error());
   if (!done) {
     std::fputs(fmt::format("vdist-run: {}\n", done.error().context).c_str(), stderr);
     return exit_code(done.error().code);

@@ -341,6 +341,7 @@ replica_environment replica::environment() {
       .replica = index_,
       .stage_of_slot = stage_of_slot_,
       .recovery = {.slots = static_cast<std::int32_t>(stage_of_slot_.size()),
+                   .load_deadline = std::chrono::seconds(limits.load_deadline_s),
                    .max_restarts = limits.max_restarts,
                    .restart_window = std::chrono::seconds(limits.restart_window_s),
                    .restart_backoff = std::chrono::milliseconds(limits.restart_backoff_ms)},
@@ -357,6 +358,13 @@ replica_environment replica::environment() {
             words_->fence.raise(now);
           },
       .on_state = on_state_,
+      .on_given_up =
+          [this](std::int32_t slot, const std::string& reason) {
+            return parts_.on_given_up(index_,
+                                      slot < 0 ? std::nullopt
+                                               : std::optional(rank_id(first_rank() + slot)),
+                                      reason);
+          },
       .group = [this] { return found_group(); },
       .on_recovery = [this](const supervisor::recovery_mark& mark) { note_recovery(mark); },
       .end_lane = [this](const std::string& reason) { end_lane(reason); },

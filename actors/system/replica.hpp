@@ -58,6 +58,10 @@ struct system_parts {
       left; // by a process before this one; by replica, or empty
   /// Bytes loaded and in total, of one rank. May be empty.
   std::function<void(std::int32_t rank, std::uint64_t done, std::uint64_t total)> on_load;
+  /// A replica is given up, for that rank or for none (no value): replica_environment::on_given_up.
+  std::function<std::string(
+      std::int32_t replica, std::optional<rank_id> rank, const std::string& reason)>
+      on_given_up;
 };
 
 class replica {

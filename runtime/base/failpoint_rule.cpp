@@ -86,14 +86,16 @@ constexpr failpoint_actions_set of_channel{act::delay,
                                            act::corrupt,
                                            act::truncate,
                                            act::old_epoch};
+constexpr failpoint_actions_set of_process{act::delay, act::exit, act::kill9, act::segv};
 constexpr failpoint_actions_set of_file{act::delay, act::exit, act::kill9, act::segv, act::full};
 
-constexpr std::array<failpoint_place, 14> places{{
+constexpr std::array<failpoint_place, 15> places{{
     {"batch.write", of_file, "before a result line is written"},
     {"channel.commands", of_channel, "a command to a worker process"},
     {"channel.events", of_channel, "an event of a worker process"},
     {"channel.plans", of_channel, "a plan to the workers of a stage"},
     {"channel.results", of_channel, "a worker's answer to a plan"},
+    {"cluster.reduce", of_process, "before each of the three steps to fewer workers"},
     {"executor.before_send", of_executor, "the step lane, before it sends a plan"},
     {"router.submit", of_actor, "the router, between the ledger and its table"},
     {"router.tokens", of_actor, "the router, before it delivers a step's tokens"},

@@ -324,6 +324,15 @@ void add_fault_tolerance_keys(std::vector<config_key>& keys) {
       0,
       duration_max,
       "Wait before the second restart in the window; doubled for each further one."));
+  keys.push_back(key::boolean<&cc::fault_tolerance, &fs::shrink>(
+      "fault_tolerance.shrink",
+      "Go on with fewer workers when one of the last replica's cannot come back (processes)."));
+  keys.push_back(key::integer<&cc::fault_tolerance, &fs::load_deadline_s>(
+      "fault_tolerance.load_deadline_s",
+      "s",
+      1,
+      86400,
+      "A worker may load this long; beyond it counts as dead."));
   keys.push_back(key::integer<&cc::fault_tolerance, &fs::collective_deadline_ms>(
       "fault_tolerance.collective_deadline_ms",
       "ms",

@@ -129,7 +129,7 @@ BOOST_AUTO_TEST_CASE(a_worker_that_always_dies_ends_the_run_with_its_reason) {
   const auto always = folder.write(
       "always.toml",
       "[[fault]]\nat = {point = \"worker.step_begin\", rank = 1}\naction = \"throw\"\ncount = 0\n");
-  const auto done = story({"--faults", always.string()});
+  const auto done = story({"--faults", always.string(), "--set", "fault_tolerance.shrink=false"});
   BOOST_TEST(done.exit_code == 4, done.err);
   BOOST_TEST(done.err.find("worker slot 1 died") != std::string::npos, done.err);
   BOOST_TEST(done.wall.count() < 30.0);
@@ -160,6 +160,22 @@ BOOST_AUTO_TEST_CASE(every_worker_is_killed_and_no_stream_is_lost_or_altered) {
     BOOST_TEST(json.at("rows")[0].at("rebuild_ms").is_number(), json.at("rows")[0]);
     BOOST_TEST(read(output + ".faults.svg").find("class=\"mark\"") != std::string::npos);
   }
+}
+
+BOOST_AUTO_TEST_CASE(
+    a_worker_that_cannot_come_back_leaves_a_smaller_cluster_and_no_stream_changes) {
+  if (isolation_under_test() == "thread") {
+    BOOST_TEST(verified("shrink").exit_code == 2, "kill9 needs workers that are processes");
+    return;
+  }
+  requests = 4;
+  const auto done = verified("shrink");
+  BOOST_TEST(done.exit_code == 0, done.err);
+  BOOST_TEST(done.err.find("goes on with 2 of 4 workers (pipeline 2 -> 1, tensor 2 -> 2")
+                 != std::string::npos,
+             done.err);
+  BOOST_TEST(done.err.find("0 lost, 0 altered, 0 doubled") != std::string::npos, done.err);
+  BOOST_TEST(report().at("passed") == true);
 }
 
 BOOST_AUTO_TEST_CASE(frames_that_are_damaged_change_no_stream) {

@@ -150,6 +150,12 @@ int be_node(int argc, char** argv) {
   }
   report += fmt::format(
       "worker {}\nworker {}\nvault {}\n", pid_of(0), pid_of(1), (*link)->processes().at(1).pid);
+  if (setting("VDIST_PROBE_WANTS") != "") { // that many vaults, one after the other
+    const auto vaults = (*link)->board()->vault_starts.load();
+    if (vaults < std::stoul(setting("VDIST_PROBE_WANTS"))) {
+      (*link)->board()->vault_wanted = vaults + 1;
+    }
+  }
   write_down(fmt::format("node-{}", starts), report);
   if (starts >= lives) {
     return 0;

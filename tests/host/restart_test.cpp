@@ -26,6 +26,7 @@ struct found_by_node {
 struct restart_fixture : probe_folder {
   restart_fixture() : probe_folder(false) {
     ::unsetenv("VDIST_PROBE_EXIT");
+    ::unsetenv("VDIST_PROBE_WANTS");
     ::unsetenv("VDIST_PROBE_LIVES");
     ::unsetenv("VDIST_PROBE_RESTARTS");
     ::setenv("VDIST_PROBE_KEEPS", "1", 1);
@@ -169,6 +170,37 @@ BOOST_AUTO_TEST_CASE(exit_codes_say_whether_a_successor_is_wanted) { // H-6
                done.err);
     BOOST_TEST(std::filesystem::remove(programs() / "node-3"));
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_node_that_wants_a_new_vault_gets_one_and_that_is_no_failure) { // H-12
+  ::setenv("VDIST_PROBE_RESTARTS", "0", 1);
+  ::setenv("VDIST_PROBE_EXIT", "75", 1);
+  ::setenv("VDIST_PROBE_WANTS", "4", 1);
+  ::setenv("VDIST_PROBE_LIVES", "4", 1);
+  auto run = start();
+  for (int life = 1; life < 4; ++life) {
+    const auto before = report_of(life);
+    const auto after = report_of(life + 1);
+    BOOST_TEST(after.living.empty());
+    BOOST_TEST(after.vault != before.vault);
+    check_gone(before);
+  }
+  BOOST_TEST(run.wait().exit_code == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_node_that_dies_when_it_has_asked_for_a_new_vault_gets_one_too) { // H-12
+  ::setenv("VDIST_PROBE_WANTS", "2", 1);
+  ::setenv("VDIST_PROBE_LIVES", "3", 1);
+  auto run = start();
+  const auto first = report_of(1);
+  ::kill(first.node, SIGKILL);
+  const auto second = report_of(2);
+  BOOST_TEST(second.living.empty());
+  BOOST_TEST(second.vault != first.vault);
+  check_gone(first);
+  ::kill(second.node, SIGKILL);
+  BOOST_TEST(report_of(3).living == second.workers, boost::test_tools::per_element());
+  BOOST_TEST(run.wait().exit_code == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

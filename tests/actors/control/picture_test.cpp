@@ -53,6 +53,7 @@ BOOST_AUTO_TEST_CASE(draws_the_status_as_tables) {
              R"(cluster demo  up 1:02:03
 model tiny-tales on cpu, workers are processes
 requests: 3 under way, 12 finished, 15 accepted
+capacity: 4 of 4 workers
 
 replica  state       epoch  restarts  run  wait  KV blocks  tokens  per s  us/step
       0  recovering      2         1    3     0    12/1024    4012    500     13.4
@@ -68,6 +69,25 @@ run      4708
 vault    4709
 node     4710
 )");
+}
+
+BOOST_AUTO_TEST_CASE(says_since_when_and_why_workers_are_missing) {
+  auto status = example_status();
+  status.capacity = {
+      .workers = 4, .configured = 8, .since_s = 62.7, .reason = "worker slot 1 died"};
+  status.replicas.push_back(
+      {.replica = 1,
+       .state = "failed",
+       .capacity = {
+           .workers = 0, .configured = 4, .since_s = 62.7, .reason = "worker slot 1 died"}});
+  const auto text = draw_status(status, {}, paint::plain);
+  BOOST_TEST(text.find("capacity: 4 of 8 workers for 0:01:02: worker slot 1 died\n")
+                 != std::string::npos,
+             text);
+  BOOST_TEST(text.find("replica 1: 0 of 4 workers for 0:01:02: worker slot 1 died\n")
+                 != std::string::npos,
+             text);
+  BOOST_TEST(text.find("replica 0: ") == std::string::npos, text);
 }
 
 BOOST_AUTO_TEST_CASE(draws_the_topology_as_boxes) {

@@ -64,6 +64,7 @@ public:
       break; // groups here start from nothing
     case action::kind::give_up:
       given_up_ = true;
+      culprit_ = todo.slot;
       break;
     }
   }
@@ -134,6 +135,9 @@ public:
 
   bool has_given_up() const { return given_up_; }
 
+  /// The slot that the group was given up for.
+  std::int32_t culprit() const { return culprit_; }
+
   void advance(duration d) { now_ += d; }
 
   time_point now() const { return now_; }
@@ -153,6 +157,7 @@ private:
   std::set<std::uint32_t> begun_;
   epoch fence_{0};
   bool given_up_ = false;
+  std::int32_t culprit_ = -2;
 };
 
 } // namespace
@@ -209,19 +214,21 @@ BOOST_AUTO_TEST_CASE(r4_a_thread_that_never_ends_fails_the_replica) {
   workers.machine().tick(workers.now());
   workers.absorb();
   BOOST_TEST(workers.has_given_up());
+  BOOST_TEST(workers.culprit() == 0);
 }
 
 BOOST_AUTO_TEST_CASE(gives_up_after_too_many_deaths_of_one_slot_within_the_window) {
   group workers(2, 2);
   workers.settle();
   for (int death = 0; death < 2; ++death) {
-    workers.die(0);
+    workers.die(1);
     workers.settle();
     BOOST_TEST(!workers.has_given_up());
   }
-  workers.die(0);
+  workers.die(1);
   workers.settle();
   BOOST_TEST(workers.has_given_up());
+  BOOST_TEST(workers.culprit() == 1);
 }
 
 BOOST_AUTO_TEST_CASE(deaths_outside_the_window_are_forgiven) {
@@ -373,7 +380,7 @@ BOOST_AUTO_TEST_CASE(r7_giving_up_ends_every_worker) {
   auto machine = running_machine({.slots = 3, .max_restarts = 0});
   machine.died(1, incarnation(1), start_of_time);
   BOOST_TEST(wanted(machine, start_of_time)
-                 == (words{"fence 2", "prepare 0", "prepare 2", "give up 2", "kill 0", "kill 2"}),
+                 == (words{"fence 2", "prepare 0", "prepare 2", "give up 1", "kill 0", "kill 2"}),
              boost::test_tools::per_element());
   for (const std::int32_t slot : {0, 1, 2}) {
     machine.gone(slot, incarnation(1), start_of_time);

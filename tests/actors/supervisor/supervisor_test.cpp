@@ -119,6 +119,12 @@ struct group_fixture : actor_fixture {
               fence = now;
               time.advance(1us); // so that marks of the trace differ
             },
+        .on_given_up =
+            [this](std::int32_t slot, const std::string& reason) {
+              states_at_loss = around->states.size();
+              given_up_slots.push_back(slot);
+              return reason + "; nobody is left";
+            },
         .group = [found] { return found; },
         .on_recovery = [this](const supervisor::recovery_mark& mark) { marks.push_back(mark); },
         .end_lane = [this](const std::string&) { ++lanes_ended; },
@@ -181,6 +187,8 @@ struct group_fixture : actor_fixture {
   int lanes_ended = 0;
   std::shared_ptr<surroundings> around = std::make_shared<surroundings>();
   std::vector<replica_changed>& states = around->states;
+  std::vector<std::int32_t> given_up_slots;
+  std::size_t states_at_loss = 0;
   std::vector<epoch>& executor_begun = around->executor_begun;
   std::map<std::uint32_t, std::vector<std::uint32_t>> wired; // epoch → incarnations
   std::vector<supervisor::recovery_mark> marks;
@@ -459,8 +467,11 @@ BOOST_FIXTURE_TEST_CASE(deaths_far_apart_are_forgiven, impatient_group) {
 BOOST_FIXTURE_TEST_CASE(a_load_that_cannot_succeed_is_given_up_at_once, started_group) {
   report(0, worker_event::kind::failed, {}, errc::corrupt);
   BOOST_TEST((states.back().state == replica_state::failed));
-  BOOST_TEST(states.back().reason == "told");
+  BOOST_TEST(states.back().reason == "told; nobody is left");
   BOOST_TEST(lanes_made == 4, "nobody is started again");
+  const std::vector<std::int32_t> first_slot{0};
+  BOOST_TEST(given_up_slots == first_slot, boost::test_tools::per_element());
+  BOOST_TEST(states_at_loss + 1 == states.size(), "the owner hears of it before the router");
 }
 
 BOOST_FIXTURE_TEST_CASE(a_load_that_may_succeed_is_tried_again, started_group) {
@@ -603,7 +614,9 @@ BOOST_FIXTURE_TEST_CASE(without_memory_for_channels_the_replica_is_given_up, sta
   all_loaded();
   settle();
   BOOST_TEST((states.back().state == replica_state::failed));
-  BOOST_TEST(states.back().reason == "no memory for channels");
+  BOOST_TEST(states.back().reason == "no memory for channels; nobody is left");
+  const std::vector<std::int32_t> nobody{-1};
+  BOOST_TEST(given_up_slots == nobody, boost::test_tools::per_element());
   BOOST_TEST(executor_begun.empty());
 }
 

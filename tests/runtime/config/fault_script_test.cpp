@@ -41,7 +41,8 @@ const std::string legal_actions = "throw, kill_actor, delay, exit, kill9, stop, 
                                   "truncate, old_epoch";
 const std::string legal_points =
     "batch.write, channel.commands, channel.events, channel.plans, channel.results, "
-    "executor.before_send, router.submit, router.tokens, scheduler.add, stage.event, "
+    "cluster.reduce, executor.before_send, router.submit, router.tokens, scheduler.add, "
+    "stage.event, "
     "supervisor.event, worker.load, worker.step_begin, worker.step_end";
 
 } // namespace
