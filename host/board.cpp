@@ -63,6 +63,7 @@ void write_identity(life_entry& entry, const protocol::process_key& key) {
   entry.owner.store(0);
   entry.progress.word.store(0);
   entry.progress.budget_ms.store(0);
+  entry.progress.standstill_ms.store(0);
   entry.resume_ms.store(0);
   entry.role.store(static_cast<std::uint32_t>(key.role));
   entry.rank.store(key.rank);

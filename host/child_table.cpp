@@ -26,14 +26,18 @@ bool is_readable(int fd) {
 
 } // namespace
 
-child_table::child_table(const board& on, duration detect) : board_(on), detect_(detect) {
+child_table::child_table(const board& on, duration detect, watch how)
+    : board_(on), detect_(detect) {
   for (auto index = static_cast<std::uint32_t>(life_entries_max); index > 0; --index) {
     free_lives_.push_back(index - 1);
   }
-  if (auto watch = life_watch::start(*board_)) {
-    words_ = std::move(*watch);
+  if (how == watch::pidfds_only) {
+    return;
+  }
+  if (auto started = life_watch::start(*board_)) {
+    words_ = std::move(*started);
   } else {
-    log::debug("supervisor: {}", watch.error().context);
+    log::debug("supervisor: {}", started.error().context);
   }
 }
 
@@ -212,7 +216,7 @@ void child_table::look_at_progress(time_point now) {
     }
     const auto verdict =
         child.stall.look(board_.life(child.life).progress, now, [&child](duration elapsed) {
-          return child.cpu.waited(child.process.pid(), elapsed);
+          return child.cpu.use(child.process.pid(), elapsed);
         });
     if (verdict == stall_watch::verdict::stuck) {
       kill(one,

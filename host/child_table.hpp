@@ -49,13 +49,16 @@ public:
     std::string why; // it was killed; empty: not by us
     std::optional<time_point> stopped_since;
     stall_watch stall;
-    cpu_wait_meter cpu;
+    cpu_meter cpu;
 
     [[nodiscard]] std::int32_t pid() const { return static_cast<std::int32_t>(process.pid()); }
   };
 
-  /// `words` outlives this. `detect` is the silence after which a child is given up.
-  child_table(const board& on, duration detect);
+  /// How an end is seen: by life words where the kernel can wait for them, or by pidfds alone, as where it cannot.
+  enum class watch : std::uint8_t { life_words, pidfds_only };
+
+  /// `on` outlives this. `detect` is the silence after which a child is given up.
+  child_table(const board& on, duration detect, watch how = watch::life_words);
   ~child_table(); // kills and reaps all
   child_table(const child_table&) = delete;
   child_table& operator=(const child_table&) = delete;

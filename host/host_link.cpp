@@ -21,6 +21,10 @@ constexpr auto send_deadline = 5s;
 constexpr auto supervisor_patience = 10s;
 /// Longest single wait for a message; the end of the link ends it at once.
 constexpr auto listen_slice = 60s;
+/// The same where a watch may begin at any time.
+constexpr auto watched_slice = 250ms;
+/// Looks at oneself within the time after which one is given up.
+constexpr int looks_per_stall = 8;
 
 } // namespace
 
@@ -84,9 +88,38 @@ result<void> host_link::send(const protocol::host_message& message) {
   return link_.send(bytes, {}, time_.now() + send_deadline);
 }
 
-progress_word host_link::progress() const {
-  return welcome_.life < life_entries_max ? progress_word(board_->life(welcome_.life).progress)
-                                          : progress_word();
+void host_link::watch(std::function<bool()> gets_on, std::chrono::milliseconds stall) {
+  if (!is_child()) {
+    return;
+  }
+  const std::lock_guard lock(watch_mutex_);
+  gets_on_ = std::move(gets_on);
+  look_pause_ = std::max(stall / looks_per_stall, 1ms);
+  next_look_ = time_.now();
+  progress_ = progress_word(board_->life(welcome_.life).progress);
+  progress_.enter(work_phase::computing, {.budget = stall});
+}
+
+void host_link::stop_watching() {
+  const std::lock_guard lock(watch_mutex_);
+  gets_on_ = nullptr;
+  progress_.enter(work_phase::idle);
+}
+
+/// Returns when to do it again.
+time_point host_link::look_after_self() {
+  const std::lock_guard lock(watch_mutex_);
+  const auto now = time_.now();
+  if (!gets_on_) {
+    return now + (is_child() ? watched_slice : duration(listen_slice));
+  }
+  if (now >= next_look_) {
+    if (gets_on_()) {
+      progress_.bump();
+    }
+    next_look_ = now + look_pause_;
+  }
+  return next_look_;
 }
 
 std::uint32_t host_link::last_incarnation(std::int32_t rank) const {
@@ -187,7 +220,7 @@ std::vector<process_info> host_link::processes() const {
 
 void host_link::listen() {
   while (!is_stopping_) {
-    auto message = link_.receive(time_.now() + listen_slice);
+    auto message = link_.receive(look_after_self());
     if (!message && message.error().code == errc::timed_out) {
       continue;
     }

@@ -74,8 +74,13 @@ public:
   /// How many control processes the supervisor has had, this one included.
   [[nodiscard]] std::uint32_t node_starts() const { return welcome_.node_starts; }
 
-  /// Where this process says that it gets on; nowhere if the supervisor is not its parent. One writer at a time.
-  [[nodiscard]] progress_word progress() const;
+  /// From now on the link's thread asks `gets_on` several times within `stall`, and says on the board when the answer is
+  /// yes. A process that has not said so for `stall` is killed by its supervisor. `gets_on` must not block. Nothing
+  /// happens unless is_child().
+  void watch(std::function<bool()> gets_on, std::chrono::milliseconds stall);
+
+  /// Nobody is asked any more when this returns, and nothing is expected of this process.
+  void stop_watching();
 
   /// The workers that outlived the control process before this one, at the time of its start.
   [[nodiscard]] const std::vector<protocol::living_worker>& living() const {
@@ -123,6 +128,7 @@ private:
   [[nodiscard]] result<void> receive_welcome();
   [[nodiscard]] result<void> send(const protocol::host_message& message);
   void listen();
+  [[nodiscard]] time_point look_after_self();
   void try_send(const char* operation, const protocol::host_message& message);
   void obey(const protocol::host_message& message);
   void note_dying(const protocol::process_key& key);
@@ -142,6 +148,12 @@ private:
   std::map<protocol::process_key, worker> workers_; // guarded by mutex_
   bool is_closed_ = false;                          // guarded by mutex_
   std::atomic<bool> is_stopping_{false};
+
+  std::mutex watch_mutex_;
+  std::function<bool()> gets_on_;          // guarded by watch_mutex_; empty: not watched
+  std::chrono::milliseconds look_pause_{}; // guarded by watch_mutex_
+  time_point next_look_{};                 // guarded by watch_mutex_
+  progress_word progress_;                 // guarded by watch_mutex_
   std::thread listener_;
 };
 

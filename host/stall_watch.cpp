@@ -9,6 +9,7 @@
 #include <string_view>
 #include <system_error>
 #include <unistd.h>
+#include <utility>
 
 namespace vdist::host {
 
@@ -28,21 +29,31 @@ std::string_view read_into(char (&buffer)[Size], const std::string& path) {
   return {buffer, bytes};
 }
 
-bool is_ready(const std::string& folder) {
+/// Part of the time that threads may run and still stand still: what looks at signals or at a clock.
+constexpr int little_part = 10;
+
+/// As in /proc/<pid>/stat: R runs or wants to, S sleeps, D waits for a device. A thread that has ended: '\0'.
+char state_of(const std::string& folder) {
   char text[512];
   const auto stat = read_into(text, folder + "/stat");
   const auto name_end = stat.rfind(')');
-  return name_end != std::string_view::npos && name_end + 2 < stat.size()
-         && stat[name_end + 2] == 'R';
+  return name_end != std::string_view::npos && name_end + 2 < stat.size() ? stat[name_end + 2]
+                                                                          : '\0';
+}
+
+std::uint64_t ns_of(duration time) {
+  return static_cast<std::uint64_t>(std::chrono::nanoseconds(time).count());
 }
 
 } // namespace
 
-duration cpu_wait_meter::waited(pid_t pid, duration elapsed) {
+cpu_use cpu_meter::use(pid_t pid, duration elapsed) {
   const auto folder = fmt::format("/proc/{}/task", pid);
   std::map<pid_t, thread_times> now;
   const bool is_first = threads_.empty();
   std::uint64_t waited_ns = 0;
+  std::uint64_t run_ns = 0;
+  bool all_sleep = true;
   std::error_code gone; // threads and the process may end meanwhile
   for (auto entry = std::filesystem::directory_iterator(folder, gone);
        !gone && entry != std::filesystem::directory_iterator();
@@ -57,49 +68,67 @@ duration cpu_wait_meter::waited(pid_t pid, duration elapsed) {
     unsigned long long delay = 0;
     if (read_into(text, task + "/schedstat").empty()
         || std::sscanf(text, "%llu %llu", &run, &delay) != 2) {
-      return elapsed; // a kernel that does not count: nobody is accused
+      return {.waited = elapsed}; // a kernel that does not count: nobody is accused
     }
     now[tid] = {run, delay};
+    const auto state = state_of(task);
+    all_sleep = all_sleep && state == 'S';
     const auto before = threads_.find(tid);
     if (before == threads_.end()) {
+      run_ns += run;
       continue;
     }
     waited_ns += delay - before->second.delay_ns;
-    if (run == before->second.run_ns && is_ready(task)) {
-      waited_ns += static_cast<std::uint64_t>(std::chrono::nanoseconds(elapsed).count());
+    run_ns += run - before->second.run_ns;
+    if (run == before->second.run_ns && state == 'R') {
+      waited_ns += ns_of(elapsed);
     }
   }
   threads_ = std::move(now);
-  return is_first ? elapsed : std::min(elapsed, duration(std::chrono::nanoseconds(waited_ns)));
+  if (is_first) {
+    return {.waited = elapsed};
+  }
+  return {.waited = std::min(elapsed, duration(std::chrono::nanoseconds(waited_ns))),
+          .is_standstill = all_sleep && run_ns + waited_ns < ns_of(elapsed) / little_part};
 }
 
 stall_watch::verdict
-stall_watch::look(const progress_cell& cell, time_point now, const wait_source& waited) {
+stall_watch::look(const progress_cell& cell, time_point now, const use_source& use) {
   const auto word = cell.word.load(std::memory_order_acquire);
   const std::chrono::milliseconds budget(cell.budget_ms.load(std::memory_order_relaxed));
+  const std::chrono::milliseconds standstill(cell.standstill_ms.load(std::memory_order_relaxed));
   const auto phase = phase_of(word);
-  const bool can_be_late =
-      (phase == work_phase::computing || phase == work_phase::loading) && budget.count() > 0; // V-1
+  const bool can_be_late = (phase == work_phase::computing || phase == work_phase::loading)
+                           && (budget.count() > 0 || standstill.count() > 0); // V-1
   if (word != word_ || !can_be_late || since_ == time_point{}) {
     word_ = word;
     since_ = now;
     is_probing_ = false;
     return verdict::fine;
   }
+  const auto is_over = [silent = now - since_](duration bound) {
+    return bound > duration(0) && silent >= bound;
+  };
   if (!is_probing_) {
-    if (now - since_ < budget) {
+    if (!is_over(budget) && !is_over(standstill)) {
       return verdict::fine;
     }
     is_probing_ = true;
     counted_ = duration(0);
+    stood_ = duration(0);
     looked_ = now;
-    (void)waited(duration(0)); // from here on
+    (void)use(duration(0)); // from here on
     return verdict::probing;
   }
-  const auto elapsed = now - looked_;
-  looked_ = now;
-  counted_ += elapsed - std::min(elapsed, waited(elapsed)); // V-2
-  return counted_ < probe_ ? verdict::probing : verdict::stuck;
+  const auto elapsed = now - std::exchange(looked_, now);
+  const auto used = use(elapsed);
+  const auto counts = std::min(elapsed, probe_ / 2); // V-4
+  if (is_over(budget)) {
+    counted_ += counts - std::min(counts, used.waited); // V-2
+  }
+  const bool stands = is_over(standstill) && used.is_standstill;
+  stood_ = stands ? stood_ + counts : duration(0); // V-3
+  return std::max(counted_, stood_) < probe_ ? verdict::probing : verdict::stuck;
 }
 
 } // namespace vdist::host

@@ -1,12 +1,16 @@
 // host/stall_watch.hpp — decides whether a process that says it computes has come to a standstill. Suspicion is cheap,
 // a kill is not: so a silent process is first watched more closely, and only time in which it could have run counts.
 //
-//   fine ──no change for its budget──▶ probing ──still none for `probe` of its own time──▶ stuck
-//     ▲──────────any change───────────────┘
+//   fine ──no change for a bound of it──▶ probing ──still none for `probe` of its own time, or of standstill──▶ stuck
+//     ▲──────────any change───────────────────┘
 //
-// V-1 A process that is idle, waits, or has no budget is never suspected (G-1).
+// V-1 A process that is idle, waits, or has no bounds is never suspected (G-1).
 // V-2 Time in which a thread of the process was ready and got no CPU does not count while probing. So a machine that is
 //     overloaded, by whatever factor, makes detection slower and never wrong.
+// V-3 What has a standstill bound (G-3) and stands still for that long and then for all of a probe is stuck, however large
+//     its budget is: the first step of a size may take seconds, but not asleep. Waiting for a disk is no standstill.
+// V-4 A look that comes late counts for half a probe at most: who was stopped together with its watcher, as on a
+//     machine that was suspended, has the time of two looks to get on.
 // Not thread-safe; one object per process. Cost: two loads per look; while probing some reads below /proc.
 #pragma once
 
@@ -21,13 +25,19 @@
 
 namespace vdist::host {
 
-/// How long threads of a process wanted a CPU and had none, from /proc/<pid>/task/*/{schedstat,stat}.
-class cpu_wait_meter {
+/// What the threads of a process did with some time.
+struct cpu_use {
+  duration waited{0};         // a thread wanted a CPU and had none
+  bool is_standstill = false; // none ran to speak of, wanted to, or waited for a device
+};
+
+/// Reads /proc/<pid>/task/*/{schedstat,stat}.
+class cpu_meter {
 public:
   /// Since the last call. `elapsed` is the time since then: a thread that was ready all along and did not run has waited
-  /// all of it, although the kernel adds it up only when it runs. Never more than `elapsed`. The first call says
-  /// `elapsed`: nothing is known about the time before it.
-  [[nodiscard]] duration waited(pid_t pid, duration elapsed);
+  /// all of it, although the kernel adds it up only when it runs. Never more than `elapsed`. The first call says that
+  /// all of it was waited: nothing is known about the time before it.
+  [[nodiscard]] cpu_use use(pid_t pid, duration elapsed);
 
   void forget() { threads_.clear(); }
 
@@ -43,14 +53,14 @@ private:
 class stall_watch {
 public:
   enum class verdict : std::uint8_t { fine, probing, stuck };
-  using wait_source = std::function<duration(duration elapsed)>;
+  using use_source = std::function<cpu_use(duration elapsed)>;
 
   /// `probe`: how much of its own time a silent process gets once its budget is over.
   explicit stall_watch(duration probe) : probe_(probe) {}
 
-  /// Call regularly; `waited` as cpu_wait_meter::waited, asked while probing only. Silence begins when a look first sees
-  /// it, so looks that come late accuse nobody.
-  [[nodiscard]] verdict look(const progress_cell& cell, time_point now, const wait_source& waited);
+  /// Call regularly; `use` as cpu_meter::use, asked while probing only. Silence begins when a look first sees it, so
+  /// looks that come late accuse nobody.
+  [[nodiscard]] verdict look(const progress_cell& cell, time_point now, const use_source& use);
 
   /// For the message: since when nothing has changed.
   [[nodiscard]] duration silence(time_point now) const { return now - since_; }
@@ -61,7 +71,8 @@ private:
   time_point since_{};
   time_point looked_{};
   bool is_probing_ = false;
-  duration counted_{0}; // own time since the probe began
+  duration counted_{0}; // own time behind the budget
+  duration stood_{0};   // standstill behind its bound, without a break
 };
 
 } // namespace vdist::host

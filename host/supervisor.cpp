@@ -89,7 +89,10 @@ result<void> supervisor::start_vault() {
   vault_control_.emplace(std::move(ends.first), time_);
   VDIST_TRY(children_->start(vault_key,
                              {.program = config_.programs / "vdist-vault",
-                              .arguments = {"--control-fd", "3"},
+                              .arguments = {"--control-fd",
+                                            "3",
+                                            "--stall-ms",
+                                            std::to_string(config_.settings.control_stall_ms)},
                               .descriptors = {ends.second.get()}}));
   ++(*board_)->vault_starts;
   return {};

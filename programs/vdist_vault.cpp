@@ -1,6 +1,8 @@
 // programs/vdist_vault.cpp — the program vdist-vault: serves regions of memory to the processes of this host until its
 // parent closes the control socket or ends. Exit codes: 0 done, 2 arguments, 3 a resource is missing.
 
+#include "actors/gateway/board_areas.hpp"
+
 #include "transport/vault/vault_server.hpp"
 
 #include "runtime/base/log.hpp"
@@ -11,6 +13,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <sys/prctl.h>
@@ -26,13 +29,14 @@ constexpr int exit_done = 0;
 constexpr int exit_arguments = 2;
 constexpr int exit_resource = 3;
 
-constexpr std::string_view usage = "usage: vdist-vault --control-fd N [--board-fd N --life N] "
-                                   "[--limit-bytes N] [--device-limit-bytes N]\n";
+constexpr std::string_view usage = "usage: vdist-vault --control-fd N [--board-fd N --life N "
+                                   "[--stall-ms N]] [--limit-bytes N] [--device-limit-bytes N]\n";
 
 struct options {
   int control_fd = -1;
-  int board_fd = -1;      // of the host supervisor that watches over this process
-  std::uint32_t life = 0; // its place there
+  int board_fd = -1;          // of the host supervisor that watches over this process
+  std::uint32_t life = 0;     // its place there
+  std::uint32_t stall_ms = 0; // after which it is given up when it stands still; 0: never
   vault::vault_server_settings server;
 };
 
@@ -50,6 +54,7 @@ result<options> parse(std::span<char* const> arguments) {
     const bool is_read = name == "--control-fd"    ? read_number(value, parsed.control_fd)
                          : name == "--board-fd"    ? read_number(value, parsed.board_fd)
                          : name == "--life"        ? read_number(value, parsed.life)
+                         : name == "--stall-ms"    ? read_number(value, parsed.stall_ms)
                          : name == "--limit-bytes" ? read_number(value, parsed.server.limit_bytes)
                          : name == "--device-limit-bytes"
                              ? read_number(value, parsed.server.device_limit_bytes)
@@ -90,17 +95,23 @@ result<socket::unique_fd> make_device_memory(std::int32_t device, std::size_t by
 
 int run(std::span<char* const> arguments) {
   log::initialise("error");
-  const auto parsed = parse(arguments);
+  auto parsed = parse(arguments);
   if (!parsed) {
     log::error("{}", parsed.error().context);
     std::fwrite(usage.data(), 1, usage.size(), stderr);
     return exit_arguments;
   }
+  std::optional<failpoints> points;
   if (parsed->board_fd >= 0) {
-    if (auto held = host::hold_life_on(socket::unique_fd(parsed->board_fd), parsed->life); !held) {
+    const auto held = host::hold_life_on(socket::unique_fd(parsed->board_fd), parsed->life);
+    if (!held) {
       log::error("{}", held.error().context);
       return exit_resource;
     }
+    points.emplace(actors::failpoints_on(*held->words));
+    parsed->server.points = &*points;
+    parsed->server.progress = progress_word(held->entry->progress);
+    parsed->server.stall = std::chrono::milliseconds(parsed->stall_ms);
   }
   std::signal(SIGINT, SIG_IGN); // Ctrl-C reaches the whole group; the parent decides
   prctl(PR_SET_NAME, "vdist-vault");

@@ -57,6 +57,7 @@ void step_lane::follow(std::shared_ptr<step_lane> predecessor) {
 }
 
 lane_turn step_lane::turn(time_point patience) {
+  word_.enter(work_phase::computing);
   if (has_returned_) {
     return {.what = lane_turn::kind::ended};
   }
@@ -79,6 +80,7 @@ lane_turn step_lane::turn(time_point patience) {
 ///
 lane_turn step_lane::take_over(time_point patience) {
   if (predecessor_) {
+    word_.enter(work_phase::waiting);
     const auto due = waits_.now() + rest_max;
     const auto has_ended = [this] {
       return predecessor_->has_returned_.load();
@@ -101,6 +103,7 @@ lane_turn step_lane::take_over(time_point patience) {
 void step_lane::end() {
   publish(); // what is committed belongs to the clients, also when the lane has to go
   wiring_.reset();
+  word_.enter(work_phase::idle);
   has_returned_ = true;
   returned_door_.ring();
   if (listener_.on_ended) {
@@ -214,9 +217,11 @@ result<void> step_lane::send_plan() {
                                .group = config_.replica,
                                .epoch = plan_.epoch};
   const auto deadline = waits_.now() + config_.step_deadline;
+  word_.enter(work_phase::waiting); // for room
   for (auto& plans : wiring_->plans) {
     VDIST_TRY(plans->write(header, encoded_, deadline));
   }
+  word_.enter(work_phase::computing);
   return {};
 }
 
@@ -243,9 +248,11 @@ lane_turn step_lane::collect(time_point patience) {
 }
 
 result<void> step_lane::read_results(const flying_step& flying, time_point patience) {
+  word_.enter(work_phase::waiting);
   for (; slots_read_ < results_.size(); ++slots_read_) {
     VDIST_TRY(read_result(slots_read_, flying.step, patience));
   }
+  word_.enter(work_phase::computing);
   VDIST_TRY(check_digests());
   const auto slowest =
       std::max_element(results_.begin(), results_.end(), [](const auto& a, const auto& b) {
@@ -361,6 +368,7 @@ lane_turn step_lane::rest(time_point patience) {
     const std::lock_guard lock(stats_mutex_);
     stats_ = scheduler_.stats();
   }
+  word_.enter(work_phase::waiting);
   const auto due = waits_.now() + rest_max;
   links_.inbox->wait(waits_, std::min(due, patience));
   return {.what = lane_turn::kind::waiting, .due = due};

@@ -13,6 +13,7 @@
 //     sent it is told to hand it over again (replica_changed: restarted).
 // X-8 A lane that was told to stop has no crash to report: if the ledger refuses its last step, because others have ended a
 //     request of it meanwhile, nothing of the step is committed.
+// X-9 The lane says on a cell whether it works or waits, for whoever judges whether it gets on.
 // One thread runs run(), or takes its turns by hand; stop() and the inbox are for the others.
 #pragma once
 
@@ -22,6 +23,7 @@
 #include "transport/frame/wait_policy.hpp"
 
 #include "runtime/base/failpoint.hpp"
+#include "runtime/base/progress_word.hpp"
 #include "runtime/ledger/ledger.hpp"
 #include "runtime/metrics/step_times.hpp"
 #include "runtime/protocol/step.hpp"
@@ -107,6 +109,9 @@ public:
   /// Nothing of it, nor of a predecessor, is committed or published after this; any thread.
   [[nodiscard]] bool has_ended() const { return has_returned_; }
 
+  /// X-9; any thread.
+  [[nodiscard]] const progress_cell& progress() const { return progress_; }
+
   /// Numbers of the last step boundary; any thread.
   [[nodiscard]] sched::scheduler_stats stats() const;
 
@@ -150,6 +155,9 @@ private:
   std::size_t slots_read_ = 0;          // of it: results_ up to here are there
   std::unordered_set<request_id> live_; // requests that the scheduler knows
   bool is_checked_ = false;             // integrity, once per idle time
+
+  progress_cell progress_;
+  progress_word word_{progress_};
 
   step_commands commands_;
   protocol::step_plan plan_;

@@ -22,9 +22,10 @@ namespace vdist::actors {
 
 /// Numbers of one replica that no later one may repeat; all only rise.
 struct replica_progress {
-  std::atomic<std::uint64_t> step{0};  // of the newest plan (P-2)
-  std::atomic<std::uint32_t> epoch{0}; // the highest that was prepared or has begun
-  std::atomic<std::uint32_t> wired{0}; // the last whose channels were made
+  std::atomic<std::uint64_t> step{0};     // of the newest plan (P-2)
+  std::atomic<std::uint32_t> epoch{0};    // the highest that was prepared or has begun
+  std::atomic<std::uint32_t> wired{0};    // the last whose channels were made
+  std::atomic<std::uint64_t> restarts{0}; // workers that were started in the place of another
 };
 
 /// With what the cluster goes on, as actors/system/reduction.hpp says. Plain words: written by one process at a time.

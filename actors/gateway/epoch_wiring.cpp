@@ -103,8 +103,11 @@ result<std::shared_ptr<epoch_wiring>> make_wiring(const wiring_config& config,
     const auto memory = layout.plan_ring(region.memory, stage);
     VDIST_TRY(shm::format_ring(memory, layout.plan_shape(stage)));
     auto tampered = rings;
-    tampered.tamper = tamper_with(
-        links.points, {.point = "channel.plans", .replica = config.replica, .stage = stage});
+    tampered.tamper = tamper_with(links.points,
+                                  {.point = "channel.plans",
+                                   .slot_point = "slot.plans",
+                                   .replica = config.replica,
+                                   .stage = stage});
     VDIST_ASSIGN(const auto ring, shm::shm_ring::open(memory, tampered, waits));
     VDIST_ASSIGN(auto plans, ring.open_writer());
     wiring->plans.push_back(std::move(plans));
@@ -148,9 +151,12 @@ result<worker_wiring> open_worker_wiring(const wiring_config& config,
                shm::shm_ring::open(layout.plan_ring(region.memory, stage), rings, waits));
   VDIST_ASSIGN(wiring.plans, plans.open_reader(place, source));
   auto tampered = rings;
-  tampered.tamper = tamper_with(
-      links.points,
-      {.point = "channel.results", .replica = config.replica, .stage = stage, .rank = slot});
+  tampered.tamper = tamper_with(links.points,
+                                {.point = "channel.results",
+                                 .slot_point = "slot.results",
+                                 .replica = config.replica,
+                                 .stage = stage,
+                                 .rank = slot});
   VDIST_ASSIGN(const auto results,
                shm::shm_ring::open(layout.result_ring(region.memory, at), tampered, waits));
   VDIST_ASSIGN(wiring.results, results.open_writer());

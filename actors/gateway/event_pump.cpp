@@ -30,16 +30,20 @@ void event_pump::remove(std::uint64_t source) {
 }
 
 void event_pump::run() {
+  progress_word word(progress_);
   while (!is_stopping_) {
+    word.enter(work_phase::waiting);
     // Whatever ends the wait, the sources are looked at and the loop goes on.
     (void)waits_.wait(bell_,
                       [this] { return is_stopping_ || has_event(); },
                       {.deadline = waits_.now() + rest_max});
+    word.enter(work_phase::computing);
     const std::lock_guard lock(mutex_);
     for (auto& [number, from] : sources_) {
       drain(from);
     }
   }
+  word.enter(work_phase::idle);
 }
 
 void event_pump::stop() {

@@ -8,6 +8,8 @@
 #include "transport/frame/channel.hpp"
 #include "transport/frame/wait_policy.hpp"
 
+#include "runtime/base/progress_word.hpp"
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -36,6 +38,9 @@ public:
 
   void stop();
 
+  /// Whether the loop works or waits; any thread.
+  [[nodiscard]] const progress_cell& progress() const { return progress_; }
+
 private:
   struct source {
     std::unique_ptr<frame::frame_reader> reader;
@@ -52,6 +57,7 @@ private:
   std::map<std::uint64_t, source> sources_; // guarded by mutex_
   std::uint64_t next_ = 1;                  // guarded by mutex_
   std::atomic<bool> is_stopping_{false};
+  progress_cell progress_;
 };
 
 } // namespace vdist::actors

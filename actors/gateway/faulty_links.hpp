@@ -1,5 +1,6 @@
-// actors/gateway/faulty_links.hpp — failpoints on the channels: channel.plans, channel.results, channel.commands, channel.events.
-// Costs a relaxed load per frame while nothing is armed.
+// actors/gateway/faulty_links.hpp — failpoints on the channels: channel.{plans,results,commands,events}, where a frame is
+// damaged, and slot.{plans,results,commands,events}, where its writer ends in the middle of a slot.
+// Costs two relaxed loads per frame while nothing is armed.
 #pragma once
 
 #include "transport/frame/tamper.hpp"
@@ -13,7 +14,8 @@ namespace vdist::actors {
 
 /// The place of a channel. The frame's step is not known here: rules with a step strike nowhere.
 struct faulty_channel {
-  std::string_view point; // a literal
+  std::string_view point; // a literal, as the next one
+  std::string_view slot_point;
   std::int32_t replica = -1;
   std::int32_t stage = -1;
   std::int32_t rank = -1; // slot within the replica
@@ -28,9 +30,7 @@ public:
     if (!points_.is_armed()) {
       return frame::tampering::none;
     }
-    switch (points_.reach(
-        channel_.point,
-        {.replica = channel_.replica, .stage = channel_.stage, .rank = channel_.rank})) {
+    switch (points_.reach(channel_.point, place())) {
     case failpoint_outcome::drop:
       return frame::tampering::drop;
     case failpoint_outcome::duplicate:
@@ -50,7 +50,13 @@ public:
     }
   }
 
+  void inside_slot() override { VDIST_FAILPOINT(points_, channel_.slot_point, place()); }
+
 private:
+  [[nodiscard]] failpoint_context place() const {
+    return {.replica = channel_.replica, .stage = channel_.stage, .rank = channel_.rank};
+  }
+
   failpoints& points_; // outlives the channel
   faulty_channel channel_;
 };

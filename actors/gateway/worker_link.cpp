@@ -28,9 +28,15 @@ result<link_region> map_link(const worker_identity& who, vault::vault& memory) {
   return mapped;
 }
 
-std::shared_ptr<frame::tamper> tamper_of(const worker_identity& who, std::string_view point) {
-  return tamper_with(who.points, {.point = point, .replica = who.replica, .rank = who.slot});
+std::shared_ptr<frame::tamper> tamper_of(const worker_identity& who, faulty_channel channel) {
+  channel.replica = who.replica;
+  channel.rank = who.slot;
+  return tamper_with(who.points, channel);
 }
+
+constexpr faulty_channel faulty_commands{.point = "channel.commands",
+                                         .slot_point = "slot.commands"};
+constexpr faulty_channel faulty_events{.point = "channel.events", .slot_point = "slot.events"};
 
 frame::expectation expected_from(const worker_identity& who, std::int32_t sender) {
   return {.cluster = who.cluster,
@@ -47,11 +53,11 @@ result<control_end> open_control_end(const worker_identity& who,
                                      frame::bell& bell,
                                      const frame::wait_policy& waits) {
   control_end end;
-  VDIST_ASSIGN(const auto commands,
-               shm::shm_ring::open(
-                   mapped.commands,
-                   {.hold = mapped.region.hold, .tamper = tamper_of(who, "channel.commands")},
-                   waits));
+  VDIST_ASSIGN(
+      const auto commands,
+      shm::shm_ring::open(mapped.commands,
+                          {.hold = mapped.region.hold, .tamper = tamper_of(who, faulty_commands)},
+                          waits));
   VDIST_ASSIGN(end.commands, commands.open_writer());
   VDIST_ASSIGN(
       const auto events,
@@ -104,7 +110,7 @@ result<worker_end> open_worker_link(const worker_identity& who,
       const auto events,
       shm::shm_ring::open(
           mapped.events,
-          {.outer = &bell, .hold = mapped.region.hold, .tamper = tamper_of(who, "channel.events")},
+          {.outer = &bell, .hold = mapped.region.hold, .tamper = tamper_of(who, faulty_events)},
           waits));
   VDIST_ASSIGN(end.events, events.open_writer());
   return end;

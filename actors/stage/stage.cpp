@@ -20,6 +20,9 @@ void on_spawn(stage_pointer self, const spawn_worker& message) {
                        .supervisor = state.config.supervisor,
                        .make_lane = state.config.make_lane};
   auto worker = self->spawn<caf::monitored>(make_worker, std::move(config));
+  if (state.config.on_spawn) {
+    state.config.on_spawn(caf::actor_cast<caf::strong_actor_ptr>(worker));
+  }
   if (!message.is_living) {
     self->send(worker, load_weights{});
   }

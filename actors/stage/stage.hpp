@@ -13,9 +13,11 @@
 
 #include "runtime/base/failpoint.hpp"
 
+#include <caf/actor_control_block.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include <functional>
 #include <map>
 
 namespace vdist::actors {
@@ -24,8 +26,9 @@ struct stage_config {
   std::int32_t stage = 0;
   supervisor_actor supervisor;
   worker_lane_factory make_lane;
-  failpoints* points = nullptr; // may be null
-  std::int32_t replica = 0;     // for the points
+  failpoints* points = nullptr;                               // may be null
+  std::int32_t replica = 0;                                   // for the points
+  std::function<void(const caf::strong_actor_ptr&)> on_spawn; // of a worker; may be empty
 };
 
 struct stage_state {

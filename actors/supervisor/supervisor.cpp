@@ -46,8 +46,12 @@ stage_actor& stage_of(supervisor_pointer self, std::int32_t slot) {
                         .supervisor = supervisor_actor(self),
                         .make_lane = mine.environment.make_lane,
                         .points = mine.environment.points,
-                        .replica = mine.environment.replica};
+                        .replica = mine.environment.replica,
+                        .on_spawn = mine.environment.on_spawn};
     stage = self->spawn<caf::monitored>(make_stage, std::move(config));
+    if (mine.environment.on_spawn) {
+      mine.environment.on_spawn(caf::actor_cast<caf::strong_actor_ptr>(stage));
+    }
   }
   return stage;
 }

@@ -26,6 +26,7 @@
 #include "runtime/base/clock.hpp"
 #include "runtime/base/failpoint.hpp"
 
+#include <caf/actor_control_block.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
@@ -70,6 +71,8 @@ struct replica_environment {
   std::function<void(const std::string& reason)> end_lane;
   /// The supervisor ends (V-6). May be empty; must not block.
   std::function<void()> on_end;
+  /// Of every stage and worker actor; called on the threads of their parents. May be empty; must not block.
+  std::function<void(const caf::strong_actor_ptr&)> on_spawn;
   failpoints* points = nullptr; // may be null
   const clock* time = nullptr;
 };

@@ -71,6 +71,10 @@ cluster::~cluster() {
     return;
   }
   is_stopping_ = true;
+  if (watch_) { // ends take as long as they take
+    parts_.host->stop_watching();
+    watch_.reset();
+  }
   if (const auto guardian = guardian_.get()) { // else it was never spawned
     caf::scoped_actor self{*system_};
     caf::anon_send_exit(guardian, caf::exit_reason::user_shutdown);
@@ -95,7 +99,9 @@ result<void> cluster::start(const host_access& access) {
   VDIST_ASSIGN(parts_, make_isolated_parts(setup_.config.cluster.isolation, access, time_));
   if (parts_.host) {
     const auto& limits = setup_.config.fault_tolerance;
-    parts_.host->configure({.detect_ms = limits.detect_ms, .standby = limits.standby});
+    parts_.host->configure({.detect_ms = limits.detect_ms,
+                            .standby = limits.standby,
+                            .control_stall_ms = limits.control_stall_ms});
   }
   if (setup_.device == config::device_kind::cuda) {
     VDIST_TRY(use_devices(parts_, setup_));
@@ -105,7 +111,39 @@ result<void> cluster::start(const host_access& access) {
   system_ = std::make_unique<caf::actor_system>(actor_config_);
   VDIST_TRY(make_replicas());
   spawn_guardian();
+  watch_self();
   return {};
+}
+
+void cluster::watch_self() {
+  if (!parts_.host || !parts_.host->is_child()) {
+    return;
+  }
+  const auto actors = [this] {
+    std::vector<caf::actor> all;
+    for (const auto& replica : replicas_) {
+      auto some = replica->living_actors();
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    if (const auto router = router_.get()) {
+      all.push_back(caf::actor_cast<caf::actor>(router));
+    }
+    if (const auto guardian = guardian_.get()) {
+      all.push_back(caf::actor_cast<caf::actor>(guardian));
+    }
+    return all;
+  };
+  const auto words = [this] {
+    std::vector<std::uint64_t> all;
+    for (const auto& replica : replicas_) {
+      const auto some = replica->progress_words();
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
+  };
+  watch_ = std::make_unique<node_watch>(*system_, node_watch_config{actors, words});
+  parts_.host->watch([this] { return watch_->gets_on(); },
+                     std::chrono::milliseconds(setup_.config.fault_tolerance.control_stall_ms));
 }
 
 result<void> cluster::wait_until_running() {

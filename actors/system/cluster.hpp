@@ -19,6 +19,7 @@
 #include "actors/system/lane_threads.hpp"
 #include "actors/system/load_meter.hpp"
 #include "actors/system/model_setup.hpp"
+#include "actors/system/node_watch.hpp"
 #include "actors/system/replica.hpp"
 #include "actors/system/replica_board.hpp"
 
@@ -114,6 +115,7 @@ private:
   [[nodiscard]] guardian_child scheduler_child(std::size_t index);
   [[nodiscard]] guardian_child supervisor_child(std::size_t index);
   void spawn_guardian();
+  void watch_self();
   [[nodiscard]] bool is_lost(std::size_t index) const;
   void tell_router_of(std::size_t index) const;
   [[nodiscard]] std::string
@@ -140,6 +142,7 @@ private:
   std::vector<std::unique_ptr<replica>> replicas_;
   route<router_actor> router_;
   route<guardian_actor> guardian_;
+  std::unique_ptr<node_watch> watch_; // null: nobody looks after this process
 };
 
 } // namespace vdist::actors

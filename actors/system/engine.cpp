@@ -231,7 +231,7 @@ engine_status engine::status() const {
     status.prefix_hits += scheduler.prefix_hits;
     const auto answer = impl_->ask<replica_status>(replica->supervisor(), get_replica_status{});
     const auto group = answer.value_or(replica_status{});
-    status.restarts += group.restarts;
+    status.restarts += replica->restarts();
     status.epochs.push_back(group.now.value);
   }
   const auto& capacity = impl_->cluster.capacity().gauge();
@@ -278,11 +278,12 @@ control::cluster_status engine::details() const {
   for (std::size_t index = 0; index < state.cluster.replicas().size(); ++index) {
     const auto& replica = *state.cluster.replicas()[index];
     const auto answer = state.ask<replica_status>(replica.supervisor(), get_replica_status{});
-    const replica_status unknown{.replica = static_cast<std::int32_t>(index)};
+    auto known = answer.value_or(replica_status{.replica = static_cast<std::int32_t>(index)});
+    known.restarts = replica.restarts();
     status.replicas.push_back(describe_replica(state.cluster.setup(),
                                                {.times = &replica.times(),
                                                 .scheduler = replica.scheduler_stats(),
-                                                .status = answer.value_or(unknown),
+                                                .status = std::move(known),
                                                 .capacity = state.cluster.capacity().of(index),
                                                 .now = state.cluster.time().now()},
                                                processes));

@@ -68,7 +68,7 @@ struct engine_status {
   std::uint64_t finished_requests = 0;
   std::uint64_t steps = 0;
   std::uint64_t computed_tokens = 0;
-  std::uint64_t restarts = 0;       // of workers, by the supervisors that there are now
+  std::uint64_t restarts = 0;       // of workers, since there is this cluster
   std::uint64_t actor_restarts = 0; // of routers, schedulers and supervisors
   std::uint64_t preemptions = 0;
   std::uint64_t prefix_tokens = 0;

@@ -46,13 +46,25 @@ result<void> write_file(const std::string& path, const std::string& text) {
   return {};
 }
 
+control::kill_target target_of(config::nemesis_choice::target what, std::int32_t rank) {
+  using kind = control::kill_target::kind;
+  switch (what) {
+  case config::nemesis_choice::target::node:
+    return {.what = kind::node};
+  case config::nemesis_choice::target::vault:
+    return {.what = kind::vault};
+  default:
+    return {.what = kind::worker, .rank = rank};
+  }
+}
+
 nemesis_field field_of(engine& engine) {
   const auto& layout = *engine.setup().layout;
   nemesis_field field{.ranks = layout.world(),
                       .ranks_per_replica = layout.world() / layout.sizes().data};
   if (engine.has_processes()) {
-    field.kill = [&engine](std::int32_t rank) {
-      return engine.kill({.what = control::kill_target::kind::worker, .rank = rank}).has_value();
+    field.kill = [&engine](config::nemesis_choice::target what, std::int32_t rank) {
+      return engine.kill(target_of(what, rank)).has_value();
     };
   }
   return field;
@@ -92,7 +104,7 @@ std::int64_t steps_so_far(engine& engine) {
 
 result<void> arm(engine& engine, const config::fault_script& script, std::int64_t first_step) {
   engine.points().clear();
-  engine.trace().start(system_clock().now());
+  engine.trace().start(system_clock().now(), first_step);
   for (auto rule : script.rules) {
     if (rule.step) {
       *rule.step += std::min(first_step, std::numeric_limits<std::int64_t>::max() - *rule.step);
@@ -164,12 +176,6 @@ result<void> write_reports(const fault_run_options& options,
   return {};
 }
 
-/// What the report has to know of the run.
-struct pass_facts {
-  std::int64_t first_step = 0; // steps before it
-  bool is_whole = false;       // it came to its end
-};
-
 /// As the script counts: the first step of the run is number 1.
 std::vector<failpoint_hit> counted_from(std::int64_t first_step, std::vector<failpoint_hit> hits) {
   for (auto& hit : hits) {
@@ -183,15 +189,15 @@ result<fault_report> make_report(engine& engine,
                                  const fault_run_options& options,
                                  std::span<const armed_failpoint> armed,
                                  const fault_record& record,
-                                 const pass_facts& done) {
+                                 bool is_whole) { // it came to its end
   fault_report report{
       .script = options.script_name,
-      .rows = rows_of(counted_from(done.first_step, engine.points().log()), armed, record),
+      .rows = rows_of(counted_from(record.first_step, engine.points().log()), armed, record),
       .restarts = engine.status().restarts};
   for (const auto& one : armed) {
     report.hits += one.hits;
   }
-  if (options.is_verified && done.is_whole) {
+  if (options.is_verified && is_whole) {
     VDIST_ASSIGN(report.comparison,
                  api::compare_results(undisturbed_of(options.output), options.output));
   }
@@ -240,18 +246,15 @@ run_with_faults(engine& engine, const fault_run_options& options, const fault_wo
     VDIST_TRY(do_pass(work, undisturbed, true));
     say(options, "  verify     the run with faults\n");
   }
-  pass_facts facts;
   if (!is_resumed) {
-    facts.first_step = steps_so_far(engine);
-    VDIST_TRY(arm(engine, options.script, facts.first_step));
+    VDIST_TRY(arm(engine, options.script, steps_so_far(engine)));
   }
   auto striking = start_nemeses(engine, options.script);
   const auto done = do_pass(work, pass, options.is_verified);
   striking.clear();
   const auto armed = armed_rules(engine, options.script);
   const auto record = engine.trace().read();
-  facts.is_whole = done.has_value();
-  VDIST_ASSIGN(const auto report, make_report(engine, options, armed, record, facts));
+  VDIST_ASSIGN(const auto report, make_report(engine, options, armed, record, done.has_value()));
   const auto written = write_reports(options, report, record);
   say(options, to_table(report));
   engine.points().clear(); // what hangs goes on

@@ -36,11 +36,13 @@ result<void> use_processes(isolated_parts& parts, const host_access& access, con
   parts.memory = std::make_unique<vault::vault_client>(parts.host->take_vault(), time, settings);
   VDIST_ASSIGN(parts.ledger_memory,
                socket::shared_mapping::map(parts.host->take_ledger(), parts.host->ledger_bytes()));
-  VDIST_ASSIGN(parts.journal, ledger::open_ledger(parts.ledger_memory->memory(), &time));
+  VDIST_ASSIGN(auto journal, ledger::open_ledger(parts.ledger_memory->memory(), &time));
   parts.board = parts.host->shared_board();
   auto& board = **parts.board;
   parts.cluster = board.cluster;
   parts.points = std::make_unique<failpoints>(failpoints_on(board));
+  journal->set_failpoints(parts.points.get());
+  parts.journal = std::move(journal);
   parts.trace.emplace(trace_on(board));
   parts.run = &run_on(board);
   return {};

@@ -29,14 +29,19 @@ nemesis_strike draw_strike(const config::nemesis& script,
     return random() % n;
   };
   const auto& choice = script.choices.at(below(script.choices.size()));
-  nemesis_strike strike{.rule = {.action = choice.link.action,
+  nemesis_strike strike{.what = choice.what,
+                        .rule = {.action = choice.link.action,
                                  .argument = choice.link.argument,
                                  .chance = choice.link.chance,
                                  .seed = random()}};
-  if (choice.what == target::executor) {
-    strike.rule.point = "executor.before_send";
+  if (choice.what != target::worker) {
+    strike.rule.point = std::string(config::facts_of(choice.what).point);
     strike.rule.replica = static_cast<std::int32_t>(
         below(static_cast<std::uint64_t>(field.ranks / field.ranks_per_replica)));
+    const bool is_process = choice.what == target::node || choice.what == target::vault;
+    if (is_process && choice.link.action == failpoint_action::kill9 && field.kill) {
+      strike.is_from_outside = choice.what == target::vault || below(2) == 0;
+    }
     return strike;
   }
   const auto drawn = static_cast<std::int32_t>(below(static_cast<std::uint64_t>(field.ranks)));
@@ -94,8 +99,10 @@ void nemesis::strike(std::uint64_t number) {
         index_,
         drawn.rule.action,
         {.replica = drawn.rule.replica.value_or(-1), .rank = drawn.rule.rank.value_or(-1)});
-    if (!field_.kill(drawn.rank)) {
-      log::debug("nemesis: rank {} is being replaced already", drawn.rank);
+    if (!field_.kill(drawn.what, drawn.rank)) {
+      log::debug("nemesis: {} {} is being replaced already",
+                 config::facts_of(drawn.what).name,
+                 drawn.rank);
     }
     return;
   }

@@ -1,6 +1,7 @@
 // actors/system/nemesis.hpp — strikes again and again at something that it draws: the random part of a fault script.
 // A strike arms a rule that acts once, at a place and a worker that are drawn, so that the hit is counted and logged as any
-// other; a worker process that is to be killed is half of the time killed from outside instead, in the middle of whatever it does.
+// other; a worker or node that is to be killed is half of the time killed from outside instead, in the middle of whatever
+// it does, and a vault always.
 //
 // N-1 What is drawn is a function of the script's seed, the nemesis and the number of the strike. The number is the count of
 //     hits in the armed table: it goes on where it was when the control process is replaced.
@@ -25,12 +26,14 @@ namespace vdist::actors {
 struct nemesis_field {
   std::int32_t ranks = 1;
   std::int32_t ranks_per_replica = 1;
-  /// SIGKILL to a worker process from outside; false: it has none now. Empty: workers are threads.
-  std::function<bool(std::int32_t rank)> kill;
+  /// SIGKILL to a process from outside: of a worker by its rank, the node or the vault; false: there is none now.
+  /// Empty: all is one process.
+  std::function<bool(config::nemesis_choice::target what, std::int32_t rank)> kill;
 };
 
 /// A strike, drawn (N-1).
 struct nemesis_strike {
+  config::nemesis_choice::target what = config::nemesis_choice::target::worker;
   failpoint_rule rule;
   std::int32_t rank = -1;       // of the cluster; -1: not a worker
   bool is_from_outside = false; // by nemesis_field::kill

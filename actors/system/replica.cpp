@@ -152,6 +152,23 @@ sched::scheduler_stats replica::scheduler_stats() const {
   return lane_ ? lane_->stats() : sched::scheduler_stats{};
 }
 
+std::vector<caf::actor> replica::living_actors() const {
+  auto actors = spawned_.living();
+  if (const auto scheduler = scheduler_.get()) {
+    actors.push_back(caf::actor_cast<caf::actor>(scheduler));
+  }
+  if (const auto supervisor = supervisor_.get()) {
+    actors.push_back(caf::actor_cast<caf::actor>(supervisor));
+  }
+  return actors;
+}
+
+/// A lane that was replaced is watched no more: its successor waits for it with its own cell.
+std::vector<std::uint64_t> replica::progress_words() const {
+  const std::lock_guard lock(lane_mutex_);
+  return {events_.progress().word.load(), lane_ ? lane_->progress().word.load() : 0};
+}
+
 step_lane_config replica::lane_config() const {
   const auto& setup = *parts_.setup;
   return {.replica = index_,
@@ -250,6 +267,7 @@ executor_actor replica::spawn_executor() {
   }
   auto executor = parts_.actors->spawn(make_executor, lane_, &inbox_);
   *handle = executor;
+  spawned_.add(caf::actor_cast<caf::strong_actor_ptr>(executor));
   parts_.threads->start(fmt::format("step-r{}", index_),
                         [lane = lane_, predecessor] { lane->run(predecessor); });
   return executor;
@@ -259,6 +277,9 @@ executor_actor replica::spawn_executor() {
 std::shared_ptr<worker_lane> replica::make_lane(lane_request wanted) {
   if (wanted.is_living && parts_.host == nullptr) {
     throw std::runtime_error("worker: no process of it is known");
+  }
+  if (!wanted.is_living && wanted.worker.value > 1) {
+    ++progress().restarts;
   }
   auto order = order_of(*parts_.setup, parts_.cluster, index_, wanted.slot, parts_.waits);
   std::function<void(std::uint64_t, std::uint64_t)> progress;
@@ -369,6 +390,7 @@ replica_environment replica::environment() {
       .on_recovery = [this](const supervisor::recovery_mark& mark) { note_recovery(mark); },
       .end_lane = [this](const std::string& reason) { end_lane(reason); },
       .on_end = [this, tenure] { workers_.end_tenure(tenure); },
+      .on_spawn = [this](const caf::strong_actor_ptr& actor) { spawned_.add(actor); },
       .points = parts_.points,
       .time = parts_.time};
 }

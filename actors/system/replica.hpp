@@ -14,6 +14,7 @@
 #include "actors/system/kept_lanes.hpp"
 #include "actors/system/lane_threads.hpp"
 #include "actors/system/model_setup.hpp"
+#include "actors/system/node_watch.hpp"
 
 #include "transport/frame/wait_policy.hpp"
 #include "transport/vault/vault.hpp"
@@ -94,6 +95,15 @@ public:
 
   [[nodiscard]] const route<scheduler_actor>& scheduler() const { return scheduler_; }
 
+  /// Workers that were started in the place of another, since there is this cluster; whoever supervised them.
+  [[nodiscard]] std::uint64_t restarts() const { return progress().restarts; }
+
+  /// Every actor of this replica that is there now.
+  [[nodiscard]] std::vector<caf::actor> living_actors() const;
+
+  /// What step lane and event pump say of themselves (progress_word.hpp).
+  [[nodiscard]] std::vector<std::uint64_t> progress_words() const;
+
 private:
   [[nodiscard]] std::int32_t first_rank() const;
   [[nodiscard]] step_lane_config lane_config() const;
@@ -126,6 +136,7 @@ private:
   metrics::step_times times_;
   route<supervisor_actor> supervisor_;
   route<scheduler_actor> scheduler_;
+  actor_roll spawned_; // executors, stages and workers
   mutable std::mutex lane_mutex_;
   std::shared_ptr<step_lane>
       lane_; // the newest; shared with its thread and its actor; guarded by lane_mutex_

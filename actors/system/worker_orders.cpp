@@ -41,7 +41,8 @@ protocol::worker_order order_of(const model_setup& setup,
       .random_seed = static_cast<std::uint64_t>(config.model.seed),
       .weight_type = static_cast<std::uint8_t>(setup.type),
       .step_deadline_ms = config.fault_tolerance.step_deadline_ms,
-      .detect_ms = config.fault_tolerance.detect_ms};
+      .detect_ms = config.fault_tolerance.detect_ms,
+      .load_stall_ms = config.fault_tolerance.load_stall_ms};
   if (setup.device == config::device_kind::cuda) {
     order.device = protocol::worker_device::cuda;
     order.device_index = device_of(setup, ranks.at(static_cast<std::size_t>(slot)));

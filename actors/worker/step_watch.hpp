@@ -4,6 +4,8 @@
 // Why here and not in the runner: only who knows the size of a step knows how long its silence may last (step_pace.hpp), and
 // only who sees the peers knows whose fault a silence is. A stretch is what a step computes between two waits: a rank that
 // waits for a stuck one is not late, and the waits do not make its own budget longer.
+// A worker that computes with threads of its own may not stand still in a stretch either, known pace or not (G-3): that is
+// how one is found that hangs in the first step of its life, or of a size.
 // Not thread-safe: one thread, that of the lane. Without a board nothing is said and no clock is read.
 #pragma once
 
@@ -24,8 +26,11 @@ namespace vdist::actors {
 struct step_watch_settings {
   std::chrono::milliseconds detect{300};          // silence that the host does not forgive
   std::chrono::milliseconds step_deadline{30000}; // before the pace is known
+  std::chrono::milliseconds load_stall{60000};    // between two bytes of weights
   /// False: what computes may be waiting for a peer where this thread cannot see it, on a device. Then it is never late.
   bool sees_peers = true;
+  /// True: threads of this process compute, so that none of them runs is a sign. False: a device does.
+  bool computes_here = true;
 };
 
 class step_watch {
@@ -37,10 +42,24 @@ public:
       : word_(word),
         time_(&time),
         sees_peers_(settings.sees_peers),
+        standstill_(settings.computes_here ? floor_of(settings) : std::chrono::milliseconds(0)),
+        load_stall_(settings.load_stall),
         pace_(floor_of(settings), std::max(settings.step_deadline, floor_of(settings))) {}
 
-  /// Without a bound: the disk of a checkpoint may be slow, and the group's own deadline ends it.
-  void load() { enter(work_phase::loading); }
+  /// Waits to be told to load, or to leave an epoch: whoever has not loaded says no phase behind it.
+  void arrive() {
+    phase_ = work_phase::loading;
+    word_.enter(phase_);
+  }
+
+  /// A disk may be slow, but bytes have to come.
+  void load() {
+    phase_ = work_phase::loading;
+    word_.enter(phase_, {.budget = load_stall_});
+  }
+
+  /// Some have come. From any thread that loads, one at a time.
+  void load_more() { word_.bump(); }
 
   void rest() { enter(work_phase::idle); }
 
@@ -63,7 +82,7 @@ public:
     end_stretch();
     since_ = time_->now();
     phase_ = sees_peers_ ? work_phase::computing : work_phase::waiting;
-    word_.enter(phase_, pace_.budget(tokens_));
+    word_.enter(phase_, {.budget = pace_.budget(tokens_), .standstill = standstill_});
   }
 
   /// The step has its result.
@@ -96,6 +115,8 @@ private:
   progress_word word_;
   const clock* time_ = nullptr; // null: says nothing
   bool sees_peers_ = true;
+  std::chrono::milliseconds standstill_{0};
+  std::chrono::milliseconds load_stall_{0};
   step_pace pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)};
   work_phase phase_ = work_phase::none;
   std::int64_t tokens_ = 0;

@@ -108,7 +108,9 @@ step_watch_settings watch_settings_of(const worker_order& order) {
   const bool has_peers = order.tensor_size > 1 || order.stages > 1;
   return {.detect = std::chrono::milliseconds(order.detect_ms),
           .step_deadline = std::chrono::milliseconds(order.step_deadline_ms),
-          .sees_peers = order.device != worker_device::cuda || !has_peers};
+          .load_stall = std::chrono::milliseconds(order.load_stall_ms),
+          .sees_peers = order.device != worker_device::cuda || !has_peers,
+          .computes_here = order.device == worker_device::cpu};
 }
 
 frame::wait_settings waits_of(const worker_order& order) {

@@ -56,6 +56,7 @@ void worker_process::listen(std::unique_ptr<frame::frame_reader> events) {
 
 /// load() and stop() come from the actor, one after the other; the process's end may come at once.
 result<void> worker_process::start() {
+  VDIST_TRY(reach("host.spawn"));
   VDIST_ASSIGN(end_, make_worker_link(identity(), *links_.memory, *links_.bell, *links_.waits));
   std::vector<std::byte> order;
   protocol::encode(order_, order);
@@ -134,7 +135,17 @@ void worker_process::stop() {
   }
 }
 
+/// An error: what the failpoint lets fail.
+result<void> worker_process::reach(std::string_view point) {
+  if (links_.points == nullptr || !links_.points->is_armed()) {
+    return {};
+  }
+  const failpoint_context at{.replica = order_.replica, .rank = wanted_.slot};
+  return failure_of(links_.points->reach(point, at, wanted_.kill_actor), point);
+}
+
 void worker_process::on_frame(const frame::frame_view& frame) {
+  (void)reach("gateway.event"); // it ends or holds this process, or nothing
   if (frame.header.kind == protocol::load_progress_kind) {
     protocol::load_progress progress;
     if (protocol::decode(frame.body, progress) && links_.progress) {

@@ -27,6 +27,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string_view>
 
 #include "host/host_link.hpp"
 
@@ -67,6 +68,7 @@ private:
   [[nodiscard]] result<void> start();
   void set_state(state next);
   void command(protocol::worker_command::kind what, epoch now);
+  [[nodiscard]] result<void> reach(std::string_view point);
   void on_frame(const frame::frame_view& frame);
   void on_event(protocol::worker_event event);
   void on_dying();

@@ -75,6 +75,7 @@ public:
         watch_(progress_word(given.life->progress), time_, watch_settings_of(order_)) {}
 
   error run() {
+    watch_.load(); // its memory may let it wait, too
     if (auto connected = connect(); !connected) {
       return connected.error();
     }
@@ -179,6 +180,7 @@ private:
   void tell_progress(const protocol::load_progress& progress) {
     {
       const std::lock_guard lock(progress_mutex_);
+      watch_.load_more();
       if (progress.done < progress.total && time_.now() < next_progress_) {
         return;
       }

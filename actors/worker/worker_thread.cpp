@@ -82,7 +82,7 @@ void worker_thread::report_failure(worker_event::kind what, epoch now, const err
 }
 
 void worker_thread::run() {
-  watch_.load(); // from the start: whoever looks shall not think that it has loaded
+  watch_.arrive(); // from the start: whoever looks shall not think that it has loaded
   for (auto next = take(); next.what != command::kind::stop; next = take()) {
     try {
       obey(next);

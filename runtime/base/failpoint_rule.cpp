@@ -75,6 +75,7 @@ constexpr failpoint_actions_set of_executor{act::throw_error,
                                             act::kill9,
                                             act::stop,
                                             act::segv,
+                                            act::hang,
                                             act::wait};
 /// Its mailbox is lost with it.
 constexpr failpoint_actions_set of_actor = of_executor;
@@ -87,9 +88,17 @@ constexpr failpoint_actions_set of_channel{act::delay,
                                            act::truncate,
                                            act::old_epoch};
 constexpr failpoint_actions_set of_process{act::delay, act::exit, act::kill9, act::segv};
+constexpr failpoint_actions_set of_vault{
+    act::delay, act::exit, act::kill9, act::stop, act::segv, act::hang, act::oom};
+constexpr failpoint_actions_set of_event{
+    act::delay, act::exit, act::kill9, act::stop, act::segv, act::hang};
+constexpr failpoint_actions_set of_spawn{
+    act::delay, act::exit, act::kill9, act::stop, act::segv, act::oom};
+/// In the middle of a write to memory that others read: its writer ends there, or is slow.
+constexpr failpoint_actions_set of_write{act::delay, act::exit, act::kill9, act::stop, act::segv};
 constexpr failpoint_actions_set of_file{act::delay, act::exit, act::kill9, act::segv, act::full};
 
-constexpr std::array<failpoint_place, 15> places{{
+constexpr std::array<failpoint_place, 24> places{{
     {"batch.write", of_file, "before a result line is written"},
     {"channel.commands", of_channel, "a command to a worker process"},
     {"channel.events", of_channel, "an event of a worker process"},
@@ -97,11 +106,20 @@ constexpr std::array<failpoint_place, 15> places{{
     {"channel.results", of_channel, "a worker's answer to a plan"},
     {"cluster.reduce", of_process, "before each of the three steps to fewer workers"},
     {"executor.before_send", of_executor, "the step lane, before it sends a plan"},
+    {"gateway.event", of_event, "the control process, before an event of a worker is handed on"},
+    {"host.spawn", of_spawn, "the control process, before it asks for a worker process"},
+    {"ledger.accept", of_write, "the ledger, between the words of a request and their publication"},
+    {"ledger.commit", of_write, "the ledger, between the tokens of a step and their publication"},
     {"router.submit", of_actor, "the router, between the ledger and its table"},
     {"router.tokens", of_actor, "the router, before it delivers a step's tokens"},
     {"scheduler.add", of_actor, "a scheduler actor that has a request"},
+    {"slot.commands", of_write, "a command that is half in its slot"},
+    {"slot.events", of_write, "an event that is half in its slot"},
+    {"slot.plans", of_write, "a plan that is half in its slot"},
+    {"slot.results", of_write, "an answer that is half in its slot"},
     {"stage.event", of_actor, "a stage that hears of a worker"},
     {"supervisor.event", of_actor, "a supervisor that hears of a worker"},
+    {"vault.map", of_vault, "the vault, before it makes or finds a region"},
     {"worker.load", of_worker, "a worker, before it maps or loads the weights"},
     {"worker.step_begin", of_worker, "a worker that has a plan, before it computes"},
     {"worker.step_end", of_worker_that_worked, "a worker that has computed, before it answers"},

@@ -23,7 +23,7 @@ std::int64_t ns_of(time_point time) {
   return std::chrono::nanoseconds(time.time_since_epoch()).count();
 }
 
-void fault_trace::start(time_point now) {
+void fault_trace::start(time_point now, std::int64_t first_step) {
   table_->started_ns.store(0);
   table_->moments.store(0, std::memory_order_relaxed);
   table_->lost.store(0, std::memory_order_relaxed);
@@ -33,6 +33,7 @@ void fault_trace::start(time_point now) {
   for (auto& bucket : table_->tokens) {
     bucket.store(0, std::memory_order_relaxed);
   }
+  table_->first_step.store(first_step, std::memory_order_relaxed);
   table_->started_ns.store(ns_of(now));
 }
 
@@ -70,6 +71,7 @@ void fault_trace::note_tokens(time_point now, std::uint32_t count) {
 
 fault_record fault_trace::read() const {
   fault_record record{.started_ns = table_->started_ns.load(),
+                      .first_step = table_->first_step.load(),
                       .lost = table_->lost.load(std::memory_order_relaxed)};
   for (const auto& one : table_->log) {
     const auto at_ns = one.at_ns.load(std::memory_order_acquire);

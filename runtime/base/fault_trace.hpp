@@ -58,6 +58,7 @@ struct fault_trace_table {
   };
 
   std::atomic<std::int64_t> started_ns{0}; // 0: not started
+  std::atomic<std::int64_t> first_step{0};
   std::atomic<std::uint32_t> moments{0};
   std::atomic<std::uint32_t> lost{0}; // T-3
   std::array<moment, moments_max> log;
@@ -67,6 +68,7 @@ struct fault_trace_table {
 /// What a trace holds.
 struct fault_record {
   std::int64_t started_ns = 0;
+  std::int64_t first_step = 0;       // steps before the start, as whoever started it says
   std::vector<fault_moment> moments; // by time
   std::vector<std::uint32_t>
       tokens;             // by bucket from started_ns on; ends with the last that has any
@@ -79,7 +81,7 @@ public:
   explicit fault_trace(fault_trace_table& table) : table_(&table) {}
 
   /// Empties the trace; from now on it records.
-  void start(time_point now);
+  void start(time_point now, std::int64_t first_step = 0);
   [[nodiscard]] bool is_started() const;
 
   void note(const fault_moment& moment);

@@ -3,10 +3,13 @@
 //
 // Why one word: phase and count change together, so whoever looks never sees the count of one phase with the name of
 // another, and a look that finds the word unchanged knows that nothing happened in between.
-// G-1 Only `computing` and `loading` can be overdue, and only with a budget: who is idle or waits for a peer is never
+// G-1 Only `computing` and `loading` can be overdue, and only with a bound: who is idle or waits for a peer is never
 //     suspected, because the peer is.
-// G-2 One thread writes a cell; anybody reads it.
-// Cost: one relaxed store per bump(), two stores per enter(); no clock is read.
+// G-2 One thread at a time writes a cell; anybody reads it.
+// G-3 A budget bounds the time between two changes. A standstill bound is for those whose work is done by threads of their
+//     own process: it bounds the part of that time in which none of these threads runs or wants to. A sleeper is known
+//     for one by that without anybody knowing how long its work takes.
+// Cost: one relaxed store per bump(), three stores per enter(); no clock is read.
 #pragma once
 
 #include <atomic>
@@ -24,9 +27,9 @@ enum class work_phase : std::uint8_t {
 };
 
 struct progress_cell {
-  std::atomic<std::uint64_t> word{0};      // phase in the top byte, count of changes below
-  std::atomic<std::uint32_t> budget_ms{0}; // longest time between two changes; 0: none
-  std::uint32_t reserved = 0;
+  std::atomic<std::uint64_t> word{0};          // phase in the top byte, count of changes below
+  std::atomic<std::uint32_t> budget_ms{0};     // longest time between two changes; 0: none
+  std::atomic<std::uint32_t> standstill_ms{0}; // G-3; 0: none
 };
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
@@ -37,6 +40,12 @@ inline constexpr unsigned progress_phase_shift = 56;
   return static_cast<work_phase>(word >> progress_phase_shift);
 }
 
+/// How long a phase may go on without a change (G-3); zero: as long as it likes.
+struct progress_bounds {
+  std::chrono::milliseconds budget{0};
+  std::chrono::milliseconds standstill{0};
+};
+
 /// The writer's end. Copyable, but one copy is used at a time (G-2).
 class progress_word {
 public:
@@ -46,10 +55,8 @@ public:
   explicit progress_word(progress_cell& cell) noexcept
       : cell_(&cell), word_(cell.word.load(std::memory_order_relaxed)) {}
 
-  /// What the thread does from now on, and how long it may take until the next call of this object (0: as long as it
-  /// likes).
-  void enter(work_phase phase,
-             std::chrono::milliseconds budget = std::chrono::milliseconds(0)) noexcept {
+  /// What the thread does from now on, and how long it may take until the next call of this object.
+  void enter(work_phase phase, const progress_bounds& bounds = {}) noexcept {
     if (cell_ == nullptr) {
       return;
     }
@@ -57,8 +64,11 @@ public:
     word_ =
         ((word_ + 1) & count)
         | (static_cast<std::uint64_t>(static_cast<std::uint8_t>(phase)) << progress_phase_shift);
-    cell_->budget_ms.store(static_cast<std::uint32_t>(budget.count()), std::memory_order_relaxed);
-    cell_->word.store(word_, std::memory_order_release); // with its budget, not with the last one
+    cell_->budget_ms.store(static_cast<std::uint32_t>(bounds.budget.count()),
+                           std::memory_order_relaxed);
+    cell_->standstill_ms.store(static_cast<std::uint32_t>(bounds.standstill.count()),
+                               std::memory_order_relaxed);
+    cell_->word.store(word_, std::memory_order_release); // with its bounds, not with the last ones
   }
 
   /// It gets on: a layer, a block of weights, a round is done.

@@ -119,6 +119,8 @@ struct fault_tolerance_section {
   std::int32_t load_deadline_s = 1800;        // a worker may load this long
   std::int32_t collective_deadline_ms = 5000; // a rank waits this long for its peers
   std::int32_t step_deadline_ms = 30000;      // the executor waits this long for a step
+  std::int32_t load_stall_ms = 60000;         // a worker may load this long without progress
+  std::int32_t control_stall_ms = 5000; // the control process and the vault may be silent this long
 };
 
 struct server_section {

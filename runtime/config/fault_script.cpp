@@ -16,6 +16,36 @@ namespace vdist::config {
 
 namespace {
 
+/// By target.
+constexpr std::array<nemesis_target, 7> targets{{{"worker", "worker.step_end"},
+                                                 {"executor", "executor.before_send"},
+                                                 {"router", "router.tokens"},
+                                                 {"scheduler", "scheduler.add"},
+                                                 {"supervisor", "supervisor.event"},
+                                                 {"node", "executor.before_send"},
+                                                 {"vault", "vault.map"}}};
+
+std::optional<nemesis_choice::target> target_of(std::string_view name) {
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    if (targets[i].name == name) {
+      return static_cast<nemesis_choice::target>(i);
+    }
+  }
+  return std::nullopt;
+}
+
+/// What is called a strike at a process has to be one.
+bool strikes_all_of(nemesis_choice::target target, failpoint_action action) {
+  switch (target) {
+  case nemesis_choice::target::node:
+    return needs_process(action);
+  case nemesis_choice::target::vault:
+    return action == failpoint_action::kill9;
+  default:
+    return true;
+  }
+}
+
 constexpr std::int64_t interval_ms_max = 86'400'000; // a day
 
 /// Reads one script; every error names its file and the line.
@@ -207,18 +237,17 @@ private:
   result<nemesis_choice> read_choice(const toml::node& node) const {
     const auto text = node.value_exact<std::string>();
     const auto words = text ? words_of(*text) : std::vector<std::string_view>();
-    const bool is_executor = words.size() == 2 && words[1] == "executor";
-    const bool is_worker = (words.size() == 2 || words.size() == 3) && words[1] == "worker";
-    const auto rank = words.size() == 3 ? parse_whole(words[2]).value_or(-1) : 0;
+    const auto target = words.size() < 2 ? std::nullopt : target_of(words[1]);
+    const bool has_rank = words.size() == 3 && target == nemesis_choice::target::worker;
+    const auto rank = has_rank ? parse_whole(words[2]).value_or(-1) : 0;
     const bool is_ranked = rank >= 0 && rank <= std::numeric_limits<std::int32_t>::max();
-    if ((!is_executor && !is_worker) || !is_ranked) {
+    if (!target || words.size() != (has_rank ? 3U : 2U) || !is_ranked) {
       return bad(node,
                  "choose: must be an action and a target (legal targets: worker, worker <rank>, "
-                 "executor)");
+                 "executor, router, scheduler, supervisor, node, vault)");
     }
-    nemesis_choice choice{.what = is_worker ? nemesis_choice::target::worker
-                                            : nemesis_choice::target::executor};
-    if (words.size() == 3) {
+    nemesis_choice choice{.what = *target};
+    if (has_rank) {
       choice.rank = static_cast<std::int32_t>(rank);
     }
     auto link = parse_link(words[0], 1);
@@ -226,9 +255,14 @@ private:
       return bad(node, "choose: " + link.error().context);
     }
     choice.link = *link;
-    const failpoint_rule rule{.point = is_worker ? "worker.step_end" : "executor.before_send",
-                              .action = link->action};
+    const auto& facts = facts_of(choice.what);
+    const failpoint_rule rule{.point = std::string(facts.point), .action = link->action};
     VDIST_TRY(at_line(node, check_rule(rule, victims_)));
+    if (!strikes_all_of(choice.what, link->action)) {
+      return bad(
+          node,
+          fmt::format("choose: {} does not strike the {}", to_string(link->action), facts.name));
+    }
     return choice;
   }
 
@@ -276,6 +310,10 @@ result<fault_script> load_fault_script(const std::filesystem::path& file, fault_
                 fmt::format("{}: larger than {} bytes", file.string(), config_bytes_max));
   }
   return parse_fault_script(text, file.string(), victims);
+}
+
+const nemesis_target& facts_of(nemesis_choice::target target) noexcept {
+  return targets[static_cast<std::size_t>(target)];
 }
 
 } // namespace vdist::config

@@ -36,15 +36,24 @@ namespace vdist::config {
 /// process is refused for them, because nobody would be left to recover.
 enum class fault_victims : bool { threads, processes };
 
-/// One choice of a nemesis: "kill9 worker 1" or "kill_actor executor".
+/// One choice of a nemesis: "kill9 worker 1" or "kill_actor executor". Of a process (node, vault) only what strikes a
+/// process is legal, and of the vault, which reaches no point while all is well, only kill9.
 struct nemesis_choice {
-  enum class target : std::uint8_t { worker, executor };
+  enum class target : std::uint8_t { worker, executor, router, scheduler, supervisor, node, vault };
   target what = target::worker;
   std::optional<std::int32_t> rank; // of a worker, over the cluster; unset: drawn
   failpoint_link link;
 
   bool operator==(const nemesis_choice&) const = default;
 };
+
+/// Where a choice may strike, in words of scripts.
+struct nemesis_target {
+  std::string_view name;
+  std::string_view point; // that its rule names; of a worker one of two
+};
+
+[[nodiscard]] const nemesis_target& facts_of(nemesis_choice::target target) noexcept;
 
 struct nemesis {
   std::int64_t every_ms = 0;

@@ -341,6 +341,18 @@ void add_fault_tolerance_keys(std::vector<config_key>& keys) {
       "A rank waits this long for its peers; at most step_deadline_ms."));
   keys.push_back(key::integer<&cc::fault_tolerance, &fs::step_deadline_ms>(
       "fault_tolerance.step_deadline_ms", "ms", 1, duration_max, "A step may take this long."));
+  keys.push_back(key::integer<&cc::fault_tolerance, &fs::load_stall_ms>(
+      "fault_tolerance.load_stall_ms",
+      "ms",
+      1,
+      duration_max,
+      "A worker that makes no progress for this long while it loads is given up."));
+  keys.push_back(key::integer<&cc::fault_tolerance, &fs::control_stall_ms>(
+      "fault_tolerance.control_stall_ms",
+      "ms",
+      1,
+      duration_max,
+      "A control process, or vault, that gets on with nothing for this long is given up."));
 }
 
 void add_server_keys(std::vector<config_key>& keys) {

@@ -23,6 +23,7 @@ result<void> shared_ledger::accept(const protocol::request& request) {
   write_request(slot, request, body_hash);
   touched_.assign(1, slot);
   highest_id_ = std::max(highest_id_, request.id);
+  reach("ledger.accept", {.requests = std::span(&request.id.value, 1)});
   publish();
   index_.insert(request.id, slot);
   if (request.client_key != 0) {
@@ -166,11 +167,18 @@ result<void> shared_ledger::commit(std::span<const committed_token> tokens,
   while (finished_ > region_.limits().finished_max) {
     forget_oldest();
   }
+  reach("ledger.commit", {});
   publish();
   if (!finished.empty()) {
     release_unused();
   }
   return {};
+}
+
+void shared_ledger::reach(std::string_view point, const failpoint_context& at) const {
+  if (points_ != nullptr) {
+    VDIST_FAILPOINT(*points_, point, at);
+  }
 }
 
 void shared_ledger::append(std::uint32_t slot, const committed_token& token) {

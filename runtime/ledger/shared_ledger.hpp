@@ -29,6 +29,7 @@
 // process, a text that of an encoded request); open O(tokens kept + blocks ever used).
 #pragma once
 
+#include "runtime/base/failpoint.hpp"
 #include "runtime/ledger/request_index.hpp"
 #include "runtime/ledger/shared_blocks.hpp"
 
@@ -61,6 +62,9 @@ public:
   [[nodiscard]] const ledger_limits& limits() const override { return region_.limits(); }
 
   [[nodiscard]] std::vector<ledger_entry> list(std::size_t max) const override;
+
+  /// Failpoints ledger.accept and ledger.commit: written, not published. Borrowed; null: none. Before the first write.
+  void set_failpoints(failpoints* points) { points_ = points; }
 
 private:
   friend class shared_recovery;
@@ -107,6 +111,7 @@ private:
   [[nodiscard]] result<void> stage(std::span<const committed_token> tokens,
                                    std::span<const finished_request> finished);
   void unstage(std::size_t tokens);
+  void reach(std::string_view point, const failpoint_context& at) const;
   void append(std::uint32_t slot, const committed_token& token);
   void append_extras(std::uint32_t slot, const committed_token& token);
   void end(std::uint32_t slot, const finished_request& how);
@@ -142,6 +147,7 @@ private:
   std::uint64_t tokens_finished_ = 0;   // words of the finished ones
   std::uint64_t tokens_committed_ = 0;
   request_id highest_id_;
+  failpoints* points_ = nullptr;
 };
 
 /// Takes over what the region holds: a formatted one, or what a dead writer left (L-6). `region`

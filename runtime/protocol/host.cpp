@@ -40,6 +40,13 @@ welcome_wire to_wire(const host_welcome& m) {
   return wire;
 }
 
+/// A number as `Number` holds it; false: it does not fit.
+template <class Number>
+bool take(std::uint64_t wire, Number& number) {
+  number = static_cast<Number>(wire);
+  return std::in_range<Number>(wire);
+}
+
 result<host_welcome> from_wire(const welcome_wire& wire) {
   if (wire.living.size() % living_numbers != 0 || wire.last.size() % last_numbers != 0) {
     return fail(errc::corrupt, "host message: a list of workers ends in the middle of one");
@@ -48,14 +55,19 @@ result<host_welcome> from_wire(const welcome_wire& wire) {
       wire.supervisor_pid, wire.vault_pid, wire.ledger_bytes, wire.node_starts, wire.life, {}, {}};
   for (std::size_t i = 0; i < wire.living.size(); i += living_numbers) {
     const auto* numbers = &wire.living[i];
-    m.living.push_back({.key = {.rank = static_cast<std::int32_t>(numbers[0]),
-                                .incarnation = static_cast<std::uint32_t>(numbers[1])},
-                        .pid = static_cast<std::int32_t>(numbers[2]),
-                        .order_hash = numbers[3]});
+    living_worker worker{.order_hash = numbers[3]};
+    if (!take(numbers[0], worker.key.rank) || !take(numbers[1], worker.key.incarnation)
+        || !take(numbers[2], worker.pid)) {
+      return fail(errc::corrupt, "host message: a number of a living worker is out of range");
+    }
+    m.living.push_back(worker);
   }
   for (std::size_t i = 0; i < wire.last.size(); i += last_numbers) {
-    m.last.push_back({.rank = static_cast<std::int32_t>(wire.last[i]),
-                      .incarnation = static_cast<std::uint32_t>(wire.last[i + 1])});
+    last_incarnation last;
+    if (!take(wire.last[i], last.rank) || !take(wire.last[i + 1], last.incarnation)) {
+      return fail(errc::corrupt, "host message: a number of a last incarnation is out of range");
+    }
+    m.last.push_back(last);
   }
   return m;
 }
@@ -67,7 +79,7 @@ void show(Message& m, Visit&& visit) {
   if constexpr (std::is_same_v<type, welcome_wire>) {
     visit(m.supervisor_pid, m.vault_pid, m.ledger_bytes, m.node_starts, m.life, m.living, m.last);
   } else if constexpr (std::is_same_v<type, host_settings>) {
-    visit(m.detect_ms, m.standby);
+    visit(m.detect_ms, m.standby, m.control_stall_ms);
   } else if constexpr (std::is_same_v<type, output>) {
     visit(m.record, m.offset, m.bytes, m.is_stream, m.is_end);
   } else if constexpr (std::is_same_v<type, spawn_worker>) {

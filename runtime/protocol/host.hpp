@@ -125,6 +125,8 @@ struct signal_process {
 struct host_settings {
   std::int32_t detect_ms = 300; // a process that is stopped or stuck for this long is killed
   std::int32_t standby = 0;     // warm worker processes without an order that are kept ready
+  std::int32_t control_stall_ms =
+      5000; // the vault is killed when one request stands still for so long
 
   bool operator==(const host_settings&) const = default;
 };

@@ -46,7 +46,8 @@ void fields_of_order(Order& o, Visit&& visit) {
         o.device_graphs,
         o.step_deadline_ms,
         o.peer_devices,
-        o.detect_ms);
+        o.detect_ms,
+        o.load_stall_ms);
 }
 
 template <class Event, class Visit>
@@ -76,7 +77,7 @@ result<void> check(const worker_order& order) {
       && order.tensor_size >= 1 && order.tensor_rank >= 0 && order.tensor_rank < order.tensor_size
       && order.stages >= 1 && order.first_layer >= 0 && order.last_layer >= order.first_layer
       && order.threads >= 1 && order.device <= worker_device::cuda && order.device_index >= 0
-      && order.step_deadline_ms >= 1 && order.detect_ms >= 1;
+      && order.step_deadline_ms >= 1 && order.detect_ms >= 1 && order.load_stall_ms >= 1;
   return is_sound ? result<void>() : fail(errc::corrupt, "worker order: fields contradict");
 }
 

@@ -83,7 +83,8 @@ struct worker_order {
   std::vector<std::int32_t> peer_devices;
 
   // How it is watched over.
-  std::int32_t detect_ms = 300; // host_settings::detect_ms
+  std::int32_t detect_ms = 300;       // host_settings::detect_ms
+  std::int32_t load_stall_ms = 60000; // longest time without progress while it loads
 
   [[nodiscard]] std::int32_t rank() const { return first_rank + slot; }
 

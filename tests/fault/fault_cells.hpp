@@ -44,6 +44,10 @@ enum class fault_place {
   results,       // an answer of the last worker
   commands,      // a command to the last worker
   events,        // an event of the last worker
+  plan_slot,     // the node, half way through writing a plan
+  result_slot,   // the last worker, half way through writing an answer
+  command_slot,  // the node, half way through writing a command
+  event_slot,    // the last worker, half way through writing an event
   outside,       // a signal from outside while the cluster is held in the phase
 };
 

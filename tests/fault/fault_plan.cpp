@@ -52,7 +52,7 @@ private:
   [[nodiscard]] int victim() const { return split_.last_slot(); }
 
   [[nodiscard]] std::string frame(std::string_view point, int number) const {
-    const bool is_plan = what_.place == place::plans;
+    const bool is_plan = what_.place == place::plans || what_.place == place::plan_slot;
     return fmt::format("{} replica=0 {}={} nth={} {}",
                        point,
                        is_plan ? "stage" : "rank",
@@ -99,6 +99,12 @@ private:
     case place::results:
       add(frame("channel.results", step));
       break;
+    case place::plan_slot:
+      add(frame("slot.plans", step));
+      break;
+    case place::result_slot:
+      add(frame("slot.results", step));
+      break;
     case place::supervisor:
     case place::stage:
       kill_before(step);
@@ -117,6 +123,8 @@ private:
       return from_outside(step);
     case place::commands:
     case place::events:
+    case place::command_slot:
+    case place::event_slot:
       return std::nullopt; // travel in recoveries only
     }
     if (phase_ == fault_phase::admission) {
@@ -200,6 +208,18 @@ private:
     case place::events:
       kill_before(step);
       return single(frame("channel.events", 1));
+    case place::plan_slot:
+      kill_before(step);
+      return single(frame("slot.plans", first_behind));
+    case place::result_slot:
+      kill_before(step);
+      return single(frame("slot.results", step));
+    case place::command_slot:
+      kill_before(step);
+      return single(frame("slot.commands", 1));
+    case place::event_slot:
+      kill_before(step);
+      return single(frame("slot.events", 1));
     case place::supervisor:
     case place::stage:
       kill_before(step);

@@ -189,14 +189,33 @@ struct matrix_fixture : run_fixture {
                   "parallel.tensor=2"});
   }
 
-  /// Waits for its end and compares.
-  void check_undisturbed(process& program, const std::string& output) {
+  /// The same, with rules and one setting.
+  process
+  start_with(const fault_plan& plan, const std::string& output, const std::string& setting) {
+    return start({"--input",
+                  input_of(fault_sampling::logprobs),
+                  "--output",
+                  output,
+                  "--quiet",
+                  "--faults",
+                  folder.write("rules.toml", plan.text()).string(),
+                  "--set",
+                  "parallel.tensor=2",
+                  "--set",
+                  "log.level=warn",
+                  "--set",
+                  setting});
+  }
+
+  /// Waits for its end and compares. Returns what it wrote to stderr.
+  std::string check_undisturbed(process& program, const std::string& output) {
     const auto done = wait_for_end(program, patience);
     BOOST_REQUIRE_MESSAGE(done.has_value(), "it did not end\n" << program.err());
     BOOST_TEST(done->exit_code == 0, done->err);
     const auto found = api::compare_results(undisturbed(fault_sampling::logprobs), output);
     BOOST_REQUIRE(found.has_value());
     BOOST_TEST(found->is_equal(), done->err);
+    return done->err;
   }
 
   std::map<fault_sampling, std::string> undisturbed_;
@@ -286,6 +305,49 @@ BOOST_AUTO_TEST_CASE(whoever_is_killed_while_all_start_is_started_again) {
   }
 }
 
+/// The vault takes all others with it; they load again while the rule is armed.
+BOOST_AUTO_TEST_CASE(whoever_hangs_while_all_load_is_started_again) {
+  const auto output = (folder.path() / "stuck_at_start").string();
+  const fault_plan plan{
+      .rules = {"executor.before_send replica=0 step=20 wait(2)", "worker.load rank=1 hang"},
+      .held = 0,
+      .victim = "vault"};
+  auto program = start_with(plan, output, "fault_tolerance.load_stall_ms=1000");
+  strike(program, {.signal = SIGKILL}, plan);
+  check_undisturbed(program, output);
+}
+
+BOOST_AUTO_TEST_CASE(whoever_cannot_give_write_or_ask_is_replaced_or_asked_again) {
+  const std::string kill =
+      "worker.step_begin rank=1 step=20 kill9"; // a successor needs all of them
+  for (const std::vector<std::string>& rules : {std::vector<std::string>{kill, "vault.map hang"},
+                                                {kill, "vault.map oom"},
+                                                {kill, "host.spawn oom"},
+                                                {kill, "gateway.event hang"},
+                                                {"ledger.accept nth=3 kill9"},
+                                                {"ledger.commit nth=9 kill9"}}) {
+    BOOST_TEST_CONTEXT(rules.back()) {
+      const auto output = (folder.path() / rules.back().substr(0, 12)).string();
+      std::filesystem::remove(output);
+      auto program = start_with({.rules = rules, .held = {}, .victim = {}},
+                                output,
+                                "fault_tolerance.control_stall_ms=500");
+      check_undisturbed(program, output);
+    }
+  }
+}
+
+/// C-3 of cluster.hpp, H-6: the control process says that it cannot help itself, and its successor goes on.
+BOOST_AUTO_TEST_CASE(an_actor_that_dies_too_often_costs_the_control_process_and_no_stream) {
+  const auto output = (folder.path() / "escalated").string();
+  auto program =
+      start_with({.rules = {"router.tokens nth=3 4*kill_actor"}, .held = {}, .victim = {}},
+                 output,
+                 "fault_tolerance.max_restarts=2");
+  const auto said = check_undisturbed(program, output);
+  BOOST_TEST(said.find("vdist-node: exit code 70") != std::string::npos, said);
+}
+
 /// As a suspended machine, or a clock that jumps, looks to all of them: nobody is to blame.
 BOOST_AUTO_TEST_CASE(a_cluster_that_stands_still_as_a_whole_goes_on) {
   const auto output = (folder.path() / "suspended").string();
@@ -309,8 +371,8 @@ BOOST_AUTO_TEST_CASE(a_cluster_that_stands_still_as_a_whole_goes_on) {
     }
   }
   program.signal(SIGCONT);
-  check_undisturbed(program, output);
-  BOOST_TEST(program.err().find("killed") == std::string::npos, program.err());
+  const auto said = check_undisturbed(program, output);
+  BOOST_TEST(said.find("killed") == std::string::npos, said);
 }
 
 BOOST_AUTO_TEST_CASE(a_disk_that_is_full_when_a_worker_dies_loses_nothing) {

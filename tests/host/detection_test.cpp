@@ -2,11 +2,15 @@
 // standstill, and that it suspects nobody else. This test is the control process.
 #include "tests/host/probe_folder.hpp"
 
+#include "transport/socket/shared_file.hpp"
+
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <unistd.h>
 #include <vector>
 
+#include "host/child_table.hpp"
 #include "host/host_link.hpp"
 
 using namespace vdist;
@@ -171,6 +175,56 @@ BOOST_AUTO_TEST_CASE(a_worker_that_computes_for_ever_is_killed_and_one_that_wait
              stuck.seen->text);
   BOOST_TEST(ms(*stuck.seen->dying - begun) < 1000.0 * slowness);
   BOOST_TEST(!waits.seen->wait_for_death(0ms));
+}
+
+/// As one that hangs in the first step of its life, of which nobody knows how long it takes.
+BOOST_AUTO_TEST_CASE(a_worker_that_stands_still_is_killed_long_before_its_budget_is_over) {
+  const auto begun = std::chrono::steady_clock::now();
+  const auto asleep = start("asleep 200");
+  BOOST_REQUIRE(asleep.seen->wait_for_end());
+  BOOST_TEST(asleep.seen->text.find("it made no progress for") != std::string::npos,
+             asleep.seen->text);
+  BOOST_TEST(ms(*asleep.seen->dying - begun) < 5000.0 * slowness, "of a budget of 30 s");
+}
+
+/// As on a kernel that cannot wait for many words (before Linux 5.16): later, and not less certain.
+BOOST_AUTO_TEST_CASE(without_life_words_pidfds_alone_tell_of_every_end) { // C-2
+  auto words = board::make();
+  BOOST_REQUIRE(words.has_value());
+  child_table children(*words, 300ms, child_table::watch::pidfds_only);
+  const system_clock time;
+  const auto start_child = [&](std::int32_t rank, std::string_view what) {
+    const auto order = socket::make_shared_file("order", what.size());
+    BOOST_REQUIRE(order.has_value());
+    BOOST_REQUIRE(::pwrite(order->get(), what.data(), what.size(), 0) == std::ssize(what));
+    const auto started = children.start({.rank = rank},
+                                        {.program = programs() / "vdist-worker",
+                                         .arguments = {"--order-fd", "3"},
+                                         .descriptors = {order->get()}});
+    BOOST_REQUIRE(started.has_value());
+    return (*started)->pid();
+  };
+  const auto next_event = [&] {
+    std::vector<child_event> seen;
+    wait_until("something happens", [&] {
+      seen = children.look(time.now());
+      return !seen.empty();
+    });
+    BOOST_TEST(seen.size() == 1U);
+    return seen.front();
+  };
+  const auto victim = start_child(0, "idle");
+  wait_until("it holds its life", [&] { return words->life(0).owner.load() != 0; });
+  ::kill(victim, SIGKILL);
+  const auto killed = next_event();
+  BOOST_TEST((killed.what == child_event::kind::ended), "nothing is known before it");
+  BOOST_TEST(killed.pid == victim);
+  BOOST_TEST(killed.text == "killed by signal 9 (Killed)");
+  (void)start_child(1, "asleep 50");
+  BOOST_TEST((next_event().what == child_event::kind::dying), "killed here, so it is known");
+  const auto stuck = next_event();
+  BOOST_TEST((stuck.what == child_event::kind::ended));
+  BOOST_TEST(stuck.key.rank == 1);
 }
 
 BOOST_AUTO_TEST_CASE(nobody_is_suspected_on_a_machine_that_is_overloaded) {

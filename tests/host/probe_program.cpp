@@ -67,7 +67,7 @@ void work_for(std::chrono::microseconds time) {
   }
 }
 
-/// "idle", "waiting", "stuck <budget ms>", "busy <budget ms>".
+/// "idle", "waiting", "stuck <budget ms>", "busy <budget ms>", "asleep <standstill ms>".
 [[noreturn]] void be_worker(int argc, char** argv) {
   auto* const life = hold(argc, argv);
   socket::unique_fd order;
@@ -88,10 +88,14 @@ void work_for(std::chrono::microseconds time) {
   words >> what >> budget;
   progress_word progress(life->progress);
   if (what == "waiting") {
-    progress.enter(work_phase::waiting, 10ms);
+    progress.enter(work_phase::waiting, {.budget = 10ms, .standstill = 10ms});
   }
   if (what == "stuck" || what == "busy") {
-    progress.enter(work_phase::computing, std::chrono::milliseconds(budget));
+    progress.enter(work_phase::computing, {.budget = std::chrono::milliseconds(budget)});
+  }
+  if (what == "asleep") { // in a step that might take half a minute
+    progress.enter(work_phase::computing,
+                   {.budget = 30s, .standstill = std::chrono::milliseconds(budget)});
   }
   while (what == "busy") {
     work_for(2ms);

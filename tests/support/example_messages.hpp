@@ -45,7 +45,8 @@ inline protocol::worker_order example_order() {
           .device_graphs = false,
           .step_deadline_ms = 1234,
           .peer_devices = {6, 7, 4, 5},
-          .detect_ms = 77};
+          .detect_ms = 77,
+          .load_stall_ms = 88};
 }
 
 /// `order_bytes`: the encoded order of spawn_worker.
@@ -61,7 +62,7 @@ inline std::vector<protocol::host_message> example_messages(std::size_t order_by
           spawn_worker{key, bytes(order_bytes, std::byte{0xc1}), 12345},
           process_dying{key},
           signal_process{{.role = process_role::control}, 19},
-          host_settings{.detect_ms = 17, .standby = 2},
+          host_settings{.detect_ms = 17, .standby = 2, .control_stall_ms = 23},
           output{.record = 2, .offset = 1ULL << 33U, .bytes = bytes(5), .is_stream = true},
           kill_process{{.role = process_role::vault}},
           process_started{key, 77},

@@ -28,6 +28,9 @@ public:
 
   /// `sealed`: as the frame would be written.
   [[nodiscard]] virtual tampering on_frame(const envelope& sealed) = 0;
+
+  /// A slot has its header and not yet its bytes; nothing of it is published. A place to end the writer.
+  virtual void inside_slot() {}
 };
 
 } // namespace vdist::frame

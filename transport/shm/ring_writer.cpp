@@ -203,6 +203,9 @@ private:
          .flags = (offset == 0 ? chunk_first : 0U) | (offset + bytes == total ? chunk_last : 0U),
          .frame_bytes = total,
          .sequence = sealed.sequence});
+    if (end_.links.tamper) [[unlikely]] {
+      end_.links.tamper->inside_slot();
+    }
     std::byte* payload = end_.memory.payload(head_.position);
     if (offset == 0) { // a slot always has room for the envelope
       copy_to_shared(std::as_bytes(std::span(&sealed, 1)), payload);

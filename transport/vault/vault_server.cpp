@@ -15,6 +15,8 @@ namespace {
 
 /// For send and receive: do it now or not at all (H-2).
 constexpr time_point at_once = time_point{};
+/// The pages of a large region take their time to be freed, but not asleep.
+constexpr int busy_factor = 12;
 
 region_limits limits_of(const vault_server_settings& settings, memory_place place) {
   region_limits limits{.count = settings.regions_max};
@@ -41,6 +43,7 @@ vault_server::vault_server(socket::unique_fd control,
                            const vault_server_settings& settings,
                            device_memory_source devices)
     : settings_(settings),
+      progress_(settings.progress),
       clock_(time),
       control_(std::move(control), time),
       devices_(std::move(devices)),
@@ -55,7 +58,10 @@ result<void> vault_server::run() {
     for (const auto& client : clients_) {
       sources.push_back({.fd = client.link.fd(), .events = POLLIN, .revents = 0});
     }
+    progress_.enter(work_phase::waiting);
     VDIST_TRY(wait_for_any(sources));
+    progress_.enter(work_phase::computing,
+                    {.budget = settings_.stall * busy_factor, .standstill = settings_.stall});
     for (std::size_t i = 0; i < clients_.size(); ++i) {
       if (sources[i + 1].revents == 0) {
         continue;
@@ -152,6 +158,10 @@ vault_server::carry_out(const client& from, const request_message& request, answ
 
 result<void> vault_server::map(const client& from, const request_message& request, answer& reply) {
   const auto key = key_of(request);
+  if (settings_.points != nullptr && settings_.points->is_armed()) {
+    VDIST_TRY(
+        failure_of(settings_.points->reach("vault.map", {.rank = key.rank.value}), "vault.map"));
+  }
   const auto place = place_of(request);
   const auto held_at = place_holding(key);
   const bool is_held = table_at(held_at).holds(key);

@@ -6,6 +6,7 @@
 // address is free again after release(); while a hold lives on somewhere, reuse comes late (W-2).
 // H-4 a key names one region, in whatever memory. H-5 a device's region is new to every map() until the client that was
 // told so says that it is zero; other clients are refused meanwhile, and take over when that client ends (D-2).
+// H-6 it says whether it waits or serves: a request that stands still, in a driver or a lock, is seen from outside.
 // One thread runs it. Cost: some 10 µs per request; release() of a region that nobody maps any more
 // frees its pages here, about 0.1 s per GiB touched. The first region of a device starts its driver:
 // up to a second, once, in which other clients wait.
@@ -18,6 +19,9 @@
 #include "transport/vault/region_table.hpp"
 #include "transport/vault/vault_protocol.hpp"
 
+#include "runtime/base/failpoint.hpp"
+#include "runtime/base/progress_word.hpp"
+
 namespace vdist::vault {
 
 struct vault_server_settings {
@@ -29,6 +33,9 @@ struct vault_server_settings {
   std::uint64_t window_bytes = region_window_bytes;
   std::uint64_t devices_window_base = device_window_base;
   std::uint64_t devices_window_bytes = device_window_bytes;
+  std::chrono::milliseconds stall{0}; // a request may stand still this long (H-6); 0: for ever
+  progress_word progress{};           // where it says so
+  failpoints* points = nullptr;       // vault.map; may be null
 };
 
 class vault_server {
@@ -90,6 +97,7 @@ private:
   [[nodiscard]] address_window& window_of(memory_place place);
 
   const vault_server_settings settings_;
+  progress_word progress_;
   const clock& clock_;
   const socket::message_socket control_;
   const device_memory_source devices_;

@@ -89,7 +89,7 @@ BOOST_AUTO_TEST_CASE(strikes_as_often_as_it_may_and_every_hit_is_counted) {
 BOOST_AUTO_TEST_CASE(half_of_the_kills_come_from_outside) {
   std::atomic<std::int32_t> killed{-1};
   nemesis_field field = two_replicas;
-  field.kill = [&killed](std::int32_t rank) {
+  field.kill = [&killed](target, std::int32_t rank) {
     killed = rank;
     return true;
   };
@@ -119,6 +119,29 @@ BOOST_AUTO_TEST_CASE(half_of_the_kills_come_from_outside) {
   BOOST_TEST(killed < 4);
   BOOST_TEST(points.log().at(0).rank < 2);
   BOOST_TEST((points.log().at(0).action == act::kill9));
+}
+
+BOOST_AUTO_TEST_CASE(every_target_has_a_point_and_processes_die_from_outside) {
+  nemesis_field field = two_replicas;
+  field.kill = [](target, std::int32_t) {
+    return true;
+  };
+  for (const auto what : {target::router, target::scheduler, target::supervisor, target::node}) {
+    const config::nemesis script{.every_ms = 1,
+                                 .choices = {{.what = what, .link = {.action = act::kill9}}}};
+    int outside = 0;
+    for (std::uint64_t number = 0; number < 100; ++number) {
+      const auto strike = draw_strike(script, field, 5, number);
+      BOOST_TEST((find_failpoint(strike.rule.point) != nullptr));
+      BOOST_TEST(strike.rule.point == config::facts_of(what).point);
+      BOOST_TEST((strike.what == what));
+      outside += strike.is_from_outside ? 1 : 0;
+    }
+    BOOST_TEST((what == target::node ? outside > 20 && outside < 80 : outside == 0));
+  }
+  const config::nemesis vaults{
+      .every_ms = 1, .choices = {{.what = target::vault, .link = {.action = act::kill9}}}};
+  BOOST_TEST(draw_strike(vaults, field, 5, 0).is_from_outside);
 }
 
 BOOST_AUTO_TEST_CASE(ends_at_once) { // N-3

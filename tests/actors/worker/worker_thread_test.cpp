@@ -63,7 +63,8 @@ struct fixture {
   failpoints points;
   reports heard;
   progress_cell cell;
-  step_watch watch{progress_word(cell), time, {.detect = 300ms, .step_deadline = 5000ms}};
+  step_watch watch{
+      progress_word(cell), time, {.detect = 300ms, .step_deadline = 5000ms, .load_stall = 7000ms}};
   int kills = 0;
   const wiring_config wiring_settings{.cluster = cluster, .stage_of_slot = {0}};
   const wiring_links rings{.memory = &memory, .stop = &fence};
@@ -291,6 +292,43 @@ BOOST_FIXTURE_TEST_CASE(l9_the_board_says_what_the_thread_does, fixture) {
   while (phase() != work_phase::idle) {
     std::this_thread::yield();
   }
+}
+
+BOOST_FIXTURE_TEST_CASE(l9_who_loads_has_to_get_on_and_who_waits_for_that_has_not, fixture) {
+  const auto phase = [this] {
+    return phase_of(cell.word.load());
+  };
+  while (phase() != work_phase::loading) {
+    std::this_thread::yield();
+  }
+  BOOST_TEST(cell.budget_ms.load() == 0U, "nobody has told it to");
+  BOOST_REQUIRE(points.arm({.point = "worker.load", .action = failpoint_action::hang}));
+  lane->load();
+  while (cell.budget_ms.load() == 0) {
+    std::this_thread::yield();
+  }
+  BOOST_TEST((phase() == work_phase::loading));
+  BOOST_TEST(cell.budget_ms.load() == 7'000U);
+  BOOST_TEST(cell.standstill_ms.load() == 0U, "a disk may be slow");
+  const auto before = cell.word.load();
+  watch.load_more();
+  BOOST_TEST(cell.word.load() != before);
+  points.clear();
+  BOOST_TEST((heard.take().what == worker_event::kind::loaded));
+}
+
+BOOST_FIXTURE_TEST_CASE(l9_who_computes_may_not_stand_still_even_in_its_first_step, fixture) {
+  BOOST_REQUIRE(points.arm({.point = "worker.step_begin", .action = failpoint_action::hang}));
+  start();
+  send(plan_of(1));
+  while (phase_of(cell.word.load()) != work_phase::computing) {
+    std::this_thread::yield();
+  }
+  BOOST_TEST(cell.budget_ms.load() == 5'000U);
+  BOOST_TEST(cell.standstill_ms.load() == 200U, "two thirds of detect");
+  points.clear();
+  protocol::step_result result;
+  receive(result);
 }
 
 BOOST_FIXTURE_TEST_CASE(l9_the_budget_follows_the_slowest_step_of_a_size, fixture) {

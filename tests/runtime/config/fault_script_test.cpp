@@ -41,9 +41,10 @@ const std::string legal_actions = "throw, kill_actor, delay, exit, kill9, stop, 
                                   "truncate, old_epoch";
 const std::string legal_points =
     "batch.write, channel.commands, channel.events, channel.plans, channel.results, "
-    "cluster.reduce, executor.before_send, router.submit, router.tokens, scheduler.add, "
-    "stage.event, "
-    "supervisor.event, worker.load, worker.step_begin, worker.step_end";
+    "cluster.reduce, executor.before_send, gateway.event, host.spawn, ledger.accept, ledger.commit, "
+    "router.submit, router.tokens, scheduler.add, slot.commands, slot.events, slot.plans, "
+    "slot.results, stage.event, supervisor.event, vault.map, worker.load, worker.step_begin, "
+    "worker.step_end";
 
 } // namespace
 
@@ -213,10 +214,17 @@ BOOST_AUTO_TEST_CASE(every_error_names_file_line_and_what_is_legal) {
        "f.toml:1: fault: choose must be a list of 1 to 16 texts (\"kill9 worker\")"},
       {"[[fault]]\nevery_ms = 5\nchoose = [\"kill9\"]\n",
        "f.toml:3: choose: must be an action and a target (legal targets: worker, worker <rank>, "
-       "executor)"},
+       "executor, router, scheduler, supervisor, node, vault)"},
       {"[[fault]]\nevery_ms = 5\nchoose = [\n\"kill9 worker\",\n\"kill9 worker -1\"]\n",
        "f.toml:5: choose: must be an action and a target (legal targets: worker, worker <rank>, "
-       "executor)"},
+       "executor, router, scheduler, supervisor, node, vault)"},
+      {"[[fault]]\nevery_ms = 5\nchoose = [\"kill9 vault 1\"]\n",
+       "f.toml:3: choose: must be an action and a target (legal targets: worker, worker <rank>, "
+       "executor, router, scheduler, supervisor, node, vault)"},
+      {"[[fault]]\nevery_ms = 5\nchoose = [\"kill_actor node\"]\n",
+       "f.toml:3: choose: kill_actor does not strike the node"},
+      {"[[fault]]\nevery_ms = 5\nchoose = [\"stop(5) vault\"]\n",
+       "f.toml:3: choose: stop does not strike the vault"},
       {"[[fault]]\nevery_ms = 5\nchoose = [\"kill worker\"]\n",
        "f.toml:3: choose: no such action \"kill\" (did you mean kill9? legal: " + legal_actions
            + ")"},

@@ -106,8 +106,9 @@ BOOST_AUTO_TEST_CASE(an_order_of_an_older_build_keeps_the_defaults_of_what_it_do
   constexpr std::uint32_t fields_before_devices = 30; // up to token_us
   const worker_order defaults;
   auto expected = example_order();
-  for (std::uint32_t fields = fields_before_devices + 5; fields >= fields_before_devices;
+  for (std::uint32_t fields = fields_before_devices + 6; fields >= fields_before_devices;
        --fields) {
+    expected.load_stall_ms = fields > 35 ? 88 : defaults.load_stall_ms;
     expected.detect_ms = fields > 34 ? 77 : defaults.detect_ms;
     if (fields < 34) {
       expected.peer_devices.clear();
@@ -123,6 +124,7 @@ BOOST_AUTO_TEST_CASE(an_order_of_an_older_build_keeps_the_defaults_of_what_it_do
   BOOST_TEST(defaults.device_graphs);
   BOOST_TEST(defaults.step_deadline_ms == 30'000);
   BOOST_TEST(defaults.detect_ms == 300);
+  BOOST_TEST(defaults.load_stall_ms == 60'000);
 }
 
 BOOST_AUTO_TEST_CASE(orders_that_contradict_themselves_are_refused) {
@@ -149,6 +151,39 @@ BOOST_AUTO_TEST_CASE(orders_that_contradict_themselves_are_refused) {
   BOOST_TEST(is_refused([](auto& order) { order.peer_devices[3] = 4; }));
   BOOST_TEST(is_refused([](auto& order) { order.step_deadline_ms = 0; }));
   BOOST_TEST(is_refused([](auto& order) { order.detect_ms = 0; }));
+  BOOST_TEST(is_refused([](auto& order) { order.load_stall_ms = 0; }));
+}
+
+BOOST_AUTO_TEST_CASE(numbers_of_a_welcome_that_do_not_fit_are_refused_and_not_cut) {
+  constexpr std::uint64_t rank_max = 0x7fffffff;
+  constexpr std::uint64_t incarnation_max = 0xffffffff;
+  const auto welcome = [](const std::vector<std::uint64_t>& living,
+                          const std::vector<std::uint64_t>& last) {
+    msgpack::sbuffer buffer;
+    buffer.write("\0", 1); // the kind
+    msgpack::packer<msgpack::sbuffer> packer(buffer);
+    packer.pack_array(7);
+    for (int field = 0; field < 5; ++field) {
+      packer.pack(1);
+    }
+    packer.pack(living);
+    packer.pack(last);
+    const auto* data = reinterpret_cast<const std::byte*>(buffer.data());
+    return decode_host_message({data, buffer.size()});
+  };
+  const auto kept = welcome({rank_max, incarnation_max, rank_max, ~std::uint64_t{0}},
+                            {rank_max, incarnation_max});
+  BOOST_REQUIRE(kept.has_value());
+  const auto& decoded = std::get<host_welcome>(*kept);
+  BOOST_TEST(decoded.living.at(0).key.rank == std::int32_t{rank_max});
+  BOOST_TEST(decoded.living.at(0).key.incarnation == incarnation_max);
+  BOOST_TEST(decoded.last.at(0).incarnation == incarnation_max);
+  BOOST_TEST(!welcome({rank_max + 1, 1, 1, 1}, {}).has_value());
+  BOOST_TEST(!welcome({std::uint64_t{1} << 32U, 1, 1, 1}, {}).has_value());
+  BOOST_TEST(!welcome({1, incarnation_max + 1, 1, 1}, {}).has_value());
+  BOOST_TEST(!welcome({1, 1, rank_max + 1, 1}, {}).has_value());
+  BOOST_TEST(!welcome({}, {rank_max + 1, 1}).has_value());
+  BOOST_TEST(!welcome({}, {1, incarnation_max + 1}).has_value());
 }
 
 BOOST_AUTO_TEST_CASE(cut_lengthened_and_random_bytes_are_refused_or_decoded_but_never_harm) {
