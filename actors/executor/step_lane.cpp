@@ -13,6 +13,8 @@ namespace {
 
 /// Longest sleep of an idle lane; it wakes at once when something arrives.
 constexpr std::chrono::seconds rest_max{1};
+/// Requests of a predecessor are handed over within milliseconds; who has not come by then is not waited for.
+constexpr std::chrono::seconds kept_max{5};
 
 class stopwatch {
 public:
@@ -41,7 +43,7 @@ step_lane::step_lane(step_lane_config config,
       listener_(std::move(listener)),
       links_(links),
       waits_(waits),
-      scheduler_(config_.scheduler),
+      scheduler_(config_.scheduler, links_.kv),
       next_step_(links_.last_step != nullptr ? links_.last_step->load() + 1 : 1),
       results_(config_.stage_of_slot.size()),
       events_(std::make_shared<token_events>()) {}
@@ -94,10 +96,25 @@ lane_turn step_lane::take_over(time_point patience) {
     predecessor_.reset();
   }
   has_taken_over_ = true;
+  keep_kv();
   if (listener_.on_taken_over) {
     listener_.on_taken_over();
   }
   return {};
+}
+
+///
+void step_lane::keep_kv() {
+  if (links_.kv == nullptr) {
+    return;
+  }
+  auto records = links_.kv->content() != 0 ? links_.kv->read() : std::vector<sched::kept_kv>();
+  std::erase_if(records, [this](const sched::kept_kv& record) {
+    const auto known = links_.journal->state(record.id);
+    return !known || known->reason != protocol::finish_reason::none;
+  });
+  scheduler_.keep(std::move(records));
+  kept_until_ = waits_.now() + kept_max;
 }
 
 void step_lane::end() {
@@ -128,6 +145,10 @@ lane_turn step_lane::work(time_point patience) {
   }
   links_.inbox->take(commands_, links_.inbox_reader);
   obey(commands_);
+  if (scheduler_.awaited() > 0 && waits_.now() >= kept_until_) {
+    scheduler_.give_up_kept();
+  }
+  count_kept();
   if (!wiring_) {
     return rest(patience);
   }
@@ -147,6 +168,19 @@ void step_lane::obey(step_commands& commands) {
   }
   if (commands.begin) {
     begin(*commands.begin);
+  }
+}
+
+/// For everybody who counts over the lives of lanes.
+void step_lane::count_kept() {
+  if (links_.kept_total == nullptr) {
+    return;
+  }
+  const auto restored = scheduler_.tokens_restored();
+  const auto again = scheduler_.tokens_computed_again();
+  if (restored != restored_ || again != computed_again_) {
+    links_.kept_total->restored += restored - std::exchange(restored_, restored);
+    links_.kept_total->computed_again += again - std::exchange(computed_again_, again);
   }
 }
 
@@ -171,6 +205,10 @@ void step_lane::begin(const begin_epoch& message) {
   leave_epoch();
   scheduler_.start_epoch(message.now);
   wiring_ = message.wiring;
+  if (links_.kv != nullptr && links_.kv->content() != wiring_->kv_content) { // T-6
+    scheduler_.lose_kv();
+    links_.kv->set_content(wiring_->kv_content);
+  }
 }
 
 void step_lane::leave_epoch() {

@@ -8,6 +8,9 @@
 // X-3 Tokens are in the ledger before anybody else sees them (I2), and leave after the next plan is out.
 // X-4 A lane works only after its predecessor has ended, and goes on with its step numbers (P-2), also behind one of a process
 //     that has died (last_step).
+// X-5 A lane that takes over goes on with the KV that its predecessor's table names, for requests that the ledger has
+//     unfinished. Those that have not been handed over soon lose it; when the workers' KV memory is not that of the table,
+//     nothing is believed of it.
 // X-6 Failpoint: executor.before_send; a kill_actor rule there kills the actor, not the thread.
 // X-7 A request that comes with other tokens than the ledger has committed is of the past: it is dropped, because whoever
 //     sent it is told to hand it over again (replica_changed: restarted).
@@ -18,6 +21,7 @@
 #pragma once
 
 #include "actors/executor/step_inbox.hpp"
+#include "actors/gateway/board_areas.hpp"
 #include "actors/gateway/epoch_wiring.hpp"
 
 #include "transport/frame/wait_policy.hpp"
@@ -55,7 +59,7 @@ struct step_lane_listener {
   std::function<void(std::shared_ptr<const token_events>)> on_tokens;
   std::function<void(epoch, std::string)> on_step_failed; // nobody died; run it again
   std::function<void(std::string)> on_crashed;            // the lane is of no use any more
-  /// The lane works from now on, and knows of no request: the predecessor, if there was one, has
+  /// The lane works from now on, and knows of no request (only of KV, X-5): the predecessor, if there was one, has
   /// published its last, and what was in the inbox before is forgotten (I-2). May be empty.
   std::function<void()> on_taken_over;
   /// The lane has published its last and commits nothing any more, nor does a predecessor. May be
@@ -73,6 +77,9 @@ struct step_lane_links {
   metrics::step_times* times = nullptr;
   /// Number of the newest plan, where it outlives the process. May be null: numbers begin at 1.
   std::atomic<std::uint64_t>* last_step = nullptr;
+  sched::kv_table* kv =
+      nullptr; // of the replica's KV, as long as that; null: every lane begins without KV
+  kept_tokens* kept_total = nullptr; // may be null
 };
 
 /// What one turn of the loop came to.
@@ -122,9 +129,11 @@ private:
   };
 
   [[nodiscard]] lane_turn take_over(time_point patience);
+  void keep_kv();
   [[nodiscard]] lane_turn work(time_point patience);
   void end();
   void obey(step_commands& commands);
+  void count_kept();
   void take_request(const protocol::request& request);
   void begin(const begin_epoch& message);
   void leave_epoch();
@@ -155,6 +164,9 @@ private:
   std::size_t slots_read_ = 0;          // of it: results_ up to here are there
   std::unordered_set<request_id> live_; // requests that the scheduler knows
   bool is_checked_ = false;             // integrity, once per idle time
+  time_point kept_until_{};
+  std::uint64_t restored_ = 0;          // counted in links_.kept_total
+  std::uint64_t computed_again_ = 0;    // the same
 
   progress_cell progress_;
   progress_word word_{progress_};

@@ -20,12 +20,19 @@
 
 namespace vdist::actors {
 
+/// Tokens that schedulers of a replica took up again from one before them, in all.
+struct kept_tokens {
+  std::atomic<std::uint64_t> restored{0};       // whose KV was still there
+  std::atomic<std::uint64_t> computed_again{0}; // whose KV was lost
+};
+
 /// Numbers of one replica that no later one may repeat; all only rise.
 struct replica_progress {
   std::atomic<std::uint64_t> step{0};     // of the newest plan (P-2)
   std::atomic<std::uint32_t> epoch{0};    // the highest that was prepared or has begun
   std::atomic<std::uint32_t> wired{0};    // the last whose channels were made
   std::atomic<std::uint64_t> restarts{0}; // workers that were started in the place of another
+  kept_tokens kept;
 };
 
 /// With what the cluster goes on, as actors/system/reduction.hpp says. Plain words: written by one process at a time.

@@ -49,6 +49,7 @@ struct epoch_wiring {
   epoch now;
   std::vector<std::unique_ptr<frame::frame_writer>> plans;   // by stage
   std::vector<std::unique_ptr<frame::frame_reader>> results; // by slot
+  std::uint64_t kv_content = 0; // names the KV memory of all workers (kv_table.hpp T-6)
 };
 
 /// One worker's ends; used by its lane only.

@@ -1,6 +1,7 @@
 // actors/gateway/regions.hpp — the regions of the vault through which control process and workers
 // meet, by name: both sides compute the same key, none is ever told one.
 //
+//   control 0  of a first rank     which KV blocks hold what (runtime/sched/kv_table.hpp): it ends with the KV, not before
 //   control 1  of a first rank     words of a replica: its fence, the bell of its workers
 //   control 2+ of a rank           rings of one incarnation: commands down, events up (worker_link.hpp)
 //   channels e of a first rank     rings of one epoch: plans down, results up (epoch_wiring.hpp)
@@ -24,6 +25,10 @@ struct replica_words {
   frame::fence fence; // ends every wait of past epochs
   frame::bell events; // rung by workers after each event
 };
+
+[[nodiscard]] inline vault::region_key kv_table_key(rank_id first_rank) {
+  return {.rank = first_rank, .kind = vault::region_kind::control, .index = 0};
+}
 
 [[nodiscard]] inline vault::region_key replica_words_key(rank_id first_rank) {
   return {.rank = first_rank, .kind = vault::region_kind::control, .index = 1};

@@ -208,6 +208,14 @@ void on_replica_changed(router_pointer self, const replica_changed& message) {
   }
 }
 
+/// Where its KV is, else Q-3.
+std::int32_t replica_for(const router_config& config, request_id id) {
+  const auto kept = config.kept_by.find(id);
+  return kept != config.kept_by.end() && config.table->is_usable(kept->second)
+             ? kept->second
+             : config.table->choose_replica().value_or(0);
+}
+
 /// O-3, Q-5: goes on from what the predecessor left, in this process or in one that has died. Streams
 /// get what died in its mailbox; requests that the table lacks become orphans and run on.
 void take_over(router_pointer self) {
@@ -229,9 +237,10 @@ void take_over(router_pointer self) {
     request.generated.clear();
     table.add(id,
               {.request = std::make_shared<protocol::request>(std::move(request)),
-               .replica = table.choose_replica().value_or(0)});
+               .replica = replica_for(config, id)});
     hand_over(self, id, "router: no replica is alive");
   }
+  config.kept_by.clear(); // of the moment of the start
 }
 
 router_status status_of(router_pointer self) {

@@ -7,8 +7,8 @@
 //     another one (O-6). A gap in the events of a request is filled from the ledger in the same way.
 // O-3 The router's state is the request table and the ledger; both outlive it. It starts by taking over: ids go on behind
 //     the ledger's highest, streams get what died in a predecessor's mailbox, unfinished requests that the table lacks
-//     (all of them, when the process of the predecessor has died) become orphans and run on. Of replica_changed
-//     the successor has to be told again: `restarted` for every replica, after its handle is known to all who send.
+//     (all of them, when the process of the predecessor has died) become orphans and run on, where their KV is. Of
+//     replica_changed the successor has to be told again: `restarted` for every replica, after its handle is known to all who send.
 // O-4 A request with a client key that the ledger knows is not accepted a second time: its sink becomes that of the first
 //     one and gets all events from position 0 on, also while the router drains or is full, also if the request has ended
 //     and is still kept. A sink is submitted once: whoever repeats a submit brings a new one; the one it replaces, if
@@ -31,6 +31,7 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include <unordered_map>
 #include <vector>
 
 namespace vdist::actors {
@@ -40,8 +41,9 @@ struct router_config {
       4096; // requests under way in the cluster; more are refused with queue_full
   request_table* table = nullptr;
   ledger::ledger* journal = nullptr;
-  std::vector<route<scheduler_actor>> schedulers; // by replica
-  failpoints* points = nullptr;                   // may be null
+  std::vector<route<scheduler_actor>> schedulers;       // by replica
+  failpoints* points = nullptr;                         // may be null
+  std::unordered_map<request_id, std::int32_t> kept_by; // the replica that holds a request's KV
 };
 
 struct router_state {

@@ -182,13 +182,12 @@ result<void> cluster::make_replicas() {
             return on_given_up(replica, rank, reason);
           }};
   for (std::int32_t index = 0; index < setup_.layout->sizes().data; ++index) {
-    const auto first = setup_.layout->ranks_of_replica(index).front();
-    VDIST_ASSIGN(auto words, map_words<replica_words>(*parts_.memory, replica_words_key(first)));
+    VDIST_ASSIGN(auto memory, map_replica_memory(*parts_.memory, setup_, index));
     auto on_state = [this, index](replica_state state, const std::string& reason) {
       board_.set(static_cast<std::size_t>(index), state, reason);
     };
     replicas_.push_back(
-        std::make_unique<replica>(index, shared, std::move(words), std::move(on_state)));
+        std::make_unique<replica>(index, shared, std::move(memory), std::move(on_state)));
   }
   return {};
 }
@@ -223,7 +222,9 @@ guardian_child cluster::router_child() {
   return {.name = "router",
           .spawn =
               [this, config] {
-                const auto router = system_->spawn(make_router, config);
+                auto now = config;
+                now.kept_by = kept_by();
+                const auto router = system_->spawn(make_router, std::move(now));
                 router_.set(router);
                 return caf::actor_cast<caf::strong_actor_ptr>(router);
               },
@@ -237,6 +238,17 @@ guardian_child cluster::router_child() {
               [this](const std::string& reason) {
                 give_up(reason);
               }};
+}
+
+/// Which replica holds whose KV.
+std::unordered_map<request_id, std::int32_t> cluster::kept_by() const {
+  std::unordered_map<request_id, std::int32_t> all;
+  for (std::size_t index = 0; index < replicas_.size(); ++index) {
+    for (const auto id : replicas_[index]->keepers()) {
+      all.emplace(id, static_cast<std::int32_t>(index));
+    }
+  }
+  return all;
 }
 
 guardian_child cluster::scheduler_child(std::size_t index) {

@@ -38,6 +38,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace vdist::actors {
@@ -112,6 +113,7 @@ public:
 private:
   [[nodiscard]] result<void> make_replicas();
   [[nodiscard]] guardian_child router_child();
+  [[nodiscard]] std::unordered_map<request_id, std::int32_t> kept_by() const;
   [[nodiscard]] guardian_child scheduler_child(std::size_t index);
   [[nodiscard]] guardian_child supervisor_child(std::size_t index);
   void spawn_guardian();

@@ -229,6 +229,8 @@ engine_status engine::status() const {
     status.preemptions += scheduler.preemptions;
     status.prefix_tokens += scheduler.prefix_tokens;
     status.prefix_hits += scheduler.prefix_hits;
+    status.tokens_restored += replica->kept().restored;
+    status.tokens_computed_again += replica->kept().computed_again;
     const auto answer = impl_->ask<replica_status>(replica->supervisor(), get_replica_status{});
     const auto group = answer.value_or(replica_status{});
     status.restarts += replica->restarts();

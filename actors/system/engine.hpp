@@ -73,6 +73,8 @@ struct engine_status {
   std::uint64_t preemptions = 0;
   std::uint64_t prefix_tokens = 0;
   std::uint64_t prefix_hits = 0;
+  std::uint64_t tokens_restored = 0;       // of requests that a new scheduler found with their KV
+  std::uint64_t tokens_computed_again = 0; // … without; both also before this process
   double control_us_per_step =
       0; // plan, send, commit, and what collecting took beyond the slowest worker
   std::vector<std::uint32_t> epochs; // by replica

@@ -160,8 +160,10 @@ std::string verdict_of(const fault_report& report) {
                        plural(found.compared, "stream"));
   }
   return text
-         + fmt::format(
-             "{}, {}", plural(report.hits, "injection"), plural(report.restarts, "worker restart"));
+         + fmt::format("{}, {}; tokens prefilled again: {}",
+                       plural(report.hits, "injection"),
+                       plural(report.restarts, "worker restart"),
+                       report.prefilled_again);
 }
 
 } // namespace
@@ -220,6 +222,12 @@ std::vector<std::string> failures_of(const fault_report& report,
     failures.push_back(fmt::format(
         "{} worker restarts, expected {} at most", report.restarts, *expect.restarts_max));
   }
+  if (expect.prefilled_again_max
+      && report.prefilled_again > static_cast<std::uint64_t>(*expect.prefilled_again_max)) {
+    failures.push_back(fmt::format("{} tokens prefilled again, expected {} at most",
+                                   report.prefilled_again,
+                                   *expect.prefilled_again_max));
+  }
   return failures;
 }
 
@@ -265,6 +273,8 @@ std::string to_json(const fault_report& report) {
   ordered_json object{{"script", report.script}, {"passed", report.failures.empty()}};
   object["injections"] = report.hits;
   object["worker_restarts"] = report.restarts;
+  object["tokens_restored"] = report.tokens_restored;
+  object["tokens_prefilled_again"] = report.prefilled_again;
   object["failures"] = report.failures;
   if (report.comparison) {
     const auto& found = *report.comparison;

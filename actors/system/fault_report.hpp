@@ -48,6 +48,8 @@ struct fault_report {
   std::vector<fault_row> rows;
   std::uint64_t hits = 0;                            // rows beyond the log's bound are missing
   std::uint64_t restarts = 0;                        // of workers
+  std::uint64_t tokens_restored = 0;                 // KV found by new schedulers, in tokens
+  std::uint64_t prefilled_again = 0;                 // tokens whose KV was lost
   std::optional<api::results_comparison> comparison; // with --verify
   std::vector<std::string> failures; // expectations that were not met; empty: passed
 };

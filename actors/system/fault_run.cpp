@@ -176,6 +176,13 @@ result<void> write_reports(const fault_run_options& options,
   return {};
 }
 
+/// Tokens that were taken up or computed again before the rules were armed. A run that goes on behind a dead control process
+/// counts from the start of the cluster: nothing was taken up before its rules.
+struct kept_before {
+  std::uint64_t restored = 0;
+  std::uint64_t again = 0;
+};
+
 /// As the script counts: the first step of the run is number 1.
 std::vector<failpoint_hit> counted_from(std::int64_t first_step, std::vector<failpoint_hit> hits) {
   for (auto& hit : hits) {
@@ -189,11 +196,15 @@ result<fault_report> make_report(engine& engine,
                                  const fault_run_options& options,
                                  std::span<const armed_failpoint> armed,
                                  const fault_record& record,
+                                 const kept_before& before,
                                  bool is_whole) { // it came to its end
+  const auto status = engine.status();
   fault_report report{
       .script = options.script_name,
       .rows = rows_of(counted_from(record.first_step, engine.points().log()), armed, record),
-      .restarts = engine.status().restarts};
+      .restarts = status.restarts,
+      .tokens_restored = status.tokens_restored - before.restored,
+      .prefilled_again = status.tokens_computed_again - before.again};
   for (const auto& one : armed) {
     report.hits += one.hits;
   }
@@ -246,7 +257,10 @@ run_with_faults(engine& engine, const fault_run_options& options, const fault_wo
     VDIST_TRY(do_pass(work, undisturbed, true));
     say(options, "  verify     the run with faults\n");
   }
+  kept_before before;
   if (!is_resumed) {
+    const auto now = engine.status();
+    before = {.restored = now.tokens_restored, .again = now.tokens_computed_again};
     VDIST_TRY(arm(engine, options.script, steps_so_far(engine)));
   }
   auto striking = start_nemeses(engine, options.script);
@@ -254,7 +268,7 @@ run_with_faults(engine& engine, const fault_run_options& options, const fault_wo
   striking.clear();
   const auto armed = armed_rules(engine, options.script);
   const auto record = engine.trace().read();
-  VDIST_ASSIGN(const auto report, make_report(engine, options, armed, record, done.has_value()));
+  VDIST_ASSIGN(const auto report, make_report(engine, options, armed, record, before, done.has_value()));
   const auto written = write_reports(options, report, record);
   say(options, to_table(report));
   engine.points().clear(); // what hangs goes on

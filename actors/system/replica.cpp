@@ -48,15 +48,39 @@ sched::scheduler_config scheduler_config_of(const model_setup& setup) {
                         : sched::admission_policy::fcfs};
 }
 
+/// One of another size is of another configuration, and of no use.
+result<vault::region>
+map_kv_table(vault::vault& memory, const vault::region_key& key, std::size_t bytes) {
+  auto mapped = memory.map(key, bytes);
+  if (!mapped && mapped.error().code == errc::invalid_argument) {
+    VDIST_TRY(memory.release(key));
+    mapped = memory.map(key, bytes);
+  }
+  return mapped;
+}
+
 } // namespace
+
+result<replica_memory>
+map_replica_memory(vault::vault& memory, const model_setup& setup, std::int32_t index) {
+  const auto first = setup.layout->ranks_of_replica(index).front();
+  const auto layout = sched::table_config_of(scheduler_config_of(setup));
+  replica_memory mapped;
+  VDIST_ASSIGN(mapped.words, map_words<replica_words>(memory, replica_words_key(first)));
+  VDIST_ASSIGN(mapped.kv_table,
+               map_kv_table(memory, kv_table_key(first), sched::kv_table::bytes_for(layout)));
+  return mapped;
+}
 
 replica::replica(std::int32_t index,
                  const system_parts& parts,
-                 mapped_words<replica_words> words,
+                 replica_memory memory,
                  std::function<void(replica_state, const std::string&)> on_state)
     : index_(index),
       parts_(parts),
-      words_(std::move(words)),
+      words_(std::move(memory.words)),
+      kv_region_(std::move(memory.kv_table)),
+      kv_table_(kv_region_.memory, sched::table_config_of(scheduler_config_of(*parts.setup))),
       waits_(parts.waits, *parts.time),
       events_(words_->events, frame::wait_policy(quiet(parts.waits), *parts.time)),
       on_state_(std::move(on_state)),
@@ -109,6 +133,7 @@ caf::strong_actor_ptr replica::spawn_supervisor() {
 
 void replica::stop() {
   words_->fence.raise(epoch(std::numeric_limits<std::uint32_t>::max()));
+  kv_table_.set_content(0);
   if (const auto supervisor = supervisor_.get()) { // else it was never started
     caf::anon_send_exit(supervisor, caf::exit_reason::user_shutdown);
   }
@@ -260,7 +285,9 @@ executor_actor replica::spawn_executor() {
                               .journal = parts_.journal,
                               .points = parts_.points,
                               .times = &times_,
-                              .last_step = &progress().step};
+                              .last_step = &progress().step,
+                              .kv = &kv_table_,
+                              .kept_total = &progress().kept};
   lane_ = std::make_shared<step_lane>(lane_config(), std::move(listener), links, waits_);
   if (given_up_) { // by the guardian, while its supervisor still worked
     lane_->stop();
@@ -341,12 +368,28 @@ replica::wire(epoch now, const std::vector<std::uint32_t>& incarnations) {
                              .first_rank = first_rank(),
                              .stage_of_slot = stage_of_slot_};
   note_epoch(now);
-  return make_wiring(config,
-                     now,
-                     epoch(progress().wired.exchange(now.value)),
-                     incarnations,
-                     {.memory = parts_.memory, .stop = &words_->fence, .points = parts_.points},
-                     waits_);
+  VDIST_ASSIGN(
+      auto wiring,
+      make_wiring(config,
+                  now,
+                  epoch(progress().wired.exchange(now.value)),
+                  incarnations,
+                  {.memory = parts_.memory, .stop = &words_->fence, .points = parts_.points},
+                  waits_));
+  wiring->kv_content = kv_content();
+  return wiring;
+}
+
+/// All workers have loaded: each has named the memory that it keeps its KV in (model/exec/kv_region.hpp).
+std::uint64_t replica::kv_content() const {
+  constexpr std::uint64_t offset_basis = 0xcbf29ce484222325; // FNV-1a, by words
+  constexpr std::uint64_t prime = 0x100000001b3;
+  auto all = offset_basis;
+  for (const auto rank : parts_.setup->layout->ranks_of_replica(index_)) {
+    const vault::region_key key{.rank = rank, .kind = vault::region_kind::kv_cache};
+    all = (all ^ parts_.memory->ready_hash(key).value_or(0)) * prime;
+  }
+  return all;
 }
 
 ///
@@ -378,7 +421,14 @@ replica_environment replica::environment() {
             note_epoch(now);
             words_->fence.raise(now);
           },
-      .on_state = on_state_,
+      .on_state =
+          [this](replica_state state, const std::string& reason) {
+            if (state
+                == replica_state::failed) { // its requests move: nobody comes back for their KV
+              kv_table_.set_content(0);
+            }
+            on_state_(state, reason);
+          },
       .on_given_up =
           [this](std::int32_t slot, const std::string& reason) {
             return parts_.on_given_up(index_,

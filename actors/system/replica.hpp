@@ -24,6 +24,7 @@
 #include "runtime/base/fault_trace.hpp"
 #include "runtime/ledger/ledger.hpp"
 #include "runtime/metrics/step_times.hpp"
+#include "runtime/sched/kv_table.hpp"
 
 #include <caf/actor_control_block.hpp>
 #include <caf/actor_system.hpp>
@@ -65,13 +66,22 @@ struct system_parts {
       on_given_up;
 };
 
+/// What a replica has in the cluster's vault. It outlives this process, and ends with the KV.
+struct replica_memory {
+  mapped_words<replica_words> words;
+  vault::region kv_table;
+};
+
+[[nodiscard]] result<replica_memory>
+map_replica_memory(vault::vault& memory, const model_setup& setup, std::int32_t index);
+
 class replica {
 public:
-  /// `words`: those of this replica, in the cluster's vault. `on_state` hears of every change of
-  /// state, on the supervisor's thread, before the router does.
+  /// `memory`: of map_replica_memory(). `on_state` hears of every change of state, on the
+  /// supervisor's thread, before the router does.
   replica(std::int32_t index,
           const system_parts& parts,
-          mapped_words<replica_words> words,
+          replica_memory memory,
           std::function<void(replica_state, const std::string&)> on_state);
 
   /// The first one or a successor, reachable and started; by one thread.
@@ -90,6 +100,14 @@ public:
   [[nodiscard]] const metrics::step_times& times() const { return times_; }
 
   [[nodiscard]] sched::scheduler_stats scheduler_stats() const;
+
+  /// In all, also by processes before this one.
+  [[nodiscard]] const kept_tokens& kept() const { return progress().kept; }
+
+  /// Requests whose KV this replica holds.
+  [[nodiscard]] std::vector<request_id> keepers() const {
+    return kv_table_.content() != 0 ? kv_table_.keepers() : std::vector<request_id>();
+  }
 
   [[nodiscard]] const route<supervisor_actor>& supervisor() const { return supervisor_; }
 
@@ -114,6 +132,7 @@ private:
                    std::function<void(std::uint64_t, std::uint64_t)> progress);
   [[nodiscard]] result<std::shared_ptr<epoch_wiring>>
   wire(epoch now, const std::vector<std::uint32_t>& incarnations);
+  [[nodiscard]] std::uint64_t kv_content() const;
   [[nodiscard]] replica_progress& progress() const;
   void report_end() const;
   void note_epoch(epoch now);
@@ -127,6 +146,8 @@ private:
   system_parts parts_;
   std::vector<std::int32_t> stage_of_slot_;
   mapped_words<replica_words> words_;
+  vault::region kv_region_; // mapped as long as the table is used
+  sched::kv_table kv_table_;
   frame::wait_policy waits_;
   event_pump events_;                      // of worker processes; runs only with them
   std::atomic<std::uint32_t> first_of_{0}; // the epoch whose first tokens are to come; 0: none

@@ -1,5 +1,6 @@
 #include "model/exec/model_runner.hpp"
 
+#include "model/exec/kv_region.hpp"
 #include "model/exec/staged_links.hpp"
 #include "model/weights/checkpoint.hpp"
 #include "model/weights/device_load.hpp"
@@ -74,12 +75,13 @@ result<void> model_runner::load(const load_progress& progress) {
   VDIST_ASSIGN(auto network, arch::build(config_.model, config_.place, config_.type));
   VDIST_ASSIGN(backend_, make_backend_(needs_of(network, config_.limits)));
   const vault::region_key weights_key{.rank = config_.rank, .kind = vault::region_kind::weights};
-  const vault::region_key kv_key{.rank = config_.rank, .kind = vault::region_kind::kv_cache};
   VDIST_ASSIGN(const auto region, vault_.map(weights_key, network.plan.bytes));
-  VDIST_ASSIGN(const auto kv, vault_.map(kv_key, kv_bytes(network, config_.limits)));
   const auto wanted = content_hash(config_, network.plan);
+  const bool has_weights = region.ready_hash == wanted;
+  VDIST_ASSIGN(const auto kv,
+               map_kv(vault_, config_.rank, kv_bytes(network, config_.limits), has_weights));
   try {
-    if (region.ready_hash != wanted) {
+    if (!has_weights) {
       VDIST_TRY(fill_weights(network.plan, region, progress));
       VDIST_TRY(vault_.mark_ready(weights_key, wanted));
     } else if (progress) {

@@ -1,5 +1,7 @@
 #include "model/exec/sim_runner.hpp"
 
+#include "model/exec/kv_region.hpp"
+
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -83,9 +85,7 @@ sim_runner::sim_runner(const sim_runner_config& config, peers links, vault::vaul
 result<void> sim_runner::load(const load_progress& progress) {
   const auto entries = static_cast<std::size_t>(config_.limits.blocks)
                        * static_cast<std::size_t>(config_.limits.block_size);
-  VDIST_ASSIGN(auto region,
-               vault_.map({.rank = config_.rank, .kind = vault::region_kind::kv_cache},
-                          entries * sizeof(std::uint64_t)));
+  VDIST_ASSIGN(auto region, map_kv(vault_, config_.rank, entries * sizeof(std::uint64_t), true));
   kv_ = reinterpret_cast<std::uint64_t*>(region.memory.data());
   if (progress) {
     progress(1, 1);

@@ -122,8 +122,8 @@ private:
   }
 
   result<void> read_expectations(const toml::table& root) {
-    constexpr std::array<std::string_view, 5> keys{
-        "lost", "altered", "doubled", "stall_ms_max", "restarts_max"};
+    constexpr std::array<std::string_view, 6> keys{
+        "lost", "altered", "doubled", "stall_ms_max", "restarts_max", "prefilled_again_max"};
     constexpr auto most = std::numeric_limits<std::int64_t>::max();
     const auto* const node = root.get("expect");
     if (node == nullptr) {
@@ -143,7 +143,8 @@ private:
     expect.altered = static_cast<std::uint64_t>(counts[1].value_or(0));
     expect.doubled = static_cast<std::uint64_t>(counts[2].value_or(0));
     VDIST_TRY(read_number(*table, "stall_ms_max", 0, most, expect.stall_ms_max));
-    return read_number(*table, "restarts_max", 0, most, expect.restarts_max);
+    VDIST_TRY(read_number(*table, "restarts_max", 0, most, expect.restarts_max));
+    return read_number(*table, "prefilled_again_max", 0, most, expect.prefilled_again_max);
   }
 
   result<void> read_fault(const toml::table& fault) {

@@ -16,6 +16,7 @@
 //   doubled = 0
 //   stall_ms_max = 1000              # of a recovery, from the strike to the first token behind it
 //   restarts_max = 5                 # of workers
+//   prefilled_again_max = 0          # tokens whose KV was lost by a fault
 // Every field of `at` but point is optional and narrows the place; a rule with a step strikes at the first hit that is not
 // before it; steps are counted from the arming on. Unknown keys, points and actions are errors that name file, line, the nearest and the legal ones.
 #pragma once
@@ -67,6 +68,7 @@ struct fault_expectations {
   std::uint64_t doubled = 0; // results that are there twice
   std::optional<std::int64_t> stall_ms_max;
   std::optional<std::int64_t> restarts_max;
+  std::optional<std::int64_t> prefilled_again_max; // tokens
 };
 
 struct fault_script {

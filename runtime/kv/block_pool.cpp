@@ -73,6 +73,18 @@ void block_pool::reserve(std::int32_t count, std::vector<block_id>& out) {
   }
 }
 
+void block_pool::adopt(std::span<const block_id> blocks) {
+  VDIST_CHECK(free_count() == config_.blocks, "K-1: blocks are adopted by a new pool only");
+  for (const auto id : blocks) {
+    auto& held = at(id);
+    held.where = state::owned;
+    ++held.refs;
+  }
+  std::erase_if(free_, [this](std::int32_t index) {
+    return blocks_[static_cast<std::size_t>(index)].where == state::owned;
+  });
+}
+
 void block_pool::retain(std::span<const block_id> blocks) {
   for (const auto id : blocks) {
     auto& held = at(id);
@@ -107,7 +119,15 @@ void block_pool::release(std::span<const block_id> blocks) {
 prefix_node
 block_pool::publish(const prefix_node& parent, std::span<const token_id> tokens, block_id block) {
   VDIST_CHECK(at(block).where == state::owned, "K-4: only an owned block is published");
-  return config_.prefix_cache ? index_.insert(parent, tokens, block) : prefix_node{};
+  if (!config_.prefix_cache) {
+    return {};
+  }
+  if (index_.contains(block)) {
+    const auto found = index_.find(parent, tokens);
+    VDIST_CHECK(found && found->block == block, "K-4: a published block has one content");
+    return found->node;
+  }
+  return index_.insert(parent, tokens, block);
 }
 
 void block_pool::forget_content() {

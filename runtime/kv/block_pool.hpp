@@ -53,6 +53,10 @@ public:
   /// blocks when no free one is left. can_reserve(count) must hold.
   void reserve(std::int32_t count, std::vector<block_id>& out);
 
+  /// Blocks that somebody held before this pool was made: one reference for each time that a block is in the list. Only while
+  /// all blocks are free. O(pool).
+  void adopt(std::span<const block_id> blocks);
+
   /// One more reference to each block, owned or cached (never free).
   void retain(std::span<const block_id> blocks);
 
@@ -61,8 +65,9 @@ public:
   void release(std::span<const block_id> blocks);
 
   /// Publishes an owned block that holds exactly `tokens` (a full block) after `parent` (K-4).
-  /// If the content is published already, the other block stays the published one. Returns the
-  /// node of parent + tokens, the parent of the next block.
+  /// If the content is published already, the other block stays the published one; a block that is
+  /// published already is so with this content. Returns the node of parent + tokens, the parent of
+  /// the next block.
   prefix_node publish(const prefix_node& parent, std::span<const token_id> tokens, block_id block);
 
   /// All KV content is gone: nothing is published any more, cached blocks become free, owned ones
@@ -87,6 +92,9 @@ public:
   [[nodiscard]] std::int32_t available_count() const { return free_count() + cached_count_; }
 
   [[nodiscard]] std::int32_t refs(block_id block) const;
+
+  /// Whether it is the published block of its content.
+  [[nodiscard]] bool is_published(block_id block) const { return index_.contains(block); }
 
   [[nodiscard]] std::uint64_t evictions() const { return evictions_; }
 

@@ -48,6 +48,12 @@ std::int32_t blocks_for(std::int64_t tokens, std::int32_t block_size) {
   return static_cast<std::int32_t>((tokens + block_size - 1) / block_size);
 }
 
+kv_table* checked(kv_table* table, const scheduler_config& config) {
+  VDIST_CHECK(table == nullptr || table->config() == table_config_of(config),
+              "scheduler: the table is of another configuration");
+  return table;
+}
+
 const scheduler_config& checked(const scheduler_config& config) {
   VDIST_CHECK(validate(config).has_value(), "scheduler: the configuration must be validated");
   return config;
@@ -85,16 +91,26 @@ result<void> validate(const scheduler_config& config) {
   return {};
 }
 
-scheduler::scheduler(const scheduler_config& config)
+kv_table_config table_config_of(const scheduler_config& config) {
+  return {.max_sequences = config.max_sequences,
+          .blocks = config.blocks,
+          .block_size = config.block_size,
+          .blocks_per_sequence = blocks_for(config.max_model_len, config.block_size),
+          .shares_blocks = config.prefix_cache};
+}
+
+scheduler::scheduler(const scheduler_config& config, kv_table* table)
     : config_(with_defaults(checked(config))),
       running_max_(std::min(config.max_sequences, config.max_batch_tokens)),
       pool_({config.blocks, config.block_size, config.prefix_cache, config.prefix_salt}),
       waiting_(config.policy == admission_policy::priority),
-      window_(static_cast<std::size_t>(config.max_steps_in_flight)) {
+      window_(static_cast<std::size_t>(config.max_steps_in_flight)),
+      table_(checked(table, config)) {
   free_slots_.resize(static_cast<std::size_t>(config.max_sequences));
   std::iota(free_slots_.begin(), free_slots_.end(), 0U);
   running_.reserve(static_cast<std::size_t>(running_max_));
   visit_.reserve(static_cast<std::size_t>(running_max_));
+  stale_records_.reserve(table != nullptr ? free_slots_.size() : 0);
 }
 
 result<void> scheduler::check_request(const protocol::request& request) const {
@@ -155,7 +171,12 @@ result<void> scheduler::check_request(const protocol::request& request) const {
 }
 
 result<void> scheduler::add(protocol::request request) {
-  VDIST_TRY(check_request(request));
+  if (auto legal = check_request(request); !legal) {
+    if (const auto kept = kept_.find(request.id); kept != kept_.end()) {
+      give_up(kept);
+    }
+    return legal;
+  }
   auto added = std::make_unique<sequence>(
       make_sequence(std::move(request), config_.policy, config_.max_model_len, config_.vocabulary));
   auto& entrant = *added;
@@ -165,7 +186,18 @@ result<void> scheduler::add(protocol::request request) {
     // Its last token may have been committed just before the end could be written down.
     const auto reason = entrant.stop_reason();
     if (reason != protocol::finish_reason::none) {
+      if (const auto kept = kept_.find(entrant.id); kept != kept_.end()) {
+        release_kept(kept->second);
+        kept_.erase(kept);
+      }
       finish(entrant, reason, {});
+      return {};
+    }
+  }
+  if (!restore(entrant)) {
+    const bool is_counted = excused_.erase(entrant.id) != 0;
+    if (!is_counted && entrant.generated() > 0) { // what was sampled proves what was computed
+      note_loss(entrant.id, entrant.known() - 1);
     }
   }
   return {};
@@ -220,12 +252,11 @@ void scheduler::remove(sequence& ended) {
   sequences_.erase(ended.id);
 }
 
-void scheduler::enter_running(sequence& entrant) {
+void scheduler::enter_running(sequence& entrant, std::uint32_t slot) {
   entrant.state = sequence_state::running;
   entrant.plans_missed = 0;
   entrant.is_announced = false;
-  entrant.slot = free_slots_.front();
-  free_slots_.pop_front();
+  entrant.slot = slot;
   const auto place = std::upper_bound(
       running_.begin(), running_.end(), &entrant, [](const sequence* a, const sequence* b) {
         return a->key < b->key;
@@ -243,11 +274,15 @@ void scheduler::give_up_memory(sequence& leaver) {
   if (leaver.is_announced) {
     retired_slots_.push_back(leaver.slot);
   }
+  if (leaver.blocks_recorded > 0) {
+    stale_records_.push_back(leaver.slot);
+  }
   free_slots_.push_back(leaver.slot);
   pool_.release(leaver.blocks);
   leaver.slot = sequence::no_slot;
   leaver.is_announced = false;
   leaver.blocks.clear();
+  leaver.blocks_recorded = 0;
   leaver.blocks_published = 0;
   leaver.node = {};
   leaver.computed = 0;
@@ -257,6 +292,9 @@ void scheduler::give_up_memory(sequence& leaver) {
 void scheduler::requeue(sequence& victim) {
   leave_running(victim);
   give_up_memory(victim);
+  if (table_ != nullptr) {
+    table_->note_without(victim.id);
+  }
   victim.state = sequence_state::waiting;
   victim.hits_seen = -1;
   waiting_.insert(victim);
@@ -311,8 +349,11 @@ void scheduler::start_epoch(epoch next) {
 void scheduler::lose_kv() {
   VDIST_CHECK(window_.size() == 0, "lose_kv: no step may be in flight, start an epoch first");
   while (!running_.empty()) {
+    counters_.tokens_computed_again += static_cast<std::uint64_t>(running_.back()->computed);
     requeue(*running_.back());
   }
+  give_up_kept();
+  clear_records();
   pool_.forget_content();
 }
 

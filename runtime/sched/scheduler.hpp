@@ -27,6 +27,9 @@
 //     (I6). It is never published; after a fence it is only written again.
 // S-8 No step is planned behind the last token that a sequence may have: surplus comes from stop
 //     ids and cancels only, at most one token per later step in flight.
+// S-9 With a table (kv_table.hpp) a successor goes on with the KV of this one: keep() claims what the table names, add() of
+//     such a request takes it, and it runs on where it was. Nobody is let in while KV is kept for requests that are still
+//     to come; it is given up for a running one that is short of blocks, the newest first.
 // Order is (priority, arrival, id) under policy "priority" and (arrival, id) under "fcfs". Under
 // "priority" a flood cannot starve the rest: after every `promote_every` admissions the oldest
 // waiting request goes before everything, for good, and so does a running prompt that went without
@@ -40,6 +43,7 @@
 #include "runtime/kv/block_pool.hpp"
 #include "runtime/protocol/request.hpp"
 #include "runtime/protocol/step.hpp"
+#include "runtime/sched/kv_table.hpp"
 #include "runtime/sched/sequence.hpp"
 #include "runtime/sched/step_window.hpp"
 #include "runtime/sched/waiting_queue.hpp"
@@ -50,6 +54,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace vdist::sched {
@@ -86,6 +91,9 @@ struct overlap {
 /// Error bad_configuration: names the first value that is out of range, and its legal values.
 [[nodiscard]] result<void> validate(const scheduler_config& config);
 
+/// The table for schedulers of this configuration, which must be valid.
+[[nodiscard]] kv_table_config table_config_of(const scheduler_config& config);
+
 /// Gauges of the moment and counters since the start.
 struct scheduler_stats {
   std::int32_t running = 0;
@@ -103,12 +111,28 @@ struct scheduler_stats {
   std::uint64_t tokens_sampled = 0; // token events with a token
   std::uint64_t tokens_dropped = 0; // surplus: sampled for requests that were over by then
   std::uint64_t finished = 0;       // terminal events
+  std::uint64_t tokens_restored =
+      0; // whose KV a predecessor had computed, of requests taken up again
+  /// Whose KV had been committed and was lost, of requests taken up again and in lose_kv(). Not of those that had given it up
+  /// before. Of a prompt that had not sampled yet nobody knows more than the table.
+  std::uint64_t tokens_computed_again = 0;
 };
 
 class scheduler {
 public:
-  /// `config` must be valid: VDIST_CHECK otherwise.
-  explicit scheduler(const scheduler_config& config);
+  /// `config` must be valid: VDIST_CHECK otherwise. `table`, made for table_config_of(config), outlives the scheduler; it is
+  /// written from the first commit on. Null: nothing is kept for a successor.
+  explicit scheduler(const scheduler_config& config, kv_table* table = nullptr);
+
+  /// S-9. Claims blocks and slots of a predecessor; before anything else, and only after that one has ended. `records` are
+  /// those of the table, without requests that have ended; all others are cleared.
+  void keep(std::vector<kept_kv> records);
+
+  /// Requests whose KV is kept and that have not come yet.
+  [[nodiscard]] std::size_t awaited() const { return kept_.size(); }
+
+  /// They do not come any more.
+  void give_up_kept();
 
   /// Takes a request in. A request with `generated` is taken up again where it stopped; if those
   /// tokens end it already, its terminal event (token -1) comes with the next flush.
@@ -141,11 +165,18 @@ public:
   /// sequence is announced as new in the plans that follow. `next` must be above the current epoch.
   void start_epoch(epoch next);
 
-  /// All KV content is gone; everything is computed again. Only while no step is in flight (call
+  /// All KV content is gone, that of the table too; everything is computed again. Only while no step is in flight (call
   /// start_epoch first).
   void lose_kv();
 
   [[nodiscard]] scheduler_stats stats() const;
+
+  /// Those of stats().
+  [[nodiscard]] std::uint64_t tokens_restored() const { return counters_.tokens_restored; }
+
+  [[nodiscard]] std::uint64_t tokens_computed_again() const {
+    return counters_.tokens_computed_again;
+  }
 
   [[nodiscard]] const scheduler_config& config() const { return config_; }
 
@@ -168,7 +199,7 @@ private:
   void finish(sequence& ended, protocol::finish_reason reason, std::string message);
   void end(sequence& ended);
   void remove(sequence& ended);
-  void enter_running(sequence& entrant);
+  void enter_running(sequence& entrant, std::uint32_t slot);
   void leave_running(sequence& leaver);
   void give_up_memory(sequence& leaver);
   void requeue(sequence& victim);
@@ -176,6 +207,19 @@ private:
   [[nodiscard]] result<void> check_holders() const;
   [[nodiscard]] result<void> check_running() const;
   [[nodiscard]] result<void> check_steps_in_flight() const;
+
+  // scheduler_kept.cpp
+  using kept_map = std::unordered_map<request_id, kept_kv>;
+  [[nodiscard]] bool restore(sequence& entrant);
+  [[nodiscard]] bool fits(const kept_kv& kept, const sequence& entrant, std::int32_t computed);
+  [[nodiscard]] bool reserve_rest(kept_kv& kept, const sequence& entrant, std::int32_t computed);
+  void run_with(kept_kv kept, sequence& entrant, std::int32_t computed);
+  void note_loss(request_id id, std::int32_t tokens);
+  void release_kept(const kept_kv& kept);
+  void give_up(kept_map::const_iterator kept);
+  void give_up_newest_kept();
+  void record_blocks(sequence& written);
+  void clear_records();
 
   // scheduler_plan.cpp
   void plan_decodes(protocol::step_plan& out);
@@ -207,6 +251,10 @@ private:
   step_window window_;                       // steps in flight, oldest first
   std::deque<std::uint32_t> free_slots_;     // longest free first
   std::vector<std::uint32_t> retired_slots_; // for the next plan (P-4)
+  kv_table* const table_;                    // null: none
+  std::vector<std::uint32_t> stale_records_; // of the table, cleared with the next plan (T-2)
+  kept_map kept_;                            // holds blocks and slots of requests to come
+  std::unordered_set<request_id> excused_;   // come without KV, and that is not to be counted
   std::vector<protocol::token_event> pending_events_;
   epoch epoch_;
   std::optional<step_id> last_step_;

@@ -104,6 +104,12 @@ void scheduler::commit_entry(const step_entry& entry,
   }
   owner.computed += entry.count;
   publish_blocks(owner);
+  if (table_ != nullptr) { // T-4
+    if (std::int64_t{owner.blocks_recorded} * config_.block_size < owner.computed) {
+      record_blocks(owner);
+    }
+    table_->publish(owner.slot, owner.computed);
+  }
   if (!entry.samples) {
     return;
   }

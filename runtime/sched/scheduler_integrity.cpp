@@ -40,6 +40,15 @@ result<void> scheduler::check_holders() const {
       ++holders[static_cast<std::size_t>(block.value)];
     }
   }
+  for (const auto& [id, kept] : kept_) {
+    if (sequences_.contains(id)) {
+      return broken("S-9: KV is kept for a request that is here", id.value);
+    }
+    ++slots[kept.slot];
+    for (const auto block : kept.blocks) {
+      ++holders[static_cast<std::size_t>(block.value)];
+    }
+  }
   for (std::int32_t b = 0; b < config_.blocks; ++b) {
     if (holders[static_cast<std::size_t>(b)] != pool_.refs(block_id(b))) {
       return fail(errc::internal,

@@ -33,6 +33,7 @@ bool scheduler::plan(step_id step, epoch current, protocol::step_plan& out) {
   if (!is_short_of_blocks_) {
     plan_admissions(out);
   }
+  clear_records(); // T-2: before the plan leaves, and with it blocks that were others'
   if (out.sequences() == 0) {
     window_.abandon();
     return false;
@@ -102,6 +103,10 @@ bool scheduler::grow(sequence& writer) {
     return true;
   }
   while (!pool_.can_reserve(1)) {
+    if (!kept_.empty()) {
+      give_up_newest_kept();
+      continue;
+    }
     is_short_of_blocks_ = true;
     auto* victim = find_victim(writer);
     if (victim == nullptr) {
@@ -160,7 +165,7 @@ void scheduler::plan_prefills(protocol::step_plan& out) {
 }
 
 void scheduler::plan_admissions(protocol::step_plan& out) {
-  while (budget_ > 0 && !waiting_.empty()
+  while (kept_.empty() && budget_ > 0 && !waiting_.empty()
          && running_.size() < static_cast<std::size_t>(running_max_) && !free_slots_.empty()) {
     if (!admit(waiting_.head(), out)) {
       return; // S-6: whoever is behind waits with it
@@ -200,7 +205,8 @@ bool scheduler::admit(sequence& head, protocol::step_plan& out) {
   head.node = node;
   head.computed = hits * size;
   head.planned = head.computed;
-  enter_running(head);
+  enter_running(head, free_slots_.front());
+  free_slots_.pop_front();
   ++counters_.admissions;
   counters_.prefix_tokens += static_cast<std::uint64_t>(head.known());
   counters_.prefix_hits += static_cast<std::uint64_t>(head.computed);

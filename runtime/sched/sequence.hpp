@@ -56,6 +56,7 @@ struct sequence {
 
   // While it has a slot.
   std::uint32_t slot = no_slot;
+  std::int32_t blocks_recorded = 0;  // the first so many of `blocks` are in the table of kept KV
   bool is_announced = false;         // the workers know the slot in this epoch (P-3)
   std::size_t blocks_announced = 0;  // of `blocks`; meaningful while is_announced
   std::vector<block_id> blocks;      // for positions 0 … blocks*block_size-1

@@ -80,6 +80,9 @@ bytes shown(const fault_script& script) {
                       expect.doubled);
   text += expect.stall_ms_max ? fmt::format("stall_ms_max = {}\n", *expect.stall_ms_max) : "";
   text += expect.restarts_max ? fmt::format("restarts_max = {}\n", *expect.restarts_max) : "";
+  text += expect.prefilled_again_max
+              ? fmt::format("prefilled_again_max = {}\n", *expect.prefilled_again_max)
+              : "";
   return bytes_of(text);
 }
 
@@ -93,7 +96,8 @@ bool same_script(const fault_script& a, const fault_script& b) {
              a.nemeses.begin(), a.nemeses.end(), b.nemeses.begin(), b.nemeses.end(), same_nemesis)
          && a.expect.lost == b.expect.lost && a.expect.altered == b.expect.altered
          && a.expect.doubled == b.expect.doubled && a.expect.stall_ms_max == b.expect.stall_ms_max
-         && a.expect.restarts_max == b.expect.restarts_max;
+         && a.expect.restarts_max == b.expect.restarts_max
+         && a.expect.prefilled_again_max == b.expect.prefilled_again_max;
 }
 
 /// Who may be killed says which rules are refused, never how one is read.

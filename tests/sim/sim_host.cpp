@@ -35,7 +35,10 @@ frame::expectation expectation_of(std::int32_t replica, epoch now) {
 } // namespace
 
 sim_group::sim_group(const sim_schedule& schedule, std::int32_t replica, const channel_world& world)
-    : schedule_(schedule), replica_(replica), world_(world) {
+    : schedule_(schedule),
+      replica_(replica),
+      world_(world),
+      kv_table_(sched::table_config_of(schedule.scheduler)) {
   world_.stop = &fence_;
   const auto slots = schedule.stage_of_slot.size();
   const auto stages = static_cast<std::size_t>(schedule.stage_of_slot.back()) + 1;
@@ -110,6 +113,7 @@ sim_group::make_wiring(epoch now, const std::vector<std::uint32_t>& incarnations
   auto& record = wirings_[now.value];
   auto wiring = std::make_shared<actors::epoch_wiring>(); // shared as in the real gateway
   wiring->now = now;
+  wiring->kv_content = 1; // the memory of the slots, as long as the group
   auto listening = world_;
   listening.heard = &heard_;
   for (std::size_t slot = 0; slot < slots_.size(); ++slot) {

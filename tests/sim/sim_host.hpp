@@ -5,9 +5,11 @@
 // (spawns of one slot within the window, under one supervisor, is bounded).
 #pragma once
 
+#include "tests/runtime/sched/torn_table.hpp"
 #include "tests/sim/schedule.hpp"
 #include "tests/sim/sim_worker.hpp"
 
+#include "actors/gateway/board_areas.hpp"
 #include "actors/gateway/epoch_wiring.hpp"
 #include "actors/supervisor/recovery.hpp"
 
@@ -50,6 +52,11 @@ public:
   [[nodiscard]] epoch next_epoch() const;
 
   [[nodiscard]] std::atomic<std::uint64_t>& last_step() { return last_step_; }
+
+  /// Where schedulers write down which KV they have; as long as the memory of the slots.
+  [[nodiscard]] std::span<std::byte> kv_table() const { return kv_table_.span(); }
+
+  [[nodiscard]] actors::kept_tokens& kept() { return kept_; }
 
   /// Lets this event happen, if it is one of workers or channels. False: there is nobody.
   bool suffer(const sim_event& event);
@@ -97,6 +104,8 @@ private:
   std::uint32_t wired_ = 0; // the newest epoch that has channels
   std::uint32_t heard_ = 0; // the epoch of the last result that the step lane heard
   std::atomic<std::uint64_t> last_step_{0};
+  table_memory kv_table_;
+  actors::kept_tokens kept_;
   std::uint64_t steps_ = 0; // of processes that are gone
 };
 

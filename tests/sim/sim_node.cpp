@@ -57,6 +57,7 @@ sim_node::sim_node(const sim_schedule& schedule, sim_node_links links)
           links_.on_commit(tokens);
         });
     record.workers = make_workers(replica);
+    record.kv.emplace(group(replica).kv_table(), sched::table_config_of(schedule.scheduler));
   }
 }
 
@@ -151,6 +152,9 @@ caf::strong_actor_ptr sim_node::spawn_router() {
   router_config config{.table = &table_, .journal = journal_.get()};
   for (const auto& record : replicas_) {
     config.schedulers.push_back(record->scheduler);
+    for (const auto id : record->kv->keepers()) {
+      config.kept_by.emplace(id, static_cast<std::int32_t>(config.schedulers.size() - 1));
+    }
   }
   const auto router = links_.actors->spawn(make_router, std::move(config));
   router_.set(router);
@@ -220,7 +224,9 @@ executor_actor sim_node::spawn_executor(std::int32_t replica) {
                               .journal = record.journal.get(),
                               .points = &points_,
                               .times = &record.times,
-                              .last_step = &group(replica).last_step()};
+                              .last_step = &group(replica).last_step(),
+                              .kv = &*record.kv,
+                              .kept_total = &group(replica).kept()};
   step_lane_config config{.replica = replica,
                           .cluster = sim_cluster,
                           .first_rank = replica * schedule_.recovery.slots,

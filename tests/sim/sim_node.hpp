@@ -89,6 +89,7 @@ private:
     std::unique_ptr<actors::kept_lanes> workers;
     actors::step_inbox inbox;
     metrics::step_times times;
+    std::optional<sched::kv_table> kv;
     actors::route<actors::scheduler_actor> scheduler;
     actors::route<actors::supervisor_actor> supervisor;
     actors::executor_actor executor;

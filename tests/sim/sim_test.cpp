@@ -120,7 +120,8 @@ void print(std::uint64_t schedules, const sim_counts& counts, double seconds) {
   }
   BOOST_TEST_MESSAGE(fmt::format(
       "simulated: {} schedules in {:.1f} s ({:.0f} a minute), {} events, {} steps, {} tokens, {} "
-      "requests failed with their replica;{}",
+      "requests failed with their replica; after takeovers {} tokens found with their KV, {} "
+      "computed again;{}",
       schedules,
       seconds,
       static_cast<double>(schedules) * 60 / seconds,
@@ -128,6 +129,8 @@ void print(std::uint64_t schedules, const sim_counts& counts, double seconds) {
       counts.steps,
       counts.tokens,
       counts.failed,
+      counts.restored,
+      counts.computed_again,
       faults));
 }
 

@@ -39,6 +39,8 @@ void sim_counts::add(const sim_counts& other) {
   steps += other.steps;
   tokens += other.tokens;
   failed += other.failed;
+  restored += other.restored;
+  computed_again += other.computed_again;
   for (std::size_t i = 0; i < suffered.size(); ++i) {
     suffered[i] += other.suffered[i];
   }
@@ -106,6 +108,8 @@ sim_counts sim_world::counts() const {
   auto sum = counts_;
   for (const auto& group : groups_) {
     sum.steps += group->steps();
+    sum.restored += group->kept().restored;
+    sum.computed_again += group->kept().computed_again;
   }
   return sum;
 }

@@ -27,10 +27,12 @@ namespace vdist::testing {
 
 /// What a run has done.
 struct sim_counts {
-  std::uint64_t events = 0; // messages, turns and moments
-  std::uint64_t steps = 0;  // of workers
-  std::uint64_t tokens = 0; // that reached a client
-  std::uint64_t failed = 0; // requests of replicas that were given up
+  std::uint64_t events = 0;         // messages, turns and moments
+  std::uint64_t steps = 0;          // of workers
+  std::uint64_t tokens = 0;         // that reached a client
+  std::uint64_t failed = 0;         // requests of replicas that were given up
+  std::uint64_t restored = 0;       // tokens whose KV a new scheduler found
+  std::uint64_t computed_again = 0; // … did not find
   std::array<std::uint64_t, sim_event_kinds> suffered{};
 
   void add(const sim_counts& other);

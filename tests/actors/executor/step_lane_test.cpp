@@ -70,18 +70,20 @@ private:
   std::vector<std::pair<epoch, std::string>> failures_;
 };
 
+const sched::scheduler_config lane_scheduler{.max_batch_tokens = 64,
+                                             .max_sequences = 4,
+                                             .max_model_len = 64,
+                                             .blocks = 32,
+                                             .block_size = 16,
+                                             .vocabulary = 100};
+
 /// One stage of two tensor ranks; slot 0 samples.
 struct lane_fixture {
   explicit lane_fixture(std::chrono::milliseconds step_deadline = 20s) : inbox(16) {
     step_lane_config config{.cluster = cluster,
                             .stage_of_slot = {0, 0},
                             .step_deadline = step_deadline,
-                            .scheduler = {.max_batch_tokens = 64,
-                                          .max_sequences = 4,
-                                          .max_model_len = 64,
-                                          .blocks = 32,
-                                          .block_size = 16,
-                                          .vocabulary = 100}};
+                            .scheduler = lane_scheduler};
     step_lane_listener listener{
         .on_tokens =
             [this](const std::shared_ptr<const token_events>& events) {
@@ -117,14 +119,21 @@ struct lane_fixture {
   }
 
   step_lane_links links() {
-    return {.inbox = &inbox, .journal = &journal, .points = &points, .times = &times};
+    return {.inbox = &inbox,
+            .journal = &journal,
+            .points = &points,
+            .times = &times,
+            .kv = &kv,
+            .kept_total = &kept_total};
   }
 
-  void begin(std::uint32_t number) {
+  /// `kv_content`: which memory the workers keep their KV in.
+  void begin(std::uint32_t number, std::uint64_t kv_content = 1) {
     const wiring_config settings{.cluster = cluster, .stage_of_slot = {0, 0}};
     const wiring_links rings{.memory = &memory, .stop = &fence};
     const epoch previous = std::exchange(wired, epoch(number));
     wiring = *make_wiring(settings, epoch(number), previous, {1, 1}, rings, waits);
+    wiring->kv_content = kv_content;
     for (std::int32_t slot = 0; slot < 2; ++slot) {
       workers[static_cast<std::size_t>(slot)] =
           *open_worker_wiring(settings, epoch(number), slot, rings, waits);
@@ -141,6 +150,24 @@ struct lane_fixture {
     BOOST_REQUIRE(journal.accept(*request).has_value());
     BOOST_REQUIRE(inbox.add(request).has_value());
     return request->id;
+  }
+
+  /// The lane ends, and its successor begins.
+  void replace_lane() {
+    lane->stop();
+    thread.join();
+    std::swap(lane, successor);
+    thread = std::thread([now = lane, before = successor] { now->run(before); });
+  }
+
+  /// As the router does it.
+  void hand_over(request_id id) {
+    for (auto& request : journal.unfinished()) {
+      if (request.id == id) {
+        BOOST_REQUIRE(
+            inbox.add(std::make_shared<protocol::request>(std::move(request))).has_value());
+      }
+    }
   }
 
   protocol::step_plan next_plan(std::size_t slot) {
@@ -219,6 +246,9 @@ struct lane_fixture {
   lane_reports heard;
   std::atomic<int> uncommitted{0};
   std::uint64_t last_id = 0;
+  alignas(64) std::array<std::byte, 4096> kv_memory{};
+  sched::kv_table kv{kv_memory, sched::table_config_of(lane_scheduler)};
+  kept_tokens kept_total;
   vault::memory_vault memory;
   epoch wired;
   std::shared_ptr<epoch_wiring> wiring;
@@ -478,6 +508,50 @@ BOOST_FIXTURE_TEST_CASE(a_successor_begins_when_its_predecessor_has_ended, lane_
   successor->stop();
   fence.raise(epoch(1000));
   next.join();
+}
+
+BOOST_FIXTURE_TEST_CASE(a_successor_goes_on_with_the_kv_of_its_predecessor, lane_fixture) {
+  begin(1);
+  const auto ended = add(1);
+  step();
+  const auto id = add(4);
+  step();
+  heard.wait_for_tokens(2);
+  replace_lane();
+  hand_over(id);
+  begin(2);
+  const auto plan = next_plan(0);
+  BOOST_TEST(plan.first_position == std::vector<std::int32_t>{3}, boost::test_tools::per_element());
+  BOOST_TEST((plan.tokens == std::vector<token_id>{1, 2, 3, 10}), "P-3: it is announced whole");
+  next_plan(1);
+  send(0, answer_to(plan, 0));
+  send(1, answer_to(plan, 1));
+  BOOST_TEST(heard.wait_for_tokens(3).back().token == 11);
+  BOOST_TEST(kept_total.restored == 3U);
+  BOOST_TEST(kept_total.computed_again == 0U);
+  BOOST_TEST((journal.state(ended)->reason == protocol::finish_reason::length));
+}
+
+BOOST_FIXTURE_TEST_CASE(kv_in_other_memory_is_not_believed, lane_fixture) { // X-5, T-6
+  begin(1);
+  const auto id = add(6);
+  step();
+  heard.wait_for_tokens(1);
+  replace_lane();
+  hand_over(id);
+  begin(2, 7); // a worker found its region new
+  const auto plan = next_plan(0);
+  BOOST_TEST(plan.first_position == std::vector<std::int32_t>{0}, boost::test_tools::per_element());
+  next_plan(1);
+  send(0, answer_to(plan, 0));
+  send(1, answer_to(plan, 1));
+  BOOST_TEST(heard.wait_for_tokens(2).back().token == 11);
+  BOOST_TEST(kept_total.computed_again == 3U);
+  begin(3, 8); // and again, under a lane that lives
+  const auto again = next_plan(0);
+  BOOST_TEST(again.first_position == std::vector<std::int32_t>{0},
+             boost::test_tools::per_element());
+  BOOST_TEST(kv.content() == 8U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

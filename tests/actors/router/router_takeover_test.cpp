@@ -195,4 +195,29 @@ BOOST_AUTO_TEST_CASE(any_number_of_deaths_at_random_changes_nothing) { // O-1 to
   }
 }
 
+BOOST_AUTO_TEST_CASE(requests_return_to_the_replica_that_has_their_kv) { // O-3
+  router_world world;
+  world.keep_kv();
+  for (const std::uint64_t key : {1, 2, 3, 4, 5, 6}) {
+    world.submit(key);
+  }
+  world.cancel(1); // it ends first: counting the active ones would now choose differently
+  for (const std::int32_t replica : {0, 1}) {
+    world.compute(replica);
+    world.publish(replica);
+  }
+  std::vector<std::vector<request_id>> before;
+  for (const std::int32_t replica : {0, 1}) {
+    before.push_back(world.table().requests_of(replica));
+  }
+  BOOST_TEST(before[0].size() != before[1].size());
+  world.restart_process();
+  for (const std::int32_t replica : {0, 1}) {
+    BOOST_TEST((world.table().requests_of(replica) == before[static_cast<std::size_t>(replica)]));
+  }
+  world.clients_return();
+  world.finish();
+  BOOST_TEST(world.verdict() == "");
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -209,9 +209,11 @@ void router_world::kill_router() {
 }
 
 void router_world::respawn_router() {
-  router_ = actors().spawn(
-      make_router,
-      router_config{.table = table_.get(), .journal = journal_.get(), .schedulers = schedulers_});
+  router_ = actors().spawn(make_router,
+                           router_config{.table = table_.get(),
+                                         .journal = journal_.get(),
+                                         .schedulers = schedulers_,
+                                         .kept_by = kept_by_});
   settle();
   for (std::int32_t replica = 0; replica < replicas; ++replica) { // O-3
     tell_state_of(replica);
@@ -219,6 +221,12 @@ void router_world::respawn_router() {
 }
 
 void router_world::restart_process() {
+  kept_by_.clear();
+  for (std::int32_t replica = 0; keeps_kv_ && replica < replicas; ++replica) {
+    for (const auto& [id, running] : lanes_[static_cast<std::size_t>(replica)].running) {
+      kept_by_.emplace(id, replica);
+    }
+  }
   end_all();
   journal_.reset();
   for (auto& [key, each] : clients_) {

@@ -15,6 +15,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace vdist::testing {
@@ -53,6 +54,9 @@ public:
   void respawn_router();
   /// Router, schedulers, lanes, table, streams: all gone; the next process starts from the ledger.
   void restart_process();
+
+  /// From now on the next process finds KV of all that was running.
+  void keep_kv() { keeps_kv_ = true; }
 
   /// Clients without a living stream come back; whoever has none says so before.
   void clients_return();
@@ -105,6 +109,8 @@ private:
   std::vector<lane> lanes_;
   std::vector<actors::route<actors::scheduler_actor>> schedulers_;
   actors::router_actor router_;
+  bool keeps_kv_ = false;
+  std::unordered_map<request_id, std::int32_t> kept_by_;
   std::map<std::uint64_t, client> clients_;
   std::map<std::uint64_t, std::set<std::uint64_t>> ids_; // by key: all that were accepted
 };

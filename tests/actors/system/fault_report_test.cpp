@@ -129,6 +129,7 @@ BOOST_AUTO_TEST_CASE(each_expectation_fails_with_its_numbers) {
   report.comparison->lost = 1;
   report.comparison->altered = 2;
   report.comparison->doubled = 3;
+  report.prefilled_again = 12;
   std::vector<armed_failpoint> rules = armed;
   rules.push_back({.rule = {.point = "worker.load"}, .hits = 0});
   const std::vector<std::string> expected{"fault 2 at worker.load was never hit",
@@ -136,9 +137,12 @@ BOOST_AUTO_TEST_CASE(each_expectation_fails_with_its_numbers) {
                                           "2 streams altered, expected 0",
                                           "3 streams doubled, expected 4",
                                           "fault 1: a stall of 30.0 ms, expected 29 ms at most",
-                                          "1 worker restarts, expected 0 at most"};
+                                          "1 worker restarts, expected 0 at most",
+                                          "12 tokens prefilled again, expected 11 at most"};
   const auto failures =
-      failures_of(report, {.doubled = 4, .stall_ms_max = 29, .restarts_max = 0}, rules);
+      failures_of(report,
+                  {.doubled = 4, .stall_ms_max = 29, .restarts_max = 0, .prefilled_again_max = 11},
+                  rules);
   BOOST_TEST(failures == expected, boost::test_tools::per_element());
 }
 
@@ -147,7 +151,8 @@ BOOST_AUTO_TEST_CASE(the_table_ends_with_the_verdict) {
   BOOST_TEST(text.find("first token") != std::string::npos);
   BOOST_TEST(text.find("kill9") != std::string::npos);
   BOOST_TEST(text.ends_with(
-      "  faults     0 lost, 0 altered, 0 doubled of 16 streams; 1 injection, 1 worker restart\n"));
+      "  faults     0 lost, 0 altered, 0 doubled of 16 streams; 1 injection, 1 worker restart; "
+      "tokens prefilled again: 0\n"));
   auto many = passed();
   many.rows.assign(200, many.rows.front());
   many.hits = 1000;

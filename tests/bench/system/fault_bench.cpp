@@ -14,6 +14,7 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <thread>
@@ -70,6 +71,11 @@ constexpr std::array columns{
 
 using figures = std::map<std::string, std::vector<double>>; // milliseconds, by column
 
+struct measured {
+  figures parts;
+  std::optional<std::uint64_t> prefilled_again; // tokens; absent: nobody reports them
+};
+
 std::string rule(std::string_view text) {
   return fmt::format("[[fault]]\nrule = \"{}\"\n", text);
 }
@@ -103,7 +109,9 @@ std::string input_of(std::int32_t requests) {
 }
 
 /// Adds what a report says of the injections, which are those of the first rule.
-void gather(const ordered_json& report, figures& all) {
+void gather(const ordered_json& report, measured& all) {
+  all.prefilled_again =
+      all.prefilled_again.value_or(0) + report.at("tokens_prefilled_again").get<std::uint64_t>();
   for (const auto& row : report.at("rows")) {
     if (row.at("fault") != 1) {
       continue;
@@ -111,7 +119,7 @@ void gather(const ordered_json& report, figures& all) {
     for (const std::string column : columns) {
       const auto& value = row.at(column + "_ms");
       if (value.is_number()) {
-        all[column].push_back(value.get<double>());
+        all.parts[column].push_back(value.get<double>());
       }
     }
   }
@@ -121,7 +129,7 @@ result<void> run_once(const fault_bench_options& options,
                       const fault_kind& kind,
                       std::int32_t injections,
                       std::uint64_t seed,
-                      figures& all) {
+                      measured& all) {
   const testing::temporary_folder folder;
   const auto output = (folder.path() / "out.jsonl").string();
   VDIST_ASSIGN(const auto program_file, find_vdist_run());
@@ -157,13 +165,13 @@ result<void> run_once(const fault_bench_options& options,
   return {};
 }
 
-result<void> measure(const fault_bench_options& options, const fault_kind& kind, figures& all) {
+result<void> measure(const fault_bench_options& options, const fault_kind& kind, measured& all) {
   const stream_stall_options streams{options.config, options.overrides, options.injections};
   if (kind.from == view::reader) {
-    VDIST_ASSIGN(all["stall"],
+    VDIST_ASSIGN(all.parts["stall"],
                  stalls_of_actor(streams, fmt::format("{} {}", kind.point, kind.action)));
   } else if (kind.from == view::output) {
-    VDIST_ASSIGN(all["stall"], stalls_of_vault(streams));
+    VDIST_ASSIGN(all.parts["stall"], stalls_of_vault(streams));
   } else {
     std::uint64_t seed = 1;
     for (auto left = std::max(options.injections, 1); left > 0; left -= injections_per_run) {
@@ -196,7 +204,10 @@ ordered_json summary_of(figures& all) {
   return summary;
 }
 
-void print_table(const fault_kind& kind, std::size_t injections, const ordered_json& summary) {
+void print_table(const fault_kind& kind,
+                 std::size_t injections,
+                 const ordered_json& summary,
+                 const std::optional<std::uint64_t>& prefilled_again) {
   fmt::print("faults      {:<12} {} injections, streams as without\n", kind.name, injections);
   fmt::print("faults      {:<12} {:>6} {:>10} {:>10} {:>10}\n", "ms", "n", "p50", "p99", "max");
   for (const auto& [name, one] : summary.items()) {
@@ -207,12 +218,16 @@ void print_table(const fault_kind& kind, std::size_t injections, const ordered_j
                one.at("p99_ms").get<double>(),
                one.at("max_ms").get<double>());
   }
+  if (prefilled_again) {
+    fmt::print("faults      tokens prefilled again: {}\n", *prefilled_again);
+  }
   std::fflush(stdout);
 }
 
 result<void> write_json(const fault_bench_options& options,
                         std::size_t injections,
-                        const ordered_json& summary) {
+                        const ordered_json& summary,
+                        const std::optional<std::uint64_t>& prefilled_again) {
   if (options.json.empty()) {
     return {};
   }
@@ -220,6 +235,8 @@ result<void> write_json(const fault_bench_options& options,
   file << ordered_json{{"kind", options.kind},
                        {"config", options.config},
                        {"injections", injections},
+                       {"tokens_prefilled_again",
+                        prefilled_again ? ordered_json(*prefilled_again) : ordered_json()},
                        {"parts", summary}}
               .dump(2)
        << "\n";
@@ -245,12 +262,12 @@ result<void> bench_faults(const fault_bench_options& options) {
         errc::invalid_argument,
         fmt::format("bench: no such kind of fault: {}; legal: {}", options.kind, fault_kinds()));
   }
-  figures all;
+  measured all;
   VDIST_TRY(measure(options, *kind, all));
-  const auto injections = all["stall"].size();
-  const auto summary = summary_of(all);
-  print_table(*kind, injections, summary);
-  return write_json(options, injections, summary);
+  const auto injections = all.parts["stall"].size();
+  const auto summary = summary_of(all.parts);
+  print_table(*kind, injections, summary, all.prefilled_again);
+  return write_json(options, injections, summary, all.prefilled_again);
 }
 
 } // namespace vdist::bench

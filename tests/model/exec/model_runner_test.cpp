@@ -3,6 +3,8 @@
 #include "tests/support/counted_allocations.hpp"
 #include "tests/support/model_driver.hpp"
 
+#include "model/exec/kv_region.hpp"
+
 #include "transport/vault/memory_vault.hpp"
 
 #include "kernels/cpu/cpu_backend.hpp"
@@ -272,6 +274,32 @@ BOOST_AUTO_TEST_CASE(random_weights_are_one_model_whatever_the_split) {
     tokens.push_back(sequence.sampled);
   }
   BOOST_TEST(tokens[0] == tokens[1], boost::test_tools::per_element());
+}
+
+/// Who keeps books about KV compares the names.
+BOOST_AUTO_TEST_CASE(kv_memory_has_a_name_until_it_is_other_memory) {
+  vault::memory_vault memory;
+  const vault::region_key key{.rank = rank_id(3), .kind = vault::region_kind::kv_cache};
+  std::set<std::uint64_t> names;
+  const auto map = [&memory, &names, &key](bool is_reusable) {
+    const auto region = exec::map_kv(memory, key.rank, 4096, is_reusable);
+    BOOST_REQUIRE(region.has_value());
+    BOOST_TEST((region->ready_hash == memory.ready_hash(key)));
+    names.insert(region->ready_hash.value());
+  };
+  map(true);
+  map(true);
+  map(true);
+  BOOST_TEST(names.size() == 1U, "a successor of the worker finds what was there");
+  map(false);
+  BOOST_TEST(names.size() == 2U, "of other weights");
+  BOOST_REQUIRE(memory.release(key).has_value());
+  map(true);
+  BOOST_TEST(names.size() == 3U, "new, and zeros");
+  BOOST_REQUIRE(memory.release(key).has_value());
+  BOOST_REQUIRE(memory.map(key, 4096).has_value()); // by a worker that died before it named it
+  map(true);
+  BOOST_TEST(names.size() == 4U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -66,6 +66,7 @@ count = 4
 altered = 1
 stall_ms_max = 1000
 restarts_max = 6
+prefilled_again_max = 9
 )");
   BOOST_TEST(script.seed == 7U);
   BOOST_REQUIRE(script.rules.size() == 2U);
@@ -100,6 +101,7 @@ restarts_max = 6
   BOOST_TEST(script.expect.doubled == 0U);
   BOOST_TEST((script.expect.stall_ms_max == 1000));
   BOOST_TEST((script.expect.restarts_max == 6));
+  BOOST_TEST((script.expect.prefilled_again_max == 9));
 }
 
 BOOST_AUTO_TEST_CASE(what_is_written_is_what_is_read) {
@@ -234,7 +236,7 @@ BOOST_AUTO_TEST_CASE(every_error_names_file_line_and_what_is_legal) {
       {"expect = 1\n", "f.toml:1: expect: must be a table, written [expect]"},
       {"[expect]\nlosts = 1\n",
        "f.toml:2: unknown key \"losts\" (did you mean lost? legal: lost, altered, doubled, "
-       "stall_ms_max, restarts_max)"},
+       "stall_ms_max, restarts_max, prefilled_again_max)"},
       {"[expect]\nstall_ms_max = 1.5\n",
        "f.toml:2: stall_ms_max: must be a whole number from 0 to 9223372036854775807"},
   };

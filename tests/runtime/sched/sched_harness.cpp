@@ -58,7 +58,9 @@ protocol::step_result result_of(const protocol::step_plan& plan, token_id token)
 
 sched_harness::sched_harness(const sched::scheduler_config& config)
     : config_(config),
-      scheduler_(std::make_unique<sched::scheduler>(config)),
+      table_memory_(sched::table_config_of(config)),
+      table_(std::in_place, table_memory_.span(), sched::table_config_of(config)),
+      scheduler_(std::make_unique<sched::scheduler>(config, &*table_)),
       worker_(limits_of(config)) {}
 
 std::uint64_t sched_harness::preemptions() const {
@@ -67,6 +69,10 @@ std::uint64_t sched_harness::preemptions() const {
 
 std::uint64_t sched_harness::tokens_dropped() const {
   return dropped_before_ + scheduler_->stats().tokens_dropped;
+}
+
+std::uint64_t sched_harness::tokens_restored() const {
+  return restored_before_ + scheduler_->stats().tokens_restored;
 }
 
 void sched_harness::add(const protocol::request& request) {
@@ -82,6 +88,7 @@ void sched_harness::add(const protocol::request& request) {
 }
 
 void sched_harness::cancel(request_id id) {
+  hand_over_rest();
   auto& stream = streams_.at(id);
   const bool is_known = scheduler_->cancel(id);
   require(is_known == (stream.terminals == 0 && !stream.is_cancelled),
@@ -94,13 +101,15 @@ void sched_harness::cancel(request_id id) {
 bool sched_harness::submit() {
   if (!scheduler_->plan(step_id(step_ + 1), epoch(epoch_), plan_)) {
     require(plan_.sequences() == 0 && plan_.retired_slots.empty(), "a refused plan is not empty");
-    require(worker_.in_flight() > 0 || scheduler_->is_idle(),
+    require(worker_.in_flight() > 0 || scheduler_->is_idle() || scheduler_->awaited() > 0,
             "nothing moves, and requests are left");
     return false;
   }
   ++step_;
   check_plan();
   worker_.submit(plan_);
+  note_plan();
+  flying_.push_back(plan_);
   check_oldest_moves();
   return true;
 }
@@ -147,6 +156,7 @@ bool sched_harness::retire() {
   require_ok(scheduler_->commit(result_, events_));
   require(scheduler_->commit(result_, events_).error().code == errc::stale,
           "S-2: a step was committed twice");
+  note_results();
   take_events();
   return true;
 }
@@ -191,6 +201,7 @@ void sched_harness::take_event(const protocol::token_event& event) {
 
 void sched_harness::fence() {
   ++epoch_;
+  flying_.clear();
   scheduler_->start_epoch(epoch(epoch_));
   worker_.start_epoch(step_);
   scheduler_->flush(events_);
@@ -201,25 +212,176 @@ void sched_harness::fence_and_lose_kv() {
   fence();
   scheduler_->lose_kv();
   worker_.lose_kv();
+  kept_.clear();
+  require(table_->read().empty(), "T-6: lost KV stays in the table");
 }
 
-void sched_harness::restart_scheduler() {
+/// What a plan says of slots that were given up.
+void sched_harness::note_plan() {
+  auto victims = scheduler_->stats().preemptions - preemptions_noted_;
+  for (const auto slot : plan_.retired_slots) {
+    const auto owner = slot_owners_[slot];
+    kept_.erase(owner);
+    victims -= streams_.at(owner).terminals == 0 ? 1U : 0U;
+  }
+  has_unseen_victims_ =
+      has_unseen_victims_ || victims != 0; // they were not in a plan of this epoch
+  for (std::size_t i = 0; i < plan_.sequences(); ++i) {
+    slot_owners_[plan_.slots[i]] = request_id(plan_.request_ids[i]);
+  }
+  preemptions_noted_ = scheduler_->stats().preemptions;
+}
+
+void sched_harness::note_results() {
+  const auto& done = flying_.front();
+  for (std::size_t i = 0; i < done.sequences(); ++i) {
+    const request_id id(done.request_ids[i]);
+    if (streams_.at(id).terminals == 0) {
+      kept_[id] = done.first_position[i] + done.token_counts[i];
+    }
+  }
+  flying_.pop_front();
+}
+
+/// As far as the ledger knows the requests and their tokens: the last of these is always computed again.
+std::uint64_t sched_harness::tokens_kept() const {
+  std::uint64_t sum = 0;
+  for (const auto& request : ledger_.unfinished()) {
+    const auto kept = kept_.find(request.id);
+    const auto known = std::ssize(request.prompt) + std::ssize(request.generated);
+    if (kept != kept_.end()) {
+      sum += static_cast<std::uint64_t>(std::min<std::ptrdiff_t>(kept->second, known - 1));
+    }
+  }
+  return sum;
+}
+
+void sched_harness::take_over(bool late) {
+  take_over_from(table_memory_.copy(), {is_exact() ? tokens_kept() : 0, tokens_kept()}, late);
+}
+
+/// A victim of a plan that came to nothing is not seen here either.
+bool sched_harness::is_exact() const {
+  const auto stats = scheduler_->stats();
+  return !has_unseen_victims_ && stats.preemptions == preemptions_noted_
+         && stats.tokens_computed_again == 0;
+}
+
+void sched_harness::die_in_plan(std::uint64_t seed) {
+  const auto before = table_memory_.copy();
+  kept_bounds bounds{.most = tokens_kept()};
+  if (scheduler_->plan(step_id(step_ + 1), epoch(epoch_), plan_)) {
+    note_plan();
+    bounds.least = is_exact() ? tokens_kept() : 0;
+  }
+  std::vector<std::uint32_t> slots(static_cast<std::size_t>(config_.max_sequences));
+  std::iota(slots.begin(), slots.end(), 0U);
+  const auto states =
+      states_between(before, table_memory_.copy(), slots, sched::table_config_of(config_));
+  take_over_from(states[seed % states.size()], bounds, false);
+}
+
+bool sched_harness::die_in_commit(std::uint64_t seed) {
+  if (worker_.in_flight() == 0) {
+    return false;
+  }
+  const auto before = table_memory_.copy();
+  const auto slots = flying_.front().slots;
+  kept_bounds bounds{.least = is_exact() ? tokens_kept() : 0};
+  worker_.retire(result_);
+  require_ok(scheduler_->commit(result_, events_));
+  note_results();
+  events_.clear();
+  bounds.most = tokens_kept();
+  const auto states =
+      states_between(before, table_memory_.copy(), slots, sched::table_config_of(config_));
+  take_over_from(states[seed % states.size()], bounds, false);
+  return true;
+}
+
+void sched_harness::forget_scheduler() {
   ++epoch_;
   worker_.start_epoch(step_);
-  worker_.lose_kv();
   preemptions_before_ += scheduler_->stats().preemptions;
   dropped_before_ += scheduler_->stats().tokens_dropped;
-  scheduler_ = std::make_unique<sched::scheduler>(config_);
+  restored_before_ += scheduler_->stats().tokens_restored;
+  scheduler_.reset();
+  flying_.clear();
+  late_.clear();
+  preemptions_noted_ = 0;
+  has_unseen_victims_ = false;
+}
+
+/// S-9, T-1 to T-4. The worker notices KV that is not what the table says.
+void sched_harness::take_over_from(const table_bytes& bytes, const kept_bounds& bounds, bool late) {
+  forget_scheduler();
+  table_memory_.assign(bytes);
+  table_.emplace(table_memory_.span(), sched::table_config_of(config_));
+  scheduler_ = std::make_unique<sched::scheduler>(config_, &*table_);
+  auto records = table_->read();
+  std::erase_if(records, [this](const sched::kept_kv& record) {
+    const auto known = ledger_.state(record.id);
+    return !known || known->reason != protocol::finish_reason::none;
+  });
+  scheduler_->keep(std::move(records));
+  check_integrity();
   scheduler_->start_epoch(epoch(epoch_));
+  bool is_late = late;
   for (auto& request : ledger_.unfinished()) {
-    const auto id = request.id;
-    require_ok(scheduler_->add(std::move(request)));
-    if (streams_.at(id).is_cancelled) {
-      require(scheduler_->cancel(id), "S-3: a request is lost");
+    is_late = late && !is_late;
+    if (is_late) {
+      late_.push_back(request.id);
+    } else {
+      hand_over(std::move(request));
     }
+  }
+  kept_.clear();
+  for (const auto& record : table_->read()) {
+    kept_[record.id] = record.computed;
+  }
+  if (late) {
+    return;
+  }
+  const auto stats = scheduler_->stats();
+  require(stats.tokens_restored >= bounds.least && stats.tokens_restored <= bounds.most,
+          fmt::format("S-9: KV is lost or invented (restored={} expected={}..{})",
+                      stats.tokens_restored,
+                      bounds.least,
+                      bounds.most));
+  require(stats.tokens_computed_again == 0, "S-9: tokens are computed again");
+  require(scheduler_->awaited() == 0, "S-9: KV is kept for nobody");
+}
+
+void sched_harness::hand_over_rest() {
+  for (auto& request : ledger_.unfinished()) {
+    if (std::find(late_.begin(), late_.end(), request.id) != late_.end()) {
+      hand_over(std::move(request));
+    }
+  }
+  late_.clear();
+  scheduler_->give_up_kept();
+}
+
+void sched_harness::hand_over(protocol::request request) {
+  const auto id = request.id;
+  require_ok(scheduler_->add(std::move(request)));
+  if (streams_.at(id).is_cancelled) {
+    require(scheduler_->cancel(id), "S-3: a request is lost");
   }
   scheduler_->flush(events_);
   take_events();
+}
+
+void sched_harness::restart_scheduler() {
+  forget_scheduler();
+  worker_.lose_kv();
+  kept_.clear();
+  scheduler_ = std::make_unique<sched::scheduler>(config_, &*table_);
+  scheduler_->keep({});
+  scheduler_->start_epoch(epoch(epoch_));
+  for (auto& request : ledger_.unfinished()) {
+    hand_over(std::move(request));
+  }
 }
 
 void sched_harness::drain(std::uint64_t steps_max) {

@@ -3,13 +3,16 @@
 #pragma once
 
 #include "tests/runtime/sched/model_worker.hpp"
+#include "tests/runtime/sched/torn_table.hpp"
 
 #include "runtime/ledger/memory_ledger.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace vdist::testing {
@@ -35,8 +38,23 @@ public:
   /// The same, and all KV is gone.
   void fence_and_lose_kv();
 
-  /// The scheduler died: a new one takes every unfinished request up again from the ledger.
+  /// The scheduler died, and all KV is gone: a new one takes every unfinished request up again from the ledger.
   void restart_scheduler();
+
+  /// The scheduler died between two steps: a new one goes on with the KV that the table names (S-9). All that the ledger
+  /// knows must be restored. With `late`, every other request comes only with hand_over_rest().
+  void take_over(bool late = false);
+
+  /// The same while it makes a plan that never leaves, between any two of its stores; `seed` says which.
+  void die_in_plan(std::uint64_t seed);
+
+  /// The same while it commits the oldest step, before the ledger hears of it. False: none is in flight.
+  bool die_in_commit(std::uint64_t seed);
+
+  void hand_over_rest();
+
+  /// Whether requests wait for hand_over_rest().
+  [[nodiscard]] bool has_late() const { return !late_.empty(); }
 
   /// Steps one after the other until all requests have ended; throws beyond `steps_max`.
   void drain(std::uint64_t steps_max);
@@ -65,8 +83,15 @@ public:
   /// Summed over all schedulers of this run.
   [[nodiscard]] std::uint64_t preemptions() const;
   [[nodiscard]] std::uint64_t tokens_dropped() const;
+  [[nodiscard]] std::uint64_t tokens_restored() const;
 
 private:
+  /// Tokens of all requests whose KV a successor must, and may, find.
+  struct kept_bounds {
+    std::uint64_t least = 0;
+    std::uint64_t most = 0;
+  };
+
   struct stream {
     expected_stream expected;
     std::vector<token_id> tokens;
@@ -80,8 +105,17 @@ private:
   void take_event(const protocol::token_event& event);
   void check_plan() const;
   void check_oldest_moves();
+  void note_plan();
+  void note_results();
+  [[nodiscard]] std::uint64_t tokens_kept() const;
+  [[nodiscard]] bool is_exact() const;
+  void forget_scheduler();
+  void take_over_from(const table_bytes& bytes, const kept_bounds& bounds, bool late);
+  void hand_over(protocol::request request);
 
   sched::scheduler_config config_;
+  table_memory table_memory_;
+  std::optional<sched::kv_table> table_;
   std::unique_ptr<sched::scheduler> scheduler_;
   ledger::memory_ledger ledger_;
   model_worker worker_;
@@ -91,6 +125,13 @@ private:
   std::uint32_t epoch_ = 1;
   std::uint64_t preemptions_before_ = 0; // of earlier schedulers of this run
   std::uint64_t dropped_before_ = 0;
+  std::uint64_t restored_before_ = 0;
+  std::map<std::uint32_t, request_id> slot_owners_;
+  std::map<request_id, std::int32_t> kept_; // tokens whose KV is committed and was not given up
+  std::deque<protocol::step_plan> flying_;
+  std::uint64_t preemptions_noted_ = 0;
+  bool has_unseen_victims_ = false;       // `kept_` says too much
+  std::vector<request_id> late_;          // not handed over yet
   request_id oldest_;                     // without an end; under fcfs it is never passed over
   std::int32_t plans_without_oldest_ = 0; // in a row
   protocol::step_plan plan_;

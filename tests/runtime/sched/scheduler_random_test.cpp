@@ -78,6 +78,7 @@ struct random_outcome {
   std::uint64_t prefix_hits = 0;
   std::uint64_t promotions = 0;
   std::uint64_t dropped = 0;
+  std::uint64_t restored = 0;
 };
 
 random_outcome run_workload(std::uint64_t seed) {
@@ -89,6 +90,9 @@ random_outcome run_workload(std::uint64_t seed) {
   std::uint64_t added = 0;
   while (added < requests || world.open_requests() > 0) {
     require(world.steps() < 20000, "requests do not end");
+    if (world.has_late() && roll.one_in(4)) {
+      world.hand_over_rest();
+    }
     switch (roll.between(0, 19)) {
     case 0:
     case 1:
@@ -111,6 +115,12 @@ random_outcome run_workload(std::uint64_t seed) {
         world.fence_and_lose_kv();
       } else if (has_faults && roll.one_in(24)) {
         world.restart_scheduler();
+      } else if (has_faults && roll.one_in(6)) {
+        world.take_over(roll.one_in(3));
+      } else if (has_faults && roll.one_in(6)) {
+        world.die_in_plan(static_cast<std::uint64_t>(roll.between(0, 99)));
+      } else if (has_faults && roll.one_in(4)) {
+        world.die_in_commit(static_cast<std::uint64_t>(roll.between(0, 99)));
       }
       break;
     case 5:
@@ -137,7 +147,8 @@ random_outcome run_workload(std::uint64_t seed) {
           .preemptions = world.preemptions(),
           .prefix_hits = stats.prefix_hits,
           .promotions = stats.promotions,
-          .dropped = world.tokens_dropped()};
+          .dropped = world.tokens_dropped(),
+          .restored = world.tokens_restored()};
 }
 
 /// Reports the world that failed and goes no further.
@@ -163,22 +174,26 @@ BOOST_AUTO_TEST_CASE(streams_do_not_depend_on_the_schedule) {
       total.prefix_hits += one.prefix_hits;
       total.promotions += one.promotions;
       total.dropped += one.dropped;
+      total.restored += one.restored;
     });
     if (!is_good) {
       break;
     }
   }
-  BOOST_TEST_MESSAGE(fmt::format("steps={} preemptions={} prefix_hits={} promotions={} dropped={}",
+  BOOST_TEST_MESSAGE(fmt::format("steps={} preemptions={} prefix_hits={} promotions={} dropped={} "
+                                 "restored={}",
                                  total.steps,
                                  total.preemptions,
                                  total.prefix_hits,
                                  total.promotions,
-                                 total.dropped));
+                                 total.dropped,
+                                 total.restored));
   // The workloads are worth something only if they reach these paths.
   BOOST_TEST(total.preemptions > 200U);
   BOOST_TEST(total.prefix_hits > 500U);
   BOOST_TEST(total.promotions > 100U);
   BOOST_TEST(total.dropped > 200U);
+  BOOST_TEST(total.restored > 2000U);
 }
 
 namespace {
@@ -270,7 +285,9 @@ struct small_world {
   std::int32_t lengths = 0; // three prompts, two bits each
   bool prefix_cache = false;
   int fault_at = 0; // step; 0: none
-  int fault = 0;    // 0 fence, 1 lose_kv, 2 restart, 3 cancel of the second
+  int fault =
+      0; // 0 fence, 1 lose_kv, 2 restart, 3 cancel of the second, 4 take over; while it 5 plans, 6 commits
+  int torn_at = 0; // which store of a table is the last
 };
 
 void run_small(const small_world& small) {
@@ -301,6 +318,15 @@ void run_small(const small_world& small) {
         break;
       case 2:
         world.restart_scheduler();
+        break;
+      case 4:
+        world.take_over();
+        break;
+      case 5:
+        world.die_in_plan(static_cast<std::uint64_t>(small.torn_at));
+        break;
+      case 6:
+        world.die_in_commit(static_cast<std::uint64_t>(small.torn_at));
         break;
       default:
         world.cancel(request_id(2));
@@ -334,7 +360,8 @@ BOOST_AUTO_TEST_CASE(every_small_world_survives_a_fault_at_every_step) {
                                       .lengths = lengths,
                                       .prefix_cache = (lengths & 1) == 0,
                                       .fault_at = fault_at,
-                                      .fault = (fault_at + lengths + blocks) & 3};
+                                      .fault = (fault_at + lengths + blocks + budget) % 7,
+                                      .torn_at = worlds};
               ++worlds;
               const auto name = fmt::format(
                   "blocks={} budget={} sequences={} in_flight={} feeds={} lengths={} fault={}@{}",

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <random>
+#include <span>
 #include <vector>
 
 namespace vdist::bench {
@@ -40,12 +42,19 @@ sched::scheduler_config config_of(const sched_load& load) {
   return config;
 }
 
+struct alignas(64) cache_line {
+  std::byte bytes[64];
+};
+
 class steady_state {
 public:
   steady_state(const sched_load& load, const clock& time)
       : load_(load),
         time_(time),
-        scheduler_(config_of(load)),
+        memory_(sched::kv_table::bytes_for(sched::table_config_of(config_of(load)))
+                / sizeof(cache_line)),
+        table_(std::as_writable_bytes(std::span(memory_)), sched::table_config_of(config_of(load))),
+        scheduler_(config_of(load), load.keeps_kv ? &table_ : nullptr),
         plans_(static_cast<std::size_t>(scheduler_.config().max_steps_in_flight)) {
     for (std::int32_t i = 0; i < load.running + load.waiting; ++i) {
       add();
@@ -132,6 +141,8 @@ private:
 
   const sched_load load_;
   const clock& time_;
+  std::vector<cache_line> memory_;
+  sched::kv_table table_;
   sched::scheduler scheduler_;
   std::mt19937_64 random_{7};
   std::uint64_t last_id_ = 0;

@@ -19,6 +19,7 @@ struct sched_load {
   std::int32_t warmup = 300;           // before, not measured
   bool prefix_cache = true;
   bool is_async = false;
+  bool keeps_kv = true; // writes the table of KV that outlives it
 };
 
 struct sched_figures {
