@@ -94,11 +94,18 @@ struct get_router_status {};
 /// Accept no more requests, for ever: submit is answered with errc::closed. Answered with the status.
 struct drain {};
 
+/// Give this replica nothing new as long as another one is alive, or again; what it has goes on. Answered with the status.
+struct drain_replica {
+  std::int32_t replica = 0;
+  bool is_on = true;
+};
+
 struct router_status {
   std::uint64_t active = 0; // requests without a terminal event
   std::uint64_t accepted = 0;
   std::uint64_t finished = 0;
   std::vector<std::uint64_t> active_by_replica;
+  std::vector<bool> draining_by_replica;
   bool is_draining = false;
 };
 
@@ -107,7 +114,8 @@ using router_actor = caf::typed_actor<caf::replies_to<submit>::with<submit_reply
                                       caf::reacts_to<step_tokens>,
                                       caf::reacts_to<replica_changed>,
                                       caf::replies_to<get_router_status>::with<router_status>,
-                                      caf::replies_to<drain>::with<router_status>>;
+                                      caf::replies_to<drain>::with<router_status>,
+                                      caf::replies_to<drain_replica>::with<router_status>>;
 
 // ---- to a replica's scheduler
 // -----------------------------------------------------------------------------------
@@ -152,6 +160,12 @@ struct kill_worker {
   incarnation worker;
 };
 
+/// Tell the worker of this slot, which stands still, to end; its actor stays until a successor comes.
+struct retire_worker {
+  std::int32_t slot = 0;
+  incarnation worker;
+};
+
 /// Leave the current epoch; `quiesced` follows when the worker's lane stands still.
 struct prepare_epoch {
   std::int32_t slot = 0;
@@ -169,6 +183,7 @@ using protocol::worker_event;
 
 using stage_actor = caf::typed_actor<caf::reacts_to<spawn_worker>,
                                      caf::reacts_to<kill_worker>,
+                                     caf::reacts_to<retire_worker>,
                                      caf::reacts_to<prepare_epoch>,
                                      caf::reacts_to<enter_epoch>,
                                      caf::reacts_to<worker_event>>;
@@ -177,6 +192,7 @@ using stage_actor = caf::typed_actor<caf::reacts_to<spawn_worker>,
 struct load_weights {};
 
 using worker_actor = caf::typed_actor<caf::reacts_to<load_weights>,
+                                      caf::reacts_to<retire_worker>,
                                       caf::reacts_to<prepare_epoch>,
                                       caf::reacts_to<enter_epoch>,
                                       caf::reacts_to<worker_event>>;
@@ -214,12 +230,19 @@ struct end_worker {
   std::int32_t slot = 0;
 };
 
+/// Replace these workers, as an operator wishes, in one recovery that counts as no fault. By slot; 0: it stays. Nothing
+/// happens while the replica does not run, or if one of them has been replaced already: ask again.
+struct replace_workers {
+  std::vector<std::uint32_t> incarnations;
+};
+
 using supervisor_actor = caf::typed_actor<caf::reacts_to<start_replica>,
                                           caf::reacts_to<worker_event>,
                                           caf::reacts_to<step_failed>,
                                           caf::reacts_to<check_deadlines>,
                                           caf::replies_to<get_replica_status>::with<replica_status>,
-                                          caf::reacts_to<end_worker>>;
+                                          caf::reacts_to<end_worker>,
+                                          caf::reacts_to<replace_workers>>;
 
 // ---- to the guardian
 // ----------------------------------------------------------------------------------------------
@@ -253,11 +276,13 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::replica_changed)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::get_router_status)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::router_status)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::drain)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::drain_replica)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::add_request)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::fence_epoch)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::begin_epoch)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::spawn_worker)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::kill_worker)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::retire_worker)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::prepare_epoch)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::enter_epoch)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::load_weights)
@@ -268,6 +293,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::check_deadlines)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::get_replica_status)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::replica_status)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::end_worker)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::replace_workers)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::start_children)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::restart_child)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::get_guardian_status)

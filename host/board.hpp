@@ -61,7 +61,7 @@ struct board_words {
   std::atomic<std::uint32_t> vault_starts{
       0}; // a control process that finds another number finds other memory
   /// The next control process needs a vault whose number is at least this, and no worker of now: set by one
-  /// that is about to end (H-12).
+  /// that is about to end (H-13).
   std::atomic<std::uint32_t> vault_wanted{0};
   alignas(64) std::array<life_entry, life_entries_max> lives;
   alignas(64) std::array<std::byte, run_area_bytes> run;              // of the control process

@@ -66,6 +66,7 @@ result<void> host_link::receive_welcome() {
   if (welcome == nullptr || message.fds.size() != 3) {
     return fail(errc::corrupt, "host link: the supervisor's first message is no welcome");
   }
+  VDIST_TRY(protocol::check_version("host link: vdist-run", welcome->version)); // P-6
   welcome_ = *welcome;
   vault_ = std::move(message.fds[0]);
   ledger_ = std::move(message.fds[1]);

@@ -31,7 +31,7 @@ constexpr auto send_deadline = 5s;
 constexpr auto loop_slice = 60s;
 constexpr std::chrono::milliseconds output_slice{60'000};
 constexpr int exit_interrupted = 130;
-/// H-12. Whoever has fewer workers than before each time has none left after as many as a host can hold.
+/// H-13. Whoever has fewer workers than before each time has none left after as many as a host can hold.
 constexpr std::size_t planned_restarts_max = life_entries_max;
 
 } // namespace
@@ -304,17 +304,26 @@ result<std::optional<int>> supervisor::on_control_ended(const child_event& event
     return std::optional<int>(code);
   }
   const bool wants_all = wants_other_vault();
-  if (wants_all && event.how.signal == 0 && code == exit_restart
-      && planned_restarts_ < planned_restarts_max) {
-    ++planned_restarts_;
-    log::info("supervisor: vdist-node wants a new vault; starting again");
-    restart_all_at(time_.now());
+  const bool is_ordered = event.how.signal == 0 && code == exit_restart;
+  if (is_ordered && (!wants_all || planned_restarts_ < planned_restarts_max)) {
+    planned_restarts_ += wants_all ? 1 : 0;
+    restart_as_ordered(wants_all);
     return std::optional<int>();
   }
   VDIST_TRY(
       plan_restart(config_.keeps_workers && !wants_all ? restart_scope::node : restart_scope::all,
                    "vdist-node: " + event.text));
   return std::optional<int>();
+}
+
+void supervisor::restart_as_ordered(bool wants_all) {
+  log::info("supervisor: vdist-node ends to be started again{}",
+            wants_all ? ", with a new vault" : "");
+  if (wants_all || !config_.keeps_workers) {
+    restart_all_at(time_.now());
+  } else {
+    pending_ = {.scope = restart_scope::node, .due = time_.now()};
+  }
 }
 
 /// Nobody is given the time to fail for want of the vault, and to end the run with that.
@@ -338,7 +347,7 @@ result<void> supervisor::on_vault_ended(const child_event& event) {
   return plan_restart(restart_scope::all, why);
 }
 
-/// H-12.
+/// H-13.
 bool supervisor::wants_other_vault() const {
   return (*board_)->vault_wanted > (*board_)->vault_starts;
 }

@@ -17,13 +17,16 @@
 //     with the last one all shared memory, which has no name, is gone.
 // H-6 A control process or vault that ended by itself, or was killed, is started again, after a rest that doubles; too
 //     often within a window ends everything. A control process that says how it ended (exit code) is believed, unless the
-//     code is one of `exit_restart`, `exit_escalated`. An interrupt is final.
+//     code is one of `exit_restart`, `exit_escalated`. The first of them is an operator's wish: neither counted nor rested
+//     for. An interrupt is final.
 // H-7 Ledger and board are memory of the supervisor; they outlive all others.
 // H-8 What a control process writes for the user through output() comes out once, however often it is restarted.
 // H-10 A control process is started only when the one before it, and whatever else had to end, has been reaped: ledger
 //     and vault have one writer at a time.
+// H-12 What is started is the program that its file is at that time: a spare that was started from another file is ended,
+//     not used.
 // H-11 Nobody is waited for: messages to a control process that does not read are kept, and too many kept ones end it.
-// H-12 A control process that needs other memory says which vault it wants (board, vault_wanted) and ends: then vault and
+// H-13 A control process that needs other memory says which vault it wants (board, vault_wanted) and ends: then vault and
 //     workers end, too. Ending with exit_restart for that is planned: its successor comes at once, and this counts as no
 //     failure, as often as a cluster can lose a worker.
 // A program that embeds the engine is the control process itself and cannot be started again: then the end of the vault,
@@ -48,6 +51,7 @@
 #include "host/child_table.hpp"
 #include "host/outbox.hpp"
 #include "host/output_tap.hpp"
+#include "host/programs.hpp"
 #include "host/restart_history.hpp"
 
 namespace vdist::host {
@@ -115,6 +119,7 @@ private:
 
   // Ends and restarts.
   [[nodiscard]] result<std::optional<int>> on_control_ended(const child_event& event);
+  void restart_as_ordered(bool wants_all);
   void on_vault_dying();
   [[nodiscard]] result<void> on_vault_ended(const child_event& event);
   [[nodiscard]] bool wants_other_vault() const;
@@ -151,11 +156,17 @@ private:
   socket::unique_fd ledger_;
   std::size_t ledger_bytes_ = 0;
   std::map<std::int32_t, std::uint32_t> last_incarnations_; // by rank
-  std::map<std::uint32_t, socket::message_socket> spares_;  // by number: where its order goes
+
+  struct spare {
+    socket::message_socket orders; // where its order goes
+    program_stamp program;         // H-12
+  };
+
+  std::map<std::uint32_t, spare> spares_; // by number
   std::uint32_t last_spare_ = 0;
   time_point spare_due_{};
   restart_history restarts_;
-  std::size_t planned_restarts_ = 0; // H-12
+  std::size_t planned_restarts_ = 0; // H-13
   std::optional<pending_restart> pending_;
   bool is_interrupted_ = false;
   std::vector<std::byte> encoded_;

@@ -137,15 +137,17 @@ result<bool> supervisor::promote_spare(const protocol::spawn_worker& wanted,
     const auto first = spares_.begin();
     const auto key = spare_key(first->first);
     const auto* child = children_->find(key);
-    const bool is_usable = child != nullptr && !child->is_dying && !child->stopped_since;
+    const bool is_usable = child != nullptr && !child->is_dying && !child->stopped_since
+                           && first->second.program == stamp_of(config_.programs / "vdist-worker");
     const bool is_sent =
-        is_usable && send_order(first->second, order.get(), client.get(), time_.now()).has_value();
+        is_usable
+        && send_order(first->second.orders, order.get(), client.get(), time_.now()).has_value();
     forget_spare(first->first);
     if (is_sent) {
       children_->rename(key, wanted.key);
       return true;
     }
-    children_->kill(key, "it does not take orders");
+    children_->kill(key, "it does not take orders, or its program was replaced");
   }
   return false;
 }
@@ -173,11 +175,12 @@ void supervisor::keep_spares(time_point now) {
 result<void> supervisor::start_spare() {
   VDIST_ASSIGN(auto ends, socket::make_socket_pair());
   const auto number = ++last_spare_;
+  const auto program = stamp_of(config_.programs / "vdist-worker"); // before: older is safe
   VDIST_TRY(children_->start(spare_key(number),
                              {.program = config_.programs / "vdist-worker",
                               .arguments = {"--standby-fd", "3"},
                               .descriptors = {ends.second.get()}}));
-  spares_.emplace(number, socket::message_socket(std::move(ends.first), time_));
+  spares_.emplace(number, spare{socket::message_socket(std::move(ends.first), time_), program});
   return {};
 }
 

@@ -1,5 +1,5 @@
-// vdist-ctl — looks at a running cluster of this host and steers it: status, topology, ledger, drain, kill. It knows no
-// actors; it talks to the control socket of the cluster's control process.
+// vdist-ctl — looks at a running cluster of this host and steers it: status, topology, ledger, drain, resume, restart,
+// kill, faults. It knows no actors; it talks to the control socket of the cluster's control process.
 #include "actors/control/ctl_program.hpp"
 
 #include "runtime/base/result.hpp"

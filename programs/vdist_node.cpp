@@ -3,6 +3,7 @@
 #include "actors/system/node_program.hpp"
 
 #include "runtime/base/result.hpp"
+#include "runtime/protocol/version.hpp"
 
 #include <charconv>
 #include <cstdio>
@@ -37,6 +38,9 @@ int take_life(int argc, char** argv, vdist::host::board_words*& words) {
 } // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 3 && std::string_view(argv[1]) == "--speaks") {
+    return vdist::protocol::answer_speaks(argv[2]);
+  }
   try {
     vdist::host::board_words* board = nullptr;
     const int taken = take_life(argc, argv, board);

@@ -4,6 +4,7 @@
 #include "actors/worker/worker_program.hpp"
 
 #include "runtime/base/result.hpp"
+#include "runtime/protocol/version.hpp"
 
 #include <charconv>
 #include <csignal>
@@ -32,6 +33,9 @@ int number_of(std::string_view name, int argc, char** argv) {
 } // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 3 && std::string_view(argv[1]) == "--speaks") {
+    return vdist::protocol::answer_speaks(argv[2]);
+  }
   const int board = number_of("--board-fd", argc, argv);
   const int life = number_of("--life", argc, argv);
   const int standby = number_of("--standby-fd", argc, argv);

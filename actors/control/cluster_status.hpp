@@ -16,7 +16,7 @@ struct worker_details {
   std::int32_t rank = 0; // of the cluster
   std::int32_t stage = 0;
   std::int32_t tensor = 0; // rank within its tensor group
-  std::string state;       // loading, idle, running, quiescing, dying
+  std::string state;       // loading, idle, running, quiescing, retiring, dying
   std::uint32_t incarnation = 0;
   std::int32_t pid = 0; // 0: a thread of the control process, or not started yet
 
@@ -36,6 +36,8 @@ struct capacity_details {
 struct replica_details {
   std::int32_t replica = 0;
   std::string state; // loading, running, recovering, failed
+  bool is_draining = false;
+  std::uint64_t active = 0; // accepted requests of it without an end
   std::uint32_t epoch = 0;
   std::uint64_t restarts = 0; // of workers
   std::int32_t running = 0;   // requests
@@ -64,6 +66,7 @@ struct stage_details {
 struct process_details {
   std::string role; // run, vault, node
   std::int32_t pid = 0;
+  std::uint32_t incarnation = 0; // of the node; else 0
 
   bool operator==(const process_details&) const = default;
 };
@@ -123,6 +126,30 @@ struct kill_target {
   bool operator==(const kill_target&) const = default;
 };
 
+/// A part of the cluster that is to be replaced as planned. It says what is to be left behind, not what is to be done: the
+/// same order may come again and again, until it is fulfilled, and whoever replaces nobody twice by it.
+struct restart_order {
+  enum class kind : std::uint8_t {
+    worker,
+    replica,
+    node,
+    none, // lets the claim go
+  };
+  kind what = kind::none;
+  std::int32_t index = 0;           // rank of a worker, number of a replica
+  std::vector<std::uint32_t> above; // incarnations left behind: one; of a replica by slot
+  std::uint64_t claim = 0;          // drawn by who replaces one part after the other; never 0
+
+  bool operator==(const restart_order&) const = default;
+};
+
+struct restart_progress {
+  bool is_done = false;
+  std::string text; // who is there now, or what is waited for
+
+  bool operator==(const restart_progress&) const = default;
+};
+
 /// What is to be done with fault rules while the cluster runs.
 struct fault_order {
   enum class kind : std::uint8_t { arm, list, clear };
@@ -157,6 +184,13 @@ public:
   [[nodiscard]] virtual ledger_page ledger(std::size_t max) const = 0;
   /// Accepts no more requests, for ever; what was accepted goes on. Errors: timed_out.
   [[nodiscard]] virtual result<drain_progress> drain() = 0;
+  /// Gives this replica nothing new, or again; the progress is its own. Errors: invalid_argument (no such replica, or the
+  /// last one that takes requests), timed_out.
+  [[nodiscard]] virtual result<drain_progress> drain_replica(std::int32_t replica, bool is_on) = 0;
+  /// Begins to fulfil the order if nothing is in its way, or says how far it is. A node that is to be replaced ends before
+  /// it has answered. Errors: invalid_argument (no such part), unsupported (it cannot be replaced here, or its program is
+  /// of another version), queue_full (somebody else replaces parts), aborted (it was given up).
+  [[nodiscard]] virtual result<restart_progress> restart(const restart_order& order) = 0;
   /// Returns what was killed, for people. Errors: invalid_argument (no such target; names the legal
   /// ones), not_found (a worker that is being replaced).
   [[nodiscard]] virtual result<std::string> kill(const kill_target& target) = 0;

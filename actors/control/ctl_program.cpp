@@ -3,6 +3,7 @@
 #include "actors/control/control_client.hpp"
 #include "actors/control/picture.hpp"
 #include "actors/control/protocol.hpp"
+#include "actors/control/rolling_restart.hpp"
 
 #include "transport/socket/unique_fd.hpp"
 
@@ -18,6 +19,7 @@
 #include <iterator>
 #include <optional>
 #include <poll.h>
+#include <random>
 #include <sstream>
 #include <sys/signalfd.h>
 
@@ -33,15 +35,18 @@ constexpr auto reply_patience = 15s;
 constexpr auto replacement_patience = 2s;
 constexpr int replacement_interval_ms = 20;
 constexpr double watch_seconds_max = 3600;
+constexpr double deadline_seconds_max = 86400;
 constexpr std::string_view clear_screen = "\x1b[H\x1b[2J";
 
-enum class view : std::uint8_t { status, topology, ledger, drain, kill, faults };
+enum class view : std::uint8_t { status, topology, ledger, drain, resume, restart, kill, faults };
 
 struct ctl_options {
   view what = view::status;
   std::string cluster;             // empty: any
   std::int32_t pid = 0;            // 0: any
-  std::vector<std::string> target; // of kill
+  std::vector<std::string> target; // of kill, drain, resume, restart
+  bool drains = false;             // of restart
+  double deadline_s = 60;          // of restart: for one part
   std::vector<std::string> order;  // of faults: what to do, and the words of a rule
   std::optional<double> watch_s;
   bool wants_json = false;
@@ -61,7 +66,29 @@ void add_commands(CLI::App& app, ctl_options& options) {
   add("status", "requests, replicas, workers and processes", view::status);
   add("topology", "a picture: replicas, stages, workers and their state", view::topology);
   add("ledger", "the newest requests that the ledger holds", view::ledger);
-  add("drain", "accept no more requests; what was accepted finishes", view::drain);
+  add("drain",
+      "accept no more requests; what was accepted finishes. With replica <number>: that one gets "
+      "nothing new while another one can",
+      view::drain)
+      ->add_option(
+          "target", options.target, "replica <number>; nothing: the whole cluster, for ever")
+      ->expected(0, 2);
+  add("resume", "give a drained replica requests again", view::resume)
+      ->add_option("target", options.target, "replica <number>")
+      ->required()
+      ->expected(1, 2);
+  auto* restart = add("restart",
+                      "replace parts as planned, one after the other, while requests go on: worker "
+                      "<rank>, replica <number>, node, all. New processes run the programs that "
+                      "are on the disk",
+                      view::restart);
+  restart->add_option("target", options.target, "worker <rank>, replica <number>, node or all")
+      ->required()
+      ->expected(1, 2);
+  restart->add_flag(
+      "--drain", options.drains, "let the requests of a replica end before its workers do");
+  restart->add_option("--deadline", options.deadline_s, "seconds for one part (60)")
+      ->check(CLI::Range(1.0, deadline_seconds_max));
   add("kill", "end a process, or a worker that is a thread: worker <rank>, node, vault", view::kill)
       ->add_option("target", options.target, "worker <rank>, node or vault")
       ->required()
@@ -76,7 +103,7 @@ void add_commands(CLI::App& app, ctl_options& options) {
 
 /// Whether it is something else to ask twice.
 bool changes(const ctl_options& options) {
-  return options.what == view::kill
+  return options.what == view::kill || options.what == view::resume || options.what == view::restart
          || (options.what == view::faults && options.order.front() != "list");
 }
 
@@ -110,7 +137,11 @@ result<command_line> parse(int argc, const char* const* argv) {
   }
   if (options.watch_s && changes(options)) {
     return fail(errc::bad_configuration,
-                "command line: --watch does not go with kill, faults arm and faults clear");
+                "command line: --watch does not go with resume, restart, kill, faults arm and "
+                "faults clear");
+  }
+  if (options.what == view::restart && options.wants_json) {
+    return fail(errc::bad_configuration, "command line: --json does not go with restart");
   }
   return parsed;
 }
@@ -123,7 +154,17 @@ result<control_request> request_of(const ctl_options& options) {
   case view::ledger:
     return control_request{.what = control_request::kind::ledger};
   case view::drain:
-    return control_request{.what = control_request::kind::drain};
+  case view::resume: {
+    control_request request{.what = options.what == view::drain ? control_request::kind::drain
+                                                                : control_request::kind::resume};
+    if (!options.target.empty()) {
+      VDIST_ASSIGN(request.replica,
+                   parse_replica(fmt::format("{}", fmt::join(options.target, " "))));
+    }
+    return request;
+  }
+  case view::restart:
+    return fail(errc::internal, "restart: it is more than one request");
   case view::faults: {
     const auto rule =
         fmt::format("{}", fmt::join(options.order.begin() + 1, options.order.end(), " "));
@@ -206,6 +247,12 @@ public:
       VDIST_ASSIGN(const auto page, decode_ledger(reply));
       return draw_ledger(page);
     }
+    case view::resume: {
+      VDIST_ASSIGN(const auto progress, decode_drain(reply));
+      return fmt::format("resumed: {} requests are under way there\n", progress.active);
+    }
+    case view::restart:
+      break;
     case view::drain: {
       VDIST_ASSIGN(const auto progress, decode_drain(reply));
       return fmt::format("draining: {} requests are still to end\n", progress.active);
@@ -283,6 +330,40 @@ result<void> look(const ctl_options& options, const ctl_output& output) {
   }
 }
 
+std::uint64_t draw_claim() {
+  std::random_device random;
+  return ((std::uint64_t{random()} << 32U) | random()) | 1U; // never 0
+}
+
+/// Part after part, until an interrupt.
+result<void> roll(const ctl_options& options, const ctl_output& output) {
+  const auto target = fmt::format("{}", fmt::join(options.target, " "));
+  if (const auto wanted = parse_restart(target); !wanted && target != "all") {
+    return wanted.error();
+  }
+  const auto signals = catch_signals();
+  VDIST_ASSIGN(const auto cluster,
+               while_replaced(options.pid, false, [&options] { return choose_cluster(options); }));
+  const rolling_settings settings{.target = target,
+                                  .drains = options.drains,
+                                  .part_deadline = std::chrono::duration_cast<duration>(
+                                      std::chrono::duration<double>(options.deadline_s)),
+                                  .claim = draw_claim()};
+  const system_clock time;
+  const auto ask_cluster = [&cluster](const control_request& request) -> result<std::string> {
+    auto reply = ask(cluster, encode(request), reply_patience);
+    if (!reply && !is_running(cluster.pid)) { // else its node is only being replaced
+      return fail(errc::io_failed, "restart: the cluster has ended");
+    }
+    return reply;
+  };
+  const auto rest = [&signals](duration patience) {
+    return wait_for_signal(signals.get(), std::chrono::duration<double>(patience).count());
+  };
+  return run_rolling(settings,
+                     {.ask = ask_cluster, .rest = rest, .write = output.write, .time = &time});
+}
+
 } // namespace
 
 int run_ctl(int argc, const char* const* argv, const ctl_output& output) {
@@ -290,7 +371,10 @@ int run_ctl(int argc, const char* const* argv, const ctl_output& output) {
   if (parsed && parsed->help) {
     return output.write(*parsed->help) ? 0 : exit_code(errc::io_failed);
   }
-  const auto done = parsed ? look(parsed->options, output) : result<void>(parsed.error());
+  const bool is_restart = parsed && parsed->options.what == view::restart;
+  const auto done = !parsed      ? result<void>(parsed.error())
+                    : is_restart ? roll(parsed->options, output)
+                                 : look(parsed->options, output);
   if (!done) {
     std::fputs(fmt::format("vdist-ctl: {}\n", done.error().context).c_str(), stderr);
     return exit_code(done.error().code);

@@ -1,6 +1,6 @@
 // actors/control/ctl_program.hpp — what vdist-ctl does: finds a cluster, asks it, draws the answer.
 // Exit codes: 0 done, or the watched cluster has ended; 2 arguments, or it is not clear which cluster is meant; 3 no such
-// cluster; 4 it did not answer.
+// cluster; 4 it did not answer, or a part was not replaced in time; 130 a restart was interrupted.
 #pragma once
 
 #include <functional>

@@ -120,6 +120,14 @@ rate_text(const cluster_status& status, std::size_t replica, const earlier_statu
              : "-";
 }
 
+/// Of a replica that runs, whether it takes requests; else what keeps it from running.
+std::string state_of(const replica_details& replica) {
+  if (!replica.is_draining || replica.state != "running") {
+    return replica.state;
+  }
+  return replica.active == 0 ? "drained" : fmt::format("draining {}", replica.active);
+}
+
 std::string draw_replicas(const cluster_status& status, const earlier_status& earlier, paint how) {
   table replicas({{"replica"},
                   {"state", left},
@@ -134,7 +142,7 @@ std::string draw_replicas(const cluster_status& status, const earlier_status& ea
   for (std::size_t i = 0; i < status.replicas.size(); ++i) {
     const auto& one = status.replicas[i];
     replicas.add({std::to_string(one.replica),
-                  one.state,
+                  state_of(one),
                   std::to_string(one.epoch),
                   std::to_string(one.restarts),
                   std::to_string(one.running),
@@ -232,7 +240,7 @@ std::string draw_box(const stage_box& box, paint how) {
 std::string draw_replica(const cluster_status& status, const replica_details& replica, paint how) {
   auto text = fmt::format("replica {}  {}  epoch {}  restarts {}\n",
                           replica.replica,
-                          painted(replica.state, replica.state, how),
+                          painted(state_of(replica), state_of(replica), how),
                           replica.epoch,
                           replica.restarts);
   for (std::size_t stage = 0; stage < status.stages.size(); ++stage) {

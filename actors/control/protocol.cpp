@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
 
 namespace vdist::control {
 
@@ -18,6 +20,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(capacity_details, workers, configured, since_
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(replica_details,
                                    replica,
                                    state,
+                                   is_draining,
+                                   active,
                                    epoch,
                                    restarts,
                                    running,
@@ -31,7 +35,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(replica_details,
                                    capacity,
                                    workers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(stage_details, first, last)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(process_details, role, pid)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(process_details, role, pid, incarnation)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(cluster_status,
                                    name,
                                    isolation,
@@ -53,6 +57,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(
     ledger_line, id, prompt_tokens, max_tokens, committed, reason, age_s)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ledger_page, unfinished, finished, lines)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(drain_progress, active)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(restart_progress, is_done, text)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(fault_line, rule, hits)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(fault_page, rules)
 
@@ -61,9 +66,37 @@ namespace {
 using kind = control_request::kind;
 
 /// By kind.
-constexpr std::array<std::string_view, 5> request_names{
-    "status", "ledger", "drain", "kill", "faults"};
-constexpr std::string_view requests_text = "legal: status, ledger, drain, kill, faults";
+constexpr std::array<std::string_view, 7> request_names{
+    "status", "ledger", "drain", "kill", "faults", "resume", "restart"};
+constexpr std::string_view requests_text =
+    "legal: status, ledger, drain, resume, restart, kill, faults";
+
+/// What a request has beside its name: all of the first, and some of the second.
+struct member_names {
+  std::vector<std::string_view> due;
+  std::vector<std::string_view> possible;
+};
+
+member_names members_of(kind what) {
+  switch (what) {
+  case kind::status:
+  case kind::ledger:
+    break;
+  case kind::drain:
+    return {.due = {}, .possible = {"target"}};
+  case kind::kill:
+  case kind::resume:
+    return {.due = {"target"}, .possible = {}};
+  case kind::faults:
+    return {.due = {"do"}, .possible = {"rule"}};
+  case kind::restart:
+    return {.due = {"target", "above", "claim"}, .possible = {}};
+  }
+  return {};
+}
+
+/// More incarnations than any replica has workers are nonsense.
+constexpr std::size_t above_max = 4096;
 /// By fault_order::kind.
 constexpr std::array<std::string_view, 3> order_names{"arm", "list", "clear"};
 constexpr std::string_view targets_text = "legal: worker <rank>, node, vault";
@@ -79,19 +112,72 @@ const std::string* text_of(const json& object, const char* name) {
   return found == object.end() ? nullptr : found->get_ptr<const std::string*>();
 }
 
+/// Whether the object has what its request needs and nothing else.
+bool has_members(const json& object, const member_names& names) {
+  const auto is_there = [&object](std::string_view name) {
+    return object.contains(name);
+  };
+  const auto known = static_cast<std::size_t>(
+      1 + std::count_if(names.due.begin(), names.due.end(), is_there)
+      + std::count_if(names.possible.begin(), names.possible.end(), is_there));
+  return object.size() == known && std::all_of(names.due.begin(), names.due.end(), is_there);
+}
+
+/// Of "worker 7", the 7.
+std::optional<std::int32_t> number_behind(std::string_view word, std::string_view text) {
+  if (!text.starts_with(word) || !text.substr(word.size()).starts_with(' ')) {
+    return std::nullopt;
+  }
+  const auto digits = text.substr(word.size() + 1);
+  std::int32_t number = 0;
+  const auto* const end = digits.data() + digits.size();
+  const auto read = std::from_chars(digits.data(), end, number);
+  return read.ec == std::errc{} && read.ptr == end && number >= 0 ? std::optional(number)
+                                                                  : std::nullopt;
+}
+
+/// The order of a request whose members are there.
+result<restart_order> read_restart(const json& object) {
+  const auto bad = fail(errc::invalid_argument,
+                        "control: restart has a text \"target\", whole numbers \"above\" and a "
+                        "whole number \"claim\"");
+  const auto* const target = text_of(object, "target");
+  const auto& above = object.at("above");
+  const auto& claim = object.at("claim");
+  const auto is_incarnation = [](const json& value) {
+    return value.is_number_unsigned()
+           && value.get<std::uint64_t>() <= std::numeric_limits<std::uint32_t>::max();
+  };
+  if (target == nullptr || !claim.is_number_unsigned() || !above.is_array()
+      || above.size() > above_max || !std::all_of(above.begin(), above.end(), is_incarnation)) {
+    return bad;
+  }
+  VDIST_ASSIGN(auto order, parse_restart(*target));
+  order.above = above.get<std::vector<std::uint32_t>>();
+  order.claim = claim.get<std::uint64_t>();
+  return order;
+}
+
 json reply_to(controllable& cluster, const control_request& request) {
   switch (request.what) {
   case kind::status:
     return {{"status", cluster.details()}};
   case kind::ledger:
     return {{"ledger", cluster.ledger(ledger_lines_max)}};
+  case kind::resume:
   case kind::drain: {
-    const auto progress = cluster.drain();
+    const auto progress = request.replica
+                              ? cluster.drain_replica(*request.replica, request.what == kind::drain)
+                              : cluster.drain();
     return progress ? json{{"drain", *progress}} : json::parse(encode(progress.error()));
   }
   case kind::kill: {
     const auto killed = cluster.kill(request.target);
     return killed ? json{{"killed", *killed}} : json::parse(encode(killed.error()));
+  }
+  case kind::restart: {
+    const auto progress = cluster.restart(request.restart);
+    return progress ? json{{"restart", *progress}} : json::parse(encode(progress.error()));
   }
   case kind::faults: {
     const auto armed = cluster.faults(request.order);
@@ -174,18 +260,11 @@ result<T> decode_reply(std::string_view text, const char* name) {
 } // namespace
 
 result<kill_target> parse_target(std::string_view text) {
-  constexpr std::string_view worker = "worker ";
   if (text == "node" || text == "vault") {
     return kill_target{.what = text == "node" ? kill_target::kind::node : kill_target::kind::vault};
   }
-  kill_target target;
-  if (text.starts_with(worker)) {
-    const auto digits = text.substr(worker.size());
-    const auto* const end = digits.data() + digits.size();
-    const auto read = std::from_chars(digits.data(), end, target.rank);
-    if (read.ec == std::errc{} && read.ptr == end && target.rank >= 0) {
-      return target;
-    }
+  if (const auto rank = number_behind("worker", text)) {
+    return kill_target{.rank = *rank};
   }
   return fail(errc::invalid_argument, fmt::format("kill: no such target ({})", targets_text));
 }
@@ -200,6 +279,45 @@ std::string to_string(const kill_target& target) {
     break;
   }
   return fmt::format("worker {}", target.rank);
+}
+
+result<std::int32_t> parse_replica(std::string_view text) {
+  const auto number = number_behind("replica", text);
+  return number ? result<std::int32_t>(*number)
+                : fail(errc::invalid_argument, "drain: no such target (legal: replica <number>)");
+}
+
+result<restart_order> parse_restart(std::string_view text) {
+  using part = restart_order::kind;
+  if (text == "node" || text == "none") {
+    return restart_order{.what = text == "node" ? part::node : part::none, .above = {}};
+  }
+  for (const auto what : {part::worker, part::replica}) {
+    if (const auto number = number_behind(what == part::worker ? "worker" : "replica", text)) {
+      return restart_order{.what = what, .index = *number, .above = {}};
+    }
+  }
+  if (text == "vault") {
+    return fail(errc::unsupported,
+                "restart: vault: it holds weights and KV cache, so every worker would end with it "
+                "and every request be computed again (kill vault does that)");
+  }
+  return fail(errc::invalid_argument,
+              "restart: no such target (legal: worker <rank>, replica <number>, node, all)");
+}
+
+std::string to_string(const restart_order& order) {
+  switch (order.what) {
+  case restart_order::kind::worker:
+    return fmt::format("worker {}", order.index);
+  case restart_order::kind::replica:
+    return fmt::format("replica {}", order.index);
+  case restart_order::kind::node:
+    return "node";
+  case restart_order::kind::none:
+    break;
+  }
+  return "none";
 }
 
 result<fault_order> parse_order(std::string_view what, std::string_view rule) {
@@ -221,6 +339,14 @@ std::string encode(const control_request& request) {
   json object{{"request", request_names.at(static_cast<std::size_t>(request.what))}};
   if (request.what == kind::kill) {
     object["target"] = to_string(request.target);
+  }
+  if (request.replica && (request.what == kind::drain || request.what == kind::resume)) {
+    object["target"] = fmt::format("replica {}", *request.replica);
+  }
+  if (request.what == kind::restart) {
+    object["target"] = to_string(request.restart);
+    object["above"] = request.restart.above;
+    object["claim"] = request.restart.claim;
   }
   if (request.what == kind::faults) {
     object["do"] = order_names.at(static_cast<std::size_t>(request.order.what));
@@ -248,21 +374,23 @@ result<control_request> decode_request(std::string_view text) {
   const auto* const target = text_of(object, "target");
   const auto* const what = text_of(object, "do");
   const auto* const rule = text_of(object, "rule");
-  const bool is_kill = request.what == kind::kill;
-  const bool is_faults = request.what == kind::faults;
-  const std::size_t members = 1U + (target != nullptr ? 1U : 0U) + (what != nullptr ? 1U : 0U)
-                              + (rule != nullptr ? 1U : 0U);
-  if (object.size() != members || (target != nullptr) != is_kill || (what != nullptr) != is_faults
-      || (rule != nullptr && !is_faults)) {
+  const auto is_text = [&object](const char* name, const std::string* text) {
+    return text != nullptr || !object.contains(name);
+  };
+  if (!has_members(object, members_of(request.what)) || !is_text("target", target)
+      || !is_text("do", what) || !is_text("rule", rule)) {
     return fail(errc::invalid_argument,
-                "control: kill has a \"target\", faults a \"do\" and maybe a \"rule\", and "
-                "nothing has more");
+                "control: kill and resume have a \"target\", drain may, restart has an \"above\" "
+                "and a \"claim\", too, faults a \"do\" and maybe a \"rule\", and nothing has more");
   }
-  if (is_kill) {
+  if (request.what == kind::kill) {
     VDIST_ASSIGN(request.target, parse_target(*target));
-  }
-  if (is_faults) {
+  } else if (request.what == kind::faults) {
     VDIST_ASSIGN(request.order, parse_order(*what, rule != nullptr ? *rule : std::string_view()));
+  } else if (request.what == kind::restart) {
+    VDIST_ASSIGN(request.restart, read_restart(object));
+  } else if (target != nullptr) {
+    VDIST_ASSIGN(request.replica, parse_replica(*target));
   }
   return request;
 }
@@ -295,6 +423,10 @@ result<ledger_page> decode_ledger(std::string_view reply) {
 
 result<drain_progress> decode_drain(std::string_view reply) {
   return decode_reply<drain_progress>(reply, "drain");
+}
+
+result<restart_progress> decode_restart(std::string_view reply) {
+  return decode_reply<restart_progress>(reply, "restart");
 }
 
 result<std::string> decode_killed(std::string_view reply) {

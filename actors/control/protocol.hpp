@@ -3,6 +3,9 @@
 //   {"request": "status"}                        → {"status": {…}}
 //   {"request": "ledger"}                        → {"ledger": {…}}
 //   {"request": "drain"}                         → {"drain": {"active": 3}}
+//   {"request": "drain", "target": "replica 1"}  → the same, of that replica; "resume" takes it back
+//   {"request": "restart", "target": "worker 1", "above": [2], "claim": 77} → {"restart": {"is_done": false, "text": "…"}}
+//   … with "replica 0", "node"; "none" lets the claim go. The same again until it is done (restart_order)
 //   {"request": "kill", "target": "worker 1"}    → {"killed": "worker 1 (pid 4711)"}
 //   {"request": "faults", "do": "list"}          → {"faults": {"rules": [{"rule": "worker.load throw", "hits": 0}]}}
 //   {"request": "faults", "do": "arm", "rule": "worker.step_begin rank=1 kill9"}   → the same, with it
@@ -20,6 +23,7 @@
 #include "runtime/base/result.hpp"
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -31,10 +35,12 @@ inline constexpr std::size_t reply_bytes_max = std::size_t{64} << 10U;
 inline constexpr std::size_t ledger_lines_max = 256;
 
 struct control_request {
-  enum class kind : std::uint8_t { status, ledger, drain, kill, faults };
+  enum class kind : std::uint8_t { status, ledger, drain, kill, faults, resume, restart };
   kind what = kind::status;
-  kill_target target{}; // of kill
-  fault_order order{};  // of faults
+  kill_target target{};                // of kill
+  fault_order order{};                 // of faults
+  std::optional<std::int32_t> replica; // of drain and resume; drain without one: the cluster
+  restart_order restart{};             // of restart
 
   bool operator==(const control_request&) const = default;
 };
@@ -42,6 +48,15 @@ struct control_request {
 /// "worker <rank>", "node" or "vault". Error: invalid_argument.
 [[nodiscard]] result<kill_target> parse_target(std::string_view text);
 [[nodiscard]] std::string to_string(const kill_target& target);
+
+/// "replica <number>". Error: invalid_argument.
+[[nodiscard]] result<std::int32_t> parse_replica(std::string_view text);
+
+/// What is named: "worker <rank>", "replica <number>", "node", "none"; the rest of the order stays at its defaults. Errors:
+/// invalid_argument; unsupported for "vault", says why.
+[[nodiscard]] result<restart_order> parse_restart(std::string_view text);
+/// The same the other way round.
+[[nodiscard]] std::string to_string(const restart_order& order);
 
 /// "arm", "list" or "clear", and the rule of arm. Error: invalid_argument.
 [[nodiscard]] result<fault_order> parse_order(std::string_view what, std::string_view rule);
@@ -59,6 +74,7 @@ struct control_request {
 [[nodiscard]] result<cluster_status> decode_status(std::string_view reply);
 [[nodiscard]] result<ledger_page> decode_ledger(std::string_view reply);
 [[nodiscard]] result<drain_progress> decode_drain(std::string_view reply);
+[[nodiscard]] result<restart_progress> decode_restart(std::string_view reply);
 [[nodiscard]] result<std::string> decode_killed(std::string_view reply);
 [[nodiscard]] result<fault_page> decode_faults(std::string_view reply);
 

@@ -3,8 +3,9 @@
 //
 //   failpoints  the armed rules, their counts and the log of their hits; every process strikes by it
 //   trace       what happened around faults; written by the control process alone
-//   run         how far each replica has come: a successor of the control process goes on behind it; and with how many
-//               workers, once there are fewer than configured (actors/system/reduction.hpp)
+//   run         how far each replica has come, with how many workers, once there are fewer than configured
+//               (actors/system/reduction.hpp), and what operators have ordered: a successor of the control process goes on
+//               behind the one and with the others
 #pragma once
 
 #include "runtime/base/failpoint.hpp"
@@ -47,10 +48,19 @@ struct reduction_words {
   std::array<char, 512> reason{};                             // ends with a zero
 };
 
+/// What holds until an operator says otherwise. Written by the thread that serves operators alone.
+struct operator_words {
+  std::atomic<std::uint32_t> is_draining{0}; // the cluster
+  std::array<std::atomic<std::uint32_t>, host::life_entries_max> is_replica_draining{};
+  std::atomic<std::uint64_t> restart_claim{0};   // of who replaces part after part; 0: nobody
+  std::atomic<std::int64_t> restart_until_ns{0}; // of that clock, when the claim lapses
+};
+
 struct run_words {
   std::array<replica_progress, host::life_entries_max> replicas; // one has a process at least
   std::atomic<std::uint32_t> reductions{0}; // so far; written when the words are whole
   std::array<reduction_words, 2> reduction; // the n-th at n % 2
+  operator_words operators;
 };
 
 template <class Words>

@@ -8,12 +8,16 @@ namespace vdist::actors {
 request_table::request_table(std::int32_t replicas)
     : active_(static_cast<std::size_t>(replicas)),
       usable_(static_cast<std::size_t>(replicas), true),
-      ended_(static_cast<std::size_t>(replicas), false) {}
+      ended_(static_cast<std::size_t>(replicas), false),
+      draining_(static_cast<std::size_t>(replicas)) {}
 
 std::optional<std::int32_t> request_table::choose_replica() const {
   std::optional<std::size_t> best;
   for (std::size_t replica = 0; replica < active_.size(); ++replica) {
-    if (usable_[replica] && (!best || active_[replica] < active_[*best])) {
+    const auto rank_of = [this](std::size_t one) {
+      return std::pair(draining_[one] ? 1 : 0, active_[one]);
+    };
+    if (usable_[replica] && (!best || rank_of(replica) < rank_of(*best))) {
       best = replica;
     }
   }

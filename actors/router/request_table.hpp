@@ -4,8 +4,9 @@
 // Q-1 An id is in the table from acceptance to its terminal event. Q-2 An event is delivered when its position is the
 // next one of its request; earlier ones are repetitions and dropped, so a replay may overlap what was delivered; one
 // that is further on is not taken, what lies between comes from the ledger first.
-// Q-3 The replica with the fewest active requests is chosen, the lowest index among equals.
-// Q-4 Draining is final: nothing new comes in, what is in the table goes on.
+// Q-3 The replica with the fewest active requests is chosen, the lowest index among equals; one that drains only when no
+// other is usable: what a replica's end sends to it is worth more than an operator's wish.
+// Q-4 Draining of the whole is final: nothing new comes in, what is in the table goes on. That of a replica can be undone.
 // Q-5 A request without a sink is an orphan: its client, or the process that knew it, is gone. It runs to its end as any
 // other, its events are counted and reach nobody, until attach() gives it a sink.
 // Q-6 A replica that is not usable may still commit until it has ended, which is final; both are told by the router.
@@ -66,6 +67,13 @@ public:
     return ended_.at(static_cast<std::size_t>(replica));
   }
 
+  ///
+  void set_draining(std::int32_t replica, bool is_draining) {
+    draining_.at(static_cast<std::size_t>(replica)) = is_draining;
+  }
+
+  [[nodiscard]] const std::vector<bool>& draining_by_replica() const { return draining_; }
+
   entry& add(request_id id, entry value);
   [[nodiscard]] entry* find(request_id id);
   void move(request_id id, std::int32_t replica);
@@ -103,6 +111,7 @@ private:
   std::vector<std::uint64_t> active_; // by replica
   std::vector<bool> usable_;
   std::vector<bool> ended_;
+  std::vector<bool> draining_; // by replica
   std::uint64_t last_id_ = 0;
   std::uint64_t accepted_ = 0;
   std::uint64_t finished_ = 0;

@@ -249,6 +249,7 @@ router_status status_of(router_pointer self) {
           .accepted = table.accepted(),
           .finished = table.finished(),
           .active_by_replica = table.active_by_replica(),
+          .draining_by_replica = table.draining_by_replica(),
           .is_draining = table.is_draining()};
 }
 
@@ -266,6 +267,10 @@ router_actor::behavior_type make_router(router_pointer self, router_config confi
       [self](const get_router_status&) { return status_of(self); },
       [self](const drain&) {
         self->state.config.table->start_draining();
+        return status_of(self);
+      },
+      [self](const drain_replica& message) {
+        self->state.config.table->set_draining(message.replica, message.is_on);
         return status_of(self);
       },
   };

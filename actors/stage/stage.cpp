@@ -26,13 +26,24 @@ void on_spawn(stage_pointer self, const spawn_worker& message) {
   if (!message.is_living) {
     self->send(worker, load_weights{});
   }
-  state.workers[message.slot] = {worker, message.worker};
+  auto& place = state.workers[message.slot];
+  if (place.actor) { // one that was retired: its lane has gone before
+    self->send_exit(place.actor, caf::exit_reason::kill);
+  }
+  place = {worker, message.worker};
 }
 
 void on_kill(stage_pointer self, const kill_worker& message) {
   const auto found = self->state.workers.find(message.slot);
   if (found != self->state.workers.end() && found->second.worker == message.worker) {
     self->send_exit(found->second.actor, caf::exit_reason::kill);
+  }
+}
+
+void on_retire(stage_pointer self, const retire_worker& message) {
+  const auto found = self->state.workers.find(message.slot);
+  if (found != self->state.workers.end() && found->second.worker == message.worker) {
+    self->send(found->second.actor, message);
   }
 }
 
@@ -84,6 +95,7 @@ stage_actor::behavior_type make_stage(stage_pointer self, stage_config config) {
   return {
       [self](const spawn_worker& message) { on_spawn(self, message); },
       [self](const kill_worker& message) { on_kill(self, message); },
+      [self](const retire_worker& message) { on_retire(self, message); },
       [self](const prepare_epoch& message) { on_prepare(self, message); },
       [self](const enter_epoch& message) { on_enter(self, message); },
       [self](worker_event& event) { on_event(self, event); },

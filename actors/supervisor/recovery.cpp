@@ -18,12 +18,13 @@ std::int64_t seconds_of(duration d) {
 /// An incarnation is there that can still be told to end.
 bool is_occupied(slot_state state) {
   return state == slot_state::loading || state == slot_state::idle || state == slot_state::running
-         || state == slot_state::quiescing;
+         || state == slot_state::quiescing || state == slot_state::retiring;
 }
 
 bool has_deadline(slot_state state) {
   return state == slot_state::loading || state == slot_state::quiescing
-         || state == slot_state::dying || state == slot_state::resting;
+         || state == slot_state::retiring || state == slot_state::dying
+         || state == slot_state::resting;
 }
 
 /// Plain values without padding.
@@ -67,6 +68,8 @@ std::string_view to_string(slot_state state) noexcept {
     return "running";
   case slot_state::quiescing:
     return "quiescing";
+  case slot_state::retiring:
+    return "retiring";
   case slot_state::dying:
     return "dying";
   case slot_state::resting:
@@ -133,11 +136,17 @@ void recovery::loaded(std::int32_t slot, incarnation worker, time_point now) {
 
 void recovery::quiesced(std::int32_t slot, incarnation worker, epoch at, time_point now) {
   auto* record = answering(slot, worker, slot_state::quiescing);
-  if (record != nullptr && at == epoch_) {
-    record->state = slot_state::idle;
-    note(recovery_point::quiesced, slot, now);
-    begin_when_all_idle();
+  if (record == nullptr || at != epoch_) {
+    return;
   }
+  note(recovery_point::quiesced, slot, now);
+  if (record->is_leaving) {
+    push(action::kind::retire, slot);
+    wait_until(slot, slot_state::retiring, now + config_.retire_deadline);
+    return;
+  }
+  record->state = slot_state::idle;
+  begin_when_all_idle();
 }
 
 void recovery::died(std::int32_t slot, incarnation worker, time_point now) {
@@ -145,10 +154,12 @@ void recovery::died(std::int32_t slot, incarnation worker, time_point now) {
     return;
   }
   auto& record = slots_[static_cast<std::size_t>(slot)];
+  const bool is_by_order = record.state == slot_state::retiring;
   wait_until(slot, slot_state::dying, now + config_.gone_deadline);
-  if (phase_ == phase::failed) {
+  if (phase_ == phase::failed || is_by_order) { // it had left, nobody waits for it
     return;
   }
+  record.is_leaving = false;
   record.deaths.push_back(now);
   fence(slot, now);
   if (is_over_intensity(record.deaths, now)) {
@@ -186,6 +197,28 @@ void recovery::peer_late(epoch at, time_point now) {
   if (phase_ == phase::working && at == epoch_) {
     fence(-1, now);
   }
+}
+
+bool recovery::replace(const std::vector<incarnation>& wanted, time_point now) {
+  if (state() != recovery_state::running || wanted.size() != slots_.size()) {
+    return false;
+  }
+  std::int32_t first = -1;
+  for (auto slot = config_.slots - 1; slot >= 0; --slot) {
+    const auto worker = wanted[static_cast<std::size_t>(slot)];
+    if (worker != incarnation() && worker != slots_[static_cast<std::size_t>(slot)].worker) {
+      return false;
+    }
+    first = worker != incarnation() ? slot : first;
+  }
+  if (first < 0) {
+    return false;
+  }
+  for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
+    slots_[slot].is_leaving = wanted[slot] != incarnation();
+  }
+  fence(first, now);
+  return true;
 }
 
 void recovery::executor_died(time_point now) {
@@ -256,6 +289,7 @@ void recovery::done(const action& carried_out, time_point now) {
     break;
   case action::kind::kill:
   case action::kind::prepare:
+  case action::kind::retire:
     break;
   }
 }
@@ -277,7 +311,8 @@ recovery_state recovery::state() const {
   if (has_slot(slot_state::quiescing)) {
     return recovery_state::quiesce;
   }
-  const bool is_waiting_for_ends = has_slot(slot_state::dying) || has_slot(slot_state::resting);
+  const bool is_waiting_for_ends = has_slot(slot_state::retiring) || has_slot(slot_state::dying)
+                                   || has_slot(slot_state::resting);
   return is_waiting_for_ends ? recovery_state::plan : recovery_state::rebuild;
 }
 
@@ -300,6 +335,7 @@ std::string recovery::fingerprint(std::int32_t slot, time_point now) const {
   std::string bytes;
   append(bytes, record.state);
   append(bytes, record.kill_sent);
+  append(bytes, record.is_leaving);
   append(bytes, record.worker);
   append(bytes, record.deaths.size());
   append(bytes, has_deadline(record.state) ? record.due - now : duration::zero());
@@ -310,18 +346,21 @@ std::string recovery::fingerprint(std::int32_t slot, time_point now) const {
 void recovery::spawn(std::int32_t slot) {
   auto& record = slots_[static_cast<std::size_t>(slot)];
   record.worker = record.worker.next();
+  record.is_leaving = false;
   push(action::kind::spawn, slot);
 }
 
 /// The rest is counted from the death: what its thread needed to end is not waited for twice.
 void recovery::rest_or_spawn(std::int32_t slot, time_point now) {
-  const auto& deaths = slots_[static_cast<std::size_t>(slot)].deaths;
-  const auto rested = deaths.empty() ? now : deaths.back() + pause_after(deaths.size());
+  const auto& record = slots_[static_cast<std::size_t>(slot)];
+  const auto& deaths = record.deaths;
+  const auto rested =
+      deaths.empty() || record.is_leaving ? now : deaths.back() + pause_after(deaths.size());
   if (rested > now) {
     wait_until(slot, slot_state::resting, rested);
     return;
   }
-  ++restarts_;
+  restarts_ += record.is_leaving ? 0U : 1U;
   spawn(slot);
   wait_until(slot, slot_state::loading, now + config_.load_deadline);
 }

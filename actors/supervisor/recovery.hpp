@@ -16,6 +16,7 @@
 //   idle      loaded, its thread waits for an epoch
 //   running   its thread works in an epoch                    → quiescing when the fence is raised
 //   quiescing told to stop, or adopted                        → idle on `quiesced`
+//   retiring  left its epoch, told to end by order     → loading (next incarnation) on `gone`
 //   dying     its actor is dead, its thread may not be        → resting or loading (next incarnation) on `gone`
 //   resting   nobody is there until the back-off is over      → loading (next incarnation)
 //   absent    nobody is there, and nobody comes: before the start, or given up
@@ -34,6 +35,10 @@
 //     restart_backoff_max): the first is never delayed.
 // R-9 A successor of the supervisor, or of its process, goes on from what it finds: it raises the fence above every epoch
 //     used, then asks the living to leave, as after any other fault. `quiesced` proves that they live and have loaded.
+// R-10 A planned replacement goes the way of a recovery, but its worker is asked to leave the epoch like all others and is
+//     told to end only when it has; one that does not end in time is killed. It is no fault: neither counted nor
+//     delayed. It begins only while everybody works, so it never adds to a recovery; a worker that dies before it is
+//     told to end has died.
 // Cost: O(slots) per event. Not thread-safe.
 #pragma once
 
@@ -56,7 +61,8 @@ struct recovery_config {
   duration quiesce_deadline = std::chrono::seconds(10);
   duration load_deadline = std::chrono::minutes(30);
   duration gone_deadline = std::chrono::seconds(30);
-  std::int32_t max_restarts = 5; // of one slot within restart_window
+  duration retire_deadline = std::chrono::seconds(2); // to end by order
+  std::int32_t max_restarts = 5;                      // of one slot within restart_window
   duration restart_window = std::chrono::seconds(60);
   duration restart_backoff{}; // R-8; 0: no pauses
   duration restart_backoff_max = std::chrono::seconds(5);
@@ -72,7 +78,16 @@ enum class recovery_state : std::uint8_t {
   restore,
   failed
 };
-enum class slot_state : std::uint8_t { loading, idle, running, quiescing, dying, resting, absent };
+enum class slot_state : std::uint8_t {
+  loading,
+  idle,
+  running,
+  quiescing,
+  retiring,
+  dying,
+  resting,
+  absent
+};
 
 [[nodiscard]] std::string_view to_string(recovery_state state) noexcept;
 [[nodiscard]] std::string_view to_string(slot_state state) noexcept;
@@ -103,6 +118,7 @@ struct action {
     kill,        // slot: end the actor; its `died` event follows
     raise_fence, // now: survivors' waits end with `aborted`
     prepare,     // slot: stop working, answer `quiesced`
+    retire,      // slot: end by order; `gone` follows, or a kill
     begin,       // now: connect all workers, rewind the scheduler, go on
     give_up, // reason, and the slot that it is about or -1: the replica cannot be kept alive; kills of its workers follow
   };
@@ -135,6 +151,9 @@ public:
   /// A worker waited in vain for a slow peer: run the step again. Slow is not broken, so this is
   /// not counted.
   void peer_late(epoch at, time_point now);
+  /// The workers of these slots are to be replaced, all in one recovery. By slot; incarnation 0: it stays. False:
+  /// nothing happens, because the group does not run, or one of them is not the slot's worker any more.
+  bool replace(const std::vector<incarnation>& wanted, time_point now);
   /// The executor died; its successor begins with the next epoch.
   void executor_died(time_point now);
   /// The group cannot go on for a reason that a restart does not change; -1: of no slot of its own.
@@ -167,6 +186,7 @@ public:
   /// Whether this incarnation is the slot's and its death is not known.
   [[nodiscard]] bool is_alive(std::int32_t slot, incarnation worker) const;
 
+  /// Replacements after faults; planned ones are not among them.
   [[nodiscard]] std::uint64_t restarts() const { return restarts_; }
 
   /// Everything that the future of this machine depends on, as bytes: the group's part and a slot's.
@@ -182,6 +202,7 @@ private:
     incarnation worker;
     time_point due;                 // of what the slot waits for: R-4, or the end of its rest
     bool kill_sent = false;         // its death must follow
+    bool is_leaving = false;        // it is to end by order, or has
     std::vector<time_point> deaths; // within the window
   };
 

@@ -120,6 +120,13 @@ void kill(supervisor_pointer self, std::int32_t slot, incarnation worker) {
   }
 }
 
+/// As kill(): of a stage that has ended nothing is left to end.
+void retire(supervisor_pointer self, const action& todo) {
+  if (const auto& stage = self->state.stages[stage_index_of(self, todo.slot)]) {
+    self->send(stage, retire_worker{todo.slot, todo.worker});
+  }
+}
+
 void on_stage_down(supervisor_pointer self, std::size_t index);
 void spawn(supervisor_pointer self, const spawn_worker& wanted);
 
@@ -183,6 +190,9 @@ void carry_out(supervisor_pointer self, const action& todo) {
     break;
   case action::kind::prepare:
     self->send(stage_of(self, todo.slot), prepare_epoch{todo.slot, todo.worker, todo.now});
+    break;
+  case action::kind::retire:
+    retire(self, todo);
     break;
   case action::kind::begin:
     begin(self, todo.now);
@@ -330,6 +340,19 @@ void on_end_worker(supervisor_pointer self, const end_worker& message) {
   kill(self, message.slot, worker);
 }
 
+///
+void on_replace_workers(supervisor_pointer self, const replace_workers& message) {
+  auto& mine = self->state;
+  std::vector<incarnation> wanted;
+  for (const auto number : message.incarnations) {
+    wanted.emplace_back(number);
+  }
+  if (mine.machine->replace(wanted, mine.environment.time->now())) {
+    log::info("replica {}: workers are replaced as planned", mine.environment.replica);
+    carry_out_all(self);
+  }
+}
+
 replica_status status_of(supervisor_pointer self) {
   const auto& mine = self->state;
   std::vector<std::string> states;
@@ -383,6 +406,7 @@ supervisor_actor::behavior_type make_supervisor(supervisor_pointer self,
       [self](const check_deadlines& message) { on_check_deadlines(self, message); },
       [self](const get_replica_status&) { return status_of(self); },
       [self](const end_worker& message) { on_end_worker(self, message); },
+      [self](const replace_workers& message) { on_replace_workers(self, message); },
   };
 }
 

@@ -15,6 +15,7 @@
 //     then outlive them.
 // V-8 A replica is given up once: the fence goes above its last epoch, its executor is ended, its lane too (end_lane); what it
 //     had committed by then is all that there is of it, and then the router hears `ended` from there.
+// V-9 replace_workers is the machine's to take or to refuse: who asks looks at the status, and asks again.
 // V-7 Failpoint: supervisor.event, before an event of a worker is heard.
 #pragma once
 

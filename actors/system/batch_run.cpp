@@ -59,6 +59,7 @@ public:
   batch(engine& engine, const batch_options& options)
       : engine_(engine),
         options_(options),
+        is_late_(engine.is_draining()),
         bar_(options.style, "requests"),
         started_(std::chrono::steady_clock::now()) {}
 
@@ -77,8 +78,8 @@ public:
         return *failure;
       }
       if (engine_.is_draining()) { // B-4
-        summary_.is_drained |= !is_read || pending_.has_value();
-        is_read = true;
+        summary_.is_drained |= (!is_read && !is_late_) || pending_.has_value();
+        is_read = is_read || !is_late_;
         pending_.reset();
       }
       VDIST_TRY(start_pending());
@@ -161,6 +162,10 @@ private:
                                         .params = request.params,
                                         .client_key = key_of(options_.output, request.line)});
     const auto status = generation ? errc::ok : generation.error().code;
+    if (status == errc::closed && engine_.is_draining() && is_late_) { // B-4: it is new
+      summary_.is_drained = true;
+      return {};
+    }
     if ((status == errc::queue_full && !flying_.empty())
         || (status == errc::closed && engine_.is_draining())) {
       pending_ = std::move(request);
@@ -259,6 +264,7 @@ private:
 
   engine& engine_;
   const batch_options& options_;
+  const bool is_late_; // B-4: what was accepted before is among the lines
   progress_bar bar_;
   std::chrono::steady_clock::time_point started_;
   std::ifstream input_;

@@ -3,6 +3,7 @@
 // B-2 A bad line becomes an error line; the others go on.
 // B-3 At most `in_flight_max` requests are under way: memory does not grow with the file.
 // B-4 An engine that drains ends the run as soon as everything that it accepted is written; the rest is left to the next run.
+//     One that drains from its start follows a process that was told to: every line is offered, what it has accepted goes on.
 // B-6 A process that follows a dead one reads the same input again: what is written is skipped, what the ledger knows is found
 //     there by its line and output file and goes on where it was, the rest is new.
 // B-5 Failpoint: batch.write, before each line; full is a disk without room.

@@ -110,6 +110,7 @@ result<void> cluster::start(const host_access& access) {
   has_run_before_ = has_run(*parts_.run);
   system_ = std::make_unique<caf::actor_system>(actor_config_);
   VDIST_TRY(make_replicas());
+  go_on_draining();
   spawn_guardian();
   watch_self();
   return {};
@@ -190,6 +191,18 @@ result<void> cluster::make_replicas() {
         std::make_unique<replica>(index, shared, std::move(memory), std::move(on_state)));
   }
   return {};
+}
+
+/// As operators told the process before this one.
+void cluster::go_on_draining() {
+  const auto& ordered = parts_.run->operators;
+  if (ordered.is_draining != 0) {
+    table_.start_draining();
+  }
+  for (std::int32_t index = 0; index < setup_.layout->sizes().data; ++index) {
+    const auto& word = ordered.is_replica_draining.at(static_cast<std::size_t>(index));
+    table_.set_draining(index, word != 0);
+  }
 }
 
 /// Schedulers first, then who sends to them, then who may say that a replica runs.

@@ -83,6 +83,8 @@ public:
   /// After start().
   [[nodiscard]] const capacity_book& capacity() const { return *capacity_; }
 
+  [[nodiscard]] replica_state state_of(std::size_t replica) const { return board_.get(replica); }
+
   /// Empty when workers are threads.
   [[nodiscard]] std::vector<host::process_info> processes() const;
 
@@ -112,6 +114,7 @@ public:
 
 private:
   [[nodiscard]] result<void> make_replicas();
+  void go_on_draining();
   [[nodiscard]] guardian_child router_child();
   [[nodiscard]] std::unordered_map<request_id, std::int32_t> kept_by() const;
   [[nodiscard]] guardian_child scheduler_child(std::size_t index);

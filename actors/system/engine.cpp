@@ -3,6 +3,7 @@
 #include "actors/control/protocol.hpp"
 #include "actors/system/cluster.hpp"
 #include "actors/system/cluster_details.hpp"
+#include "actors/system/restart_orders.hpp"
 
 #include "runtime/api/to_protocol.hpp"
 #include "runtime/base/log.hpp"
@@ -15,6 +16,9 @@
 #include <random>
 #include <unistd.h>
 #include <utility>
+
+#include "host/programs.hpp"
+#include "host/supervisor.hpp"
 
 namespace vdist {
 
@@ -59,6 +63,7 @@ struct engine::impl {
   actors::cluster cluster;
   const time_point started = cluster.time().now();
   std::atomic<bool> is_draining{false};
+  std::filesystem::path programs; // as host_access
   std::mt19937_64 seeds;
   std::uint64_t seed_base = random_u64(); // of requests that bring a key and no seed
   std::mt19937_64 keys; // of clients that bring none; never drawn twice, also by who follows
@@ -77,6 +82,8 @@ struct engine::impl {
 
   result<void> start(const host_access& access) {
     VDIST_TRY(cluster.start(access));
+    programs = access.programs;
+    is_draining = operators().is_draining != 0;
     if (const auto& host = cluster.parts().host) {
       seed_base = host->board()->cluster; // whoever follows this process resolves the same
       seeds.seed(seed_base);
@@ -103,6 +110,14 @@ struct engine::impl {
   std::optional<Answer> ask(const route<Handle>& whom, const Question& question) const {
     return cluster.ask<Answer>(whom, details_deadline, [&question] { return question; });
   }
+
+  [[nodiscard]] operator_words& operators() { return cluster.parts().run->operators; }
+
+  [[nodiscard]] result<control::restart_progress>
+  restart_workers(const control::restart_order& order);
+  [[nodiscard]] result<control::restart_progress> restart_node(const control::restart_order& order);
+  [[nodiscard]] result<void> check_program(const char* name) const;
+  [[nodiscard]] bool has_other_taker(std::int32_t replica);
 
   result<std::shared_ptr<text_stream>> make_stream(const api::sampling_params& params) const {
     return text_stream::make({.tokenizer = cluster.setup().tokenizer,
@@ -296,10 +311,17 @@ control::cluster_status engine::details() const {
     status.accepted = router->accepted;
     status.finished = router->finished;
     status.is_draining = router->is_draining;
+    for (std::size_t index = 0; index < status.replicas.size(); ++index) {
+      status.replicas[index].is_draining = router->draining_by_replica.at(index);
+      status.replicas[index].active = router->active_by_replica.at(index);
+    }
   }
   for (const auto& one : processes) {
     if (one.key.role != protocol::process_role::worker) {
-      status.processes.push_back({std::string(protocol::to_string(one.key.role)), one.pid});
+      const bool is_node = one.key.role == protocol::process_role::control;
+      status.processes.push_back({std::string(protocol::to_string(one.key.role)),
+                                  one.pid,
+                                  is_node ? state.cluster.parts().host->node_starts() : 0});
     }
   }
   if (processes.empty()) {
@@ -313,12 +335,116 @@ control::ledger_page engine::ledger(std::size_t max) const {
 }
 
 result<control::drain_progress> engine::drain() {
+  impl_->operators().is_draining = 1; // before anybody is told: a successor goes on with it
   impl_->is_draining = true;
   const auto answer = impl_->ask<router_status>(impl_->cluster.router(), actors::drain{});
   if (!answer) {
     return fail(errc::timed_out, "drain: the router does not answer");
   }
   return control::drain_progress{answer->active};
+}
+
+/// Whether another replica takes requests.
+bool engine::impl::has_other_taker(std::int32_t replica) {
+  for (std::size_t index = 0; index < cluster.replicas().size(); ++index) {
+    const bool takes = operators().is_replica_draining.at(index) == 0
+                       && cluster.state_of(index) != replica_state::failed;
+    if (takes && static_cast<std::int32_t>(index) != replica) {
+      return true;
+    }
+  }
+  return false;
+}
+
+result<control::drain_progress> engine::drain_replica(std::int32_t replica, bool is_on) {
+  const auto count = static_cast<std::int32_t>(impl_->cluster.replicas().size());
+  if (replica < 0 || replica >= count) {
+    return fail(errc::invalid_argument,
+                fmt::format("drain: no such replica (asked={} legal=0 to {})", replica, count - 1));
+  }
+  const auto index = static_cast<std::size_t>(replica);
+  auto& word = impl_->operators().is_replica_draining.at(index);
+  if (is_on && word == 0 && !impl_->has_other_taker(replica)) {
+    return fail(errc::invalid_argument,
+                fmt::format("drain: replica {} is the last one that takes requests: resume another "
+                            "one before, or drain the whole cluster",
+                            replica));
+  }
+  word = is_on ? 1 : 0; // before anybody is told, as above
+  const auto answer =
+      impl_->ask<router_status>(impl_->cluster.router(), actors::drain_replica{replica, is_on});
+  if (!answer) {
+    return fail(errc::timed_out, "drain: the router does not answer");
+  }
+  return control::drain_progress{answer->active_by_replica.at(index)};
+}
+
+/// A file that was replaced by one of another version would make a cluster that cannot go on.
+result<void> engine::impl::check_program(const char* name) const {
+  VDIST_ASSIGN(const auto folder, host::find_programs(programs));
+  return host::check_program(folder / name);
+}
+
+result<control::restart_progress> engine::restart(const control::restart_order& order) {
+  using kind = control::restart_order::kind;
+  auto& state = *impl_;
+  const auto node = !has_processes()      ? node_kind::whole
+                    : parent() == nullptr ? node_kind::embedded
+                                          : node_kind::child;
+  VDIST_TRY(check_restart(order, setup().layout->sizes(), node));
+  if (order.what == kind::none) {
+    release_restart(state.operators(), order.claim);
+    return control::restart_progress{.is_done = true, .text = {}};
+  }
+  VDIST_TRY(claim_restart(state.operators(), order.claim, ns_of(state.cluster.time().now())));
+  return order.what == kind::node ? state.restart_node(order) : state.restart_workers(order);
+}
+
+result<control::restart_progress>
+engine::impl::restart_workers(const control::restart_order& order) {
+  const auto& layout = *cluster.setup().layout;
+  const bool is_whole = order.what == control::restart_order::kind::replica;
+  const auto index = is_whole ? order.index : layout.replica_of(rank_id(order.index));
+  const auto& supervisor = cluster.replicas()[static_cast<std::size_t>(index)]->supervisor();
+  const auto status = ask<replica_status>(supervisor, get_replica_status{});
+  if (!status) {
+    return control::restart_progress{.text = fmt::format("replica {} does not answer", index)};
+  }
+  VDIST_ASSIGN(auto need, need_of(order, layout.ranks_of_replica(index).front().value, *status));
+  if (need.wait) {
+    return control::restart_progress{.text = *need.wait};
+  }
+  if (!need.wanted.empty()) {
+    if (cluster.parts().host) {
+      VDIST_TRY(check_program("vdist-worker"));
+    }
+    supervisor.send(replace_workers{std::move(need.wanted)});
+    return control::restart_progress{.text = "it is being replaced"};
+  }
+  const auto first = layout.ranks_of_replica(index).front().value;
+  const auto slot = static_cast<std::size_t>(is_whole ? 0 : order.index - first);
+  return control::restart_progress{
+      .is_done = true,
+      .text = is_whole ? fmt::format("{} workers", status->incarnations.size())
+                       : fmt::format("incarnation {}", status->incarnations.at(slot))};
+}
+
+/// Its end is no different from any other: nothing is torn down that a successor needs, workers go on.
+result<control::restart_progress> engine::impl::restart_node(const control::restart_order& order) {
+  const auto starts = cluster.parts().host->node_starts();
+  if (starts > order.above.front()) {
+    return control::restart_progress{.is_done = true,
+                                     .text = fmt::format("incarnation {}", starts)};
+  }
+  for (std::size_t index = 0; index < cluster.replicas().size(); ++index) {
+    const auto now = cluster.state_of(index);
+    if (now != replica_state::running && now != replica_state::failed) {
+      return control::restart_progress{.text = fmt::format("replica {} recovers", index)};
+    }
+  }
+  VDIST_TRY(check_program("vdist-node"));
+  log::info("node: it is replaced as planned");
+  ::_exit(host::exit_restart);
 }
 
 result<std::string> engine::kill(const control::kill_target& target) {

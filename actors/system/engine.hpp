@@ -114,6 +114,11 @@ public:
   [[nodiscard]] control::cluster_status details() const override;
   [[nodiscard]] control::ledger_page ledger(std::size_t max) const override;
   [[nodiscard]] result<control::drain_progress> drain() override;
+  [[nodiscard]] result<control::drain_progress> drain_replica(std::int32_t replica,
+                                                              bool is_on) override;
+  /// In restart_orders.hpp (P-1 to P-4).
+  [[nodiscard]] result<control::restart_progress>
+  restart(const control::restart_order& order) override;
   /// SIGKILL for a process; a worker that is a thread loses its actor. "node" is the child of
   /// vdist-run: a program that embeds the engine is left alone.
   [[nodiscard]] result<std::string> kill(const control::kill_target& target) override;

@@ -33,6 +33,8 @@ public:
 
   void stop() override { owner_.stop(tenure_, *this); }
 
+  void retire() override { owner_.retire(tenure_, *this); }
+
 private:
   friend kept_lanes;
 
@@ -195,7 +197,7 @@ void kept_lanes::on_event(worker_event event) {
     if (record == nullptr) {
       return;
     }
-    const bool is_dying = record->state == life::dying;
+    const bool is_dying = record->state == life::dying || record->state == life::retiring;
     if (event.what == worker_event::kind::gone) {
       record->state = life::none;
       ended = std::exchange(record->lane, nullptr);
@@ -254,6 +256,19 @@ void kept_lanes::stop(std::uint64_t tenure, const held_lane& from) {
     record->state = life::dying;
   }
   from.lane_->stop();
+}
+
+void kept_lanes::retire(std::uint64_t tenure, const held_lane& from) {
+  const std::lock_guard door(door_of(from.slot_));
+  {
+    const std::lock_guard lock(mutex_);
+    auto* record = record_of(from.slot_, from.worker_);
+    if (!has_tenant_ || tenure != tenure_ || record == nullptr || record->state != life::living) {
+      return; // it ends already, or has
+    }
+    record->state = life::retiring;
+  }
+  from.lane_->retire();
 }
 
 void kept_lanes::stop_all() {

@@ -7,7 +7,7 @@
 //     stops its lane, as L-1 says; one that ends after it leaves the lane alone, and nothing that it still wants is done.
 // H-2 A lane is made only for an actor of the present tenure, so what found() says of a slot stays true until the successor
 //     acts: at most one incarnation of a slot works. found() ends lanes that nobody can take over: those that were
-//     never told to load, and those that have failed.
+//     never told to load, those that have failed, and those that were told to end.
 // H-3 What a lane reports goes to the actor that has it, and what it said while nobody had it is asked again or
 //     remembered: `failed` is told to the next one. `gone` goes past all actors, to the supervisor that there is.
 // Thread-safe. Owned by the replica, which outlives all actors and lanes.
@@ -55,7 +55,7 @@ public:
 
 private:
   class held_lane;
-  enum class life : std::uint8_t { none, made, loading, living, failed, dying };
+  enum class life : std::uint8_t { none, made, loading, living, failed, retiring, dying };
 
   struct slot_record {
     incarnation worker; // the last one; 0: none
@@ -75,6 +75,7 @@ private:
   void kill_actor_of(std::int32_t slot, incarnation worker);
   void load(std::uint64_t tenure, const held_lane& from);
   void stop(std::uint64_t tenure, const held_lane& from);
+  void retire(std::uint64_t tenure, const held_lane& from);
 
   const worker_lane_factory make_;
   const std::function<void(const worker_event&)> on_gone_;

@@ -74,6 +74,7 @@ worker_actor::behavior_type make_worker(worker_pointer self, worker_config confi
        }});
   return {
       [self](const load_weights&) { self->state.lane->load(); },
+      [self](const retire_worker&) { self->state.lane->retire(); },
       [self](const prepare_epoch& message) { self->state.lane->prepare(message.now); },
       [self](const enter_epoch& message) { self->state.lane->begin(message.now); },
       [self](worker_event& event) { on_lane_event(self, event); },

@@ -144,6 +144,15 @@ result<void> worker_process::reach(std::string_view point) {
   return failure_of(links_.points->reach(point, at, wanted_.kill_actor), point);
 }
 
+/// Its end may come before this returns.
+void worker_process::retire() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_retired_ = state_ == state::started;
+  }
+  command(protocol::worker_command::kind::end, {});
+}
+
 void worker_process::on_frame(const frame::frame_view& frame) {
   (void)reach("gateway.event"); // it ends or holds this process, or nothing
   if (frame.header.kind == protocol::load_progress_kind) {
@@ -179,7 +188,7 @@ void worker_process::on_event(protocol::worker_event event) {
 void worker_process::on_dying() {
   {
     const std::lock_guard lock(mutex_);
-    if (is_stopped_ || std::exchange(has_failed_, true)) {
+    if (is_stopped_ || is_retired_ || std::exchange(has_failed_, true)) {
       return;
     }
   }
@@ -194,6 +203,7 @@ void worker_process::on_ended(const protocol::process_ended& how) {
   {
     const std::lock_guard lock(mutex_);
     state_ = state::ended;
+    is_stopped_ = is_stopped_ || is_retired_; // L-1: `gone` is told here
     was_stopped = is_stopped_;
     has_failed = has_failed_;
   }

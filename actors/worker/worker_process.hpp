@@ -2,13 +2,14 @@
 // starts it, tells it the actor's decisions, hears its events and kills it; the thread that loads and steps is a
 // worker_thread in there.
 //
-//   made ──load, adopt──▶ started ──stop──▶ killed ──its end──▶ gone
+//   made ──load, adopt──▶ started ──stop, retire──▶ killed, told ──its end──▶ gone
 //                            └──its end──▶ failed ──stop──▶ gone
 //
 // L-6 A process that ends by itself is a failure (`failed`), reported as soon as anybody knows; what it said before may come
 //     later and belongs to an incarnation that has failed.
 //     The supervisor's warning that it comes to its end (on_dying) is that report already; `gone` waits for the end itself.
 // L-7 stop() is SIGKILL. There is nothing to save: weights and KV lie in the vault.
+// L-11 retire() is the order to exit (runtime/protocol/worker.hpp, P-4); what ends after it ends as it was told.
 // L-10 A process that lives already, started by a predecessor of this one, is adopted: its link is taken over, and what it has
 //     said so far is asked again (L-8 of worker_thread.hpp). One that cannot be steered counts as failed, and is killed.
 // Threads: any; reports come from the gateway's thread, the host link's, or the caller of stop().
@@ -57,6 +58,7 @@ public:
   void prepare(epoch now) override;
   void begin(epoch now) override;
   void stop() override;
+  void retire() override;
 
 private:
   enum class state : std::uint8_t { made, started, ended };
@@ -83,6 +85,7 @@ private:
   std::mutex mutex_;
   state state_ = state::made;      // guarded by mutex_
   bool is_stopped_ = false;        // guarded by mutex_
+  bool is_retired_ = false;        // guarded by mutex_
   bool has_failed_ = false;        // guarded by mutex_: said so itself
   control_end end_;                // set by load() or adopt(); its events belong to the pump
   std::uint64_t source_ = 0;       // of the pump

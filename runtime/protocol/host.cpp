@@ -18,13 +18,15 @@ struct welcome_wire {
   std::uint32_t life = host_welcome{}.life;
   std::vector<std::uint64_t> living; // rank, incarnation, pid, order_hash of each
   std::vector<std::uint64_t> last;   // rank, incarnation of each
+  std::uint32_t version = 0;         // of those who do not say
 };
 
 constexpr std::size_t living_numbers = 4;
 constexpr std::size_t last_numbers = 2;
 
 welcome_wire to_wire(const host_welcome& m) {
-  welcome_wire wire{m.supervisor_pid, m.vault_pid, m.ledger_bytes, m.node_starts, m.life, {}, {}};
+  welcome_wire wire{
+      m.supervisor_pid, m.vault_pid, m.ledger_bytes, m.node_starts, m.life, {}, {}, m.version};
   for (const auto& worker : m.living) {
     for (const auto number : {static_cast<std::uint64_t>(worker.key.rank),
                               std::uint64_t{worker.key.incarnation},
@@ -51,8 +53,14 @@ result<host_welcome> from_wire(const welcome_wire& wire) {
   if (wire.living.size() % living_numbers != 0 || wire.last.size() % last_numbers != 0) {
     return fail(errc::corrupt, "host message: a list of workers ends in the middle of one");
   }
-  host_welcome m{
-      wire.supervisor_pid, wire.vault_pid, wire.ledger_bytes, wire.node_starts, wire.life, {}, {}};
+  host_welcome m{wire.supervisor_pid,
+                 wire.vault_pid,
+                 wire.ledger_bytes,
+                 wire.node_starts,
+                 wire.life,
+                 {},
+                 {},
+                 wire.version};
   for (std::size_t i = 0; i < wire.living.size(); i += living_numbers) {
     const auto* numbers = &wire.living[i];
     living_worker worker{.order_hash = numbers[3]};
@@ -77,7 +85,14 @@ template <class Message, class Visit>
 void show(Message& m, Visit&& visit) {
   using type = std::remove_const_t<Message>;
   if constexpr (std::is_same_v<type, welcome_wire>) {
-    visit(m.supervisor_pid, m.vault_pid, m.ledger_bytes, m.node_starts, m.life, m.living, m.last);
+    visit(m.supervisor_pid,
+          m.vault_pid,
+          m.ledger_bytes,
+          m.node_starts,
+          m.life,
+          m.living,
+          m.last,
+          m.version);
   } else if constexpr (std::is_same_v<type, host_settings>) {
     visit(m.detect_ms, m.standby, m.control_stall_ms);
   } else if constexpr (std::is_same_v<type, output>) {

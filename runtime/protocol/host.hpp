@@ -17,9 +17,11 @@
 //     every rank that ever had one. It adopts or kills each of them; process_ended comes for these as well.
 // P-5 process_dying says that a process has come to its end and will do nothing useful any more, before it is over. It is
 //     told at most once, and not always: process_ended alone is certain.
+// P-6 Both ends are of one version (runtime/protocol/version.hpp): a welcome of another one is refused, and says so.
 #pragma once
 
 #include "runtime/base/result.hpp"
+#include "runtime/protocol/version.hpp"
 
 #include <compare>
 #include <cstddef>
@@ -73,6 +75,7 @@ struct host_welcome {
   std::uint32_t life = 0xffffffff;    // the control process's entry of the board; all ones: none
   std::vector<living_worker> living;  // P-4
   std::vector<last_incarnation> last; // P-4, by rank
+  std::uint32_t version = programs_version; // P-6
 
   bool operator==(const host_welcome&) const = default;
 };

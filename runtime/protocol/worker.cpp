@@ -47,7 +47,8 @@ void fields_of_order(Order& o, Visit&& visit) {
         o.step_deadline_ms,
         o.peer_devices,
         o.detect_ms,
-        o.load_stall_ms);
+        o.load_stall_ms,
+        o.version);
 }
 
 template <class Event, class Visit>
@@ -105,8 +106,10 @@ void encode(const load_progress& progress, std::vector<std::byte>& out) {
 
 result<void> decode(std::span<const std::byte> bytes, worker_order& out) {
   out = {};
+  out.version = 0; // of those who do not say
   VDIST_TRY(
       unpack_fields(bytes, "worker order", [&out](auto&& visit) { fields_of_order(out, visit); }));
+  VDIST_TRY(check_version("worker order", out.version));
   return check(out);
 }
 
@@ -114,7 +117,7 @@ result<void> decode(std::span<const std::byte> bytes, worker_command& out) {
   out = {};
   VDIST_TRY(
       unpack_fields(bytes, "worker command", [&out](auto&& visit) { visit(out.what, out.now); }));
-  return out.what >= worker_command::kind::load && out.what <= worker_command::kind::begin
+  return out.what >= worker_command::kind::load && out.what <= worker_command::kind::end
              ? result<void>()
              : fail(errc::corrupt, "worker command: unknown kind");
 }

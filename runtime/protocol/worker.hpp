@@ -8,12 +8,15 @@
 // P-2 A worker starts in no epoch. It obeys commands in order and answers `load` with loaded or
 //     failed, `prepare` with quiesced; `begin` has no answer, the results of its steps are one.
 // P-3 Commands and events belong to one incarnation: each has channels of its own.
-// P-4 There is no command to end: a worker that is not wanted any more is killed.
+// P-4 `end` has no answer but the end of the process: it is for a worker that is replaced as planned and has left its epoch.
+//     Else a worker that is not wanted any more is killed.
+// P-5 Both sides are of one version (runtime/protocol/version.hpp): an order of another one is refused, and says so.
 // The same events are messages between actors, in both isolations (actors/interfaces.hpp).
 #pragma once
 
 #include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
+#include "runtime/protocol/version.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -86,6 +89,8 @@ struct worker_order {
   std::int32_t detect_ms = 300;       // host_settings::detect_ms
   std::int32_t load_stall_ms = 60000; // longest time without progress while it loads
 
+  std::uint32_t version = programs_version; // P-5; of who wrote it
+
   [[nodiscard]] std::int32_t rank() const { return first_rank + slot; }
 
   [[nodiscard]] std::int32_t stage() const {
@@ -96,7 +101,7 @@ struct worker_order {
 };
 
 struct worker_command {
-  enum class kind : std::uint8_t { load = 1, prepare = 2, begin = 3 };
+  enum class kind : std::uint8_t { load = 1, prepare = 2, begin = 3, end = 4 };
   kind what = kind::load;
   std::uint32_t now = 0; // epoch of prepare and begin
 
@@ -133,7 +138,7 @@ struct load_progress {
 };
 
 /// msgpack arrays, fields in the order above; a missing tail keeps its defaults, an unknown one is
-/// skipped. `out` is cleared first. Decoding errors: corrupt.
+/// skipped. `out` is cleared first. Decoding errors: corrupt; of an order also unsupported (P-5).
 void encode(const worker_order& order, std::vector<std::byte>& out);
 void encode(const worker_command& command, std::vector<std::byte>& out);
 void encode(const worker_event& event, std::vector<std::byte>& out);

@@ -212,6 +212,44 @@ BOOST_AUTO_TEST_CASE(a_drained_batch_ends_early_and_goes_on_later) { // B-4, Q-4
   BOOST_TEST((results_of(output) == results_of(reference)));
 }
 
+BOOST_AUTO_TEST_CASE(replicas_are_drained_and_parts_replaced_and_no_result_changes) {
+  const auto reference = work / "reference.jsonl";
+  BOOST_REQUIRE(start_batch(reference).wait().exit_code == 0);
+  auto batch = start_batch(output);
+  wait_for_cluster();
+  const auto drained = ctl({"drain", "replica", "1"});
+  BOOST_TEST(drained.exit_code == 0, drained.err);
+  BOOST_TEST(status()["replicas"][1]["is_draining"] == true);
+  const auto last = ctl({"drain", "replica", "0"});
+  BOOST_TEST(last.exit_code == 2);
+  BOOST_TEST(last.err.find("the last one that takes requests") != std::string::npos, last.err);
+  BOOST_TEST(ctl({"resume", "replica", "1"}).exit_code == 0);
+  BOOST_TEST(status()["replicas"][1]["is_draining"] == false);
+  const auto worker = ctl({"restart", "worker", "1"});
+  BOOST_TEST(worker.exit_code == 0, worker.err);
+  BOOST_TEST(worker.out.find("1/1  worker 1") != std::string::npos, worker.out);
+  BOOST_TEST(ctl({"restart", "replica", "1"}).exit_code == 0);
+  const auto now = status();
+  for (const auto& replica : now["replicas"]) {
+    BOOST_TEST(replica["state"] == "running");
+    BOOST_TEST(replica["restarts"] == 0);
+  }
+  BOOST_TEST(now["replicas"][0]["workers"][0]["incarnation"] == 1);
+  BOOST_TEST(now["replicas"][0]["workers"][1]["incarnation"] == 2);
+  BOOST_TEST(now["replicas"][1]["workers"][0]["incarnation"] == 2);
+  const auto node = ctl({"restart", "node"});
+  BOOST_TEST(node.exit_code == (has_processes() ? 0 : 2), node.err);
+  if (!has_processes()) {
+    BOOST_TEST(node.err.find("its workers are threads of it") != std::string::npos, node.err);
+  }
+  const auto vault = ctl({"restart", "vault"});
+  BOOST_TEST(vault.exit_code == 2);
+  BOOST_TEST(vault.err.find("computed again") != std::string::npos, vault.err);
+  const auto done = batch.wait();
+  BOOST_TEST(done.exit_code == 0, done.err);
+  BOOST_TEST((results_of(output) == results_of(reference)));
+}
+
 BOOST_AUTO_TEST_CASE(kills_control_process_and_vault_where_there_are_some) {
   const auto reference = work / "reference.jsonl";
   BOOST_REQUIRE(start_batch(reference).wait().exit_code == 0);
@@ -287,6 +325,14 @@ BOOST_AUTO_TEST_CASE(arguments_that_make_no_sense_are_named) {
                                                     {"kill", "everybody"},
                                                     {"kill", "worker", "x"},
                                                     {"kill", "node", "--watch"},
+                                                    {"drain", "replica"},
+                                                    {"drain", "worker", "1"},
+                                                    {"resume"},
+                                                    {"resume", "replica", "x"},
+                                                    {"restart"},
+                                                    {"restart", "all", "--watch"},
+                                                    {"restart", "all", "--json"},
+                                                    {"restart", "all", "--deadline", "0"},
                                                     {"faults"},
                                                     {"faults", "dance"},
                                                     {"faults", "arm"},

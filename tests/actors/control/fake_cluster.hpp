@@ -4,6 +4,9 @@
 #include "actors/control/cluster_status.hpp"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
+#include <vector>
 
 namespace vdist::testing {
 
@@ -54,6 +57,22 @@ public:
     return control::drain_progress{7};
   }
 
+  [[nodiscard]] result<control::drain_progress> drain_replica(std::int32_t replica,
+                                                              bool is_on) override {
+    drained.emplace_back(replica, is_on);
+    if (replica > 1) {
+      return fail(errc::invalid_argument, "drain: no such replica");
+    }
+    return control::drain_progress{is_on ? active : 0};
+  }
+
+  [[nodiscard]] result<control::restart_progress>
+  restart(const control::restart_order& order) override {
+    restarts.push_back(order);
+    return on_restart ? on_restart(order)
+                      : control::restart_progress{.is_done = true, .text = "incarnation 2"};
+  }
+
   [[nodiscard]] result<std::string> kill(const control::kill_target& target) override {
     killed.push_back(target);
     if (target.rank > 3) {
@@ -81,6 +100,10 @@ public:
       .finished = 1,
       .lines = {{1, 6, 64, 64, "length", 9.25}, {2, 900, 64, 0, "none", 0.5}}};
   int drains = 0;
+  std::uint64_t active = 2; // of a replica that drains
+  std::vector<std::pair<std::int32_t, bool>> drained;
+  std::vector<control::restart_order> restarts;
+  std::function<result<control::restart_progress>(const control::restart_order&)> on_restart;
   std::vector<control::kill_target> killed;
   control::fault_page armed{.rules = {{"worker.step_begin rank=1 kill9", 2}}};
   std::vector<control::fault_order> orders;

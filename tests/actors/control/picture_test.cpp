@@ -114,6 +114,21 @@ request  state         prompt  generated  limit    age
 )");
 }
 
+BOOST_AUTO_TEST_CASE(says_of_a_replica_whether_it_drains) {
+  auto status = example_status();
+  auto& replica = status.replicas[0];
+  replica.is_draining = true;
+  replica.active = 12;
+  BOOST_TEST(draw_topology(status, paint::plain).find("replica 0  recovering")
+             != std::string::npos);
+  replica.state = "running";
+  BOOST_TEST(draw_topology(status, paint::plain).find("replica 0  draining 12")
+             != std::string::npos);
+  replica.active = 0;
+  BOOST_TEST(draw_topology(status, paint::plain).find("replica 0  drained") != std::string::npos);
+  BOOST_TEST(draw_status(status, {}, paint::plain).find("      0  drained") != std::string::npos);
+}
+
 BOOST_AUTO_TEST_CASE(draws_the_armed_faults) {
   BOOST_TEST(draw_faults({}) == "no fault is armed\n");
   const auto text = draw_faults(fake_cluster().armed);

@@ -24,6 +24,14 @@ control_request faults_of(fault_order::kind what, const std::string& rule = "") 
   return {.what = control_request::kind::faults, .order = {.what = what, .rule = rule}};
 }
 
+control_request drain_of(control_request::kind what, std::int32_t replica) {
+  return {.what = what, .replica = replica};
+}
+
+control_request restart_of(const restart_order& order) {
+  return {.what = control_request::kind::restart, .restart = order};
+}
+
 control_request kill_of(const kill_target& target) {
   return {.what = control_request::kind::kill, .target = target};
 }
@@ -39,6 +47,18 @@ BOOST_AUTO_TEST_CASE(what_is_asked_arrives_as_it_was) {
                               kill_of({.what = kill_target::kind::worker, .rank = 12}),
                               kill_of({.what = kill_target::kind::node}),
                               kill_of({.what = kill_target::kind::vault}),
+                              drain_of(control_request::kind::drain, 0),
+                              drain_of(control_request::kind::resume, 3),
+                              restart_of({.what = restart_order::kind::worker,
+                              .index = 5,
+                              .above = {9},
+                              .claim = ~std::uint64_t{0}}),
+                              restart_of({.what = restart_order::kind::replica,
+                              .index = 1,
+                              .above = {1, ~std::uint32_t{0}},
+                              .claim = 1}),
+                              restart_of({.what = restart_order::kind::node, .above = {2}}),
+                              restart_of({.what = restart_order::kind::none, .above = {}}),
                               faults_of(fault_order::kind::list),
                               faults_of(fault_order::kind::clear),
                               faults_of(fault_order::kind::arm, "worker.load throw")}) {
@@ -59,6 +79,17 @@ BOOST_AUTO_TEST_CASE(what_the_cluster_says_arrives_as_it_was) {
   const auto killed = decode_killed(ask(cluster, kill_of({.rank = 2})));
   BOOST_TEST((killed && *killed == "somebody"));
   BOOST_TEST((cluster.killed == std::vector<kill_target>{{.rank = 2}}));
+}
+
+BOOST_AUTO_TEST_CASE(a_replica_is_drained_and_resumed) {
+  fake_cluster cluster;
+  const auto drained = decode_drain(ask(cluster, drain_of(control_request::kind::drain, 1)));
+  BOOST_TEST((drained && drained->active == 2U));
+  BOOST_TEST(decode_drain(ask(cluster, drain_of(control_request::kind::resume, 1))).has_value());
+  BOOST_TEST(
+      (cluster.drained == std::vector<std::pair<std::int32_t, bool>>{{1, true}, {1, false}}));
+  BOOST_TEST(cluster.drains == 0, "not the whole cluster");
+  BOOST_TEST(!decode_drain(ask(cluster, drain_of(control_request::kind::drain, 2))));
 }
 
 BOOST_AUTO_TEST_CASE(fault_rules_are_armed_listed_and_cleared) {
@@ -140,6 +171,31 @@ BOOST_AUTO_TEST_CASE(a_request_that_is_none_gets_an_error_and_does_nothing) { //
   BOOST_TEST(cluster.drains == 0);
   BOOST_TEST(cluster.killed.empty());
   BOOST_TEST(cluster.orders.empty());
+}
+
+BOOST_AUTO_TEST_CASE(drains_and_restarts_that_are_none_get_an_error_and_do_nothing) { // P-1
+  fake_cluster cluster;
+  const std::string restart = R"({"request":"restart","target":"node",)";
+  for (const std::string& text : {std::string(R"({"request":"drain","target":"replica"})"),
+                                  std::string(R"({"request":"drain","target":"replica -1"})"),
+                                  std::string(R"({"request":"drain","target":7})"),
+                                  std::string(R"({"request":"resume"})"),
+                                  std::string(R"({"request":"resume","target":"worker 1"})"),
+                                  std::string(R"({"request":"restart","target":"node"})"),
+                                  restart + R"("above":1,"claim":1})",
+                                  restart + R"("above":[-1],"claim":1})",
+                                  restart + R"("above":[1.5],"claim":1})",
+                                  restart + R"("above":[4294967296],"claim":1})",
+                                  restart + R"("above":[1],"claim":"x"})",
+                                  restart + R"("above":[1],"claim":-1})",
+                                  restart + R"("above":[1],"claim":1,"do":"x"})"}) {
+    const auto reply = decode_status(answer(cluster, text));
+    BOOST_REQUIRE_MESSAGE(!reply, text);
+    BOOST_TEST((reply.error().code == errc::invalid_argument), text);
+  }
+  BOOST_TEST(cluster.drains == 0);
+  BOOST_TEST(cluster.drained.empty());
+  BOOST_TEST(cluster.restarts.empty());
 }
 
 BOOST_AUTO_TEST_CASE(depth_is_no_weapon) { // P-1

@@ -55,6 +55,23 @@ BOOST_AUTO_TEST_CASE(a_replica_that_has_ended_is_never_used_again) { // Q-6
   BOOST_TEST(*table.choose_replica() == 1);
 }
 
+BOOST_AUTO_TEST_CASE(gives_a_replica_that_drains_nothing_as_long_as_another_is_usable) {
+  request_table table(3);
+  const auto sink = std::make_shared<recording_sink>();
+  table.set_draining(0, true);
+  for (const std::int32_t replica : {1, 1, 2}) {
+    add_to(table, replica, sink);
+  }
+  BOOST_TEST(*table.choose_replica() == 2);
+  table.set_draining(2, true);
+  BOOST_TEST(*table.choose_replica() == 1, "however many it has");
+  table.set_usable(1, false);
+  BOOST_TEST(*table.choose_replica() == 0, "rather than nobody");
+  table.set_usable(1, true);
+  table.set_draining(0, false);
+  BOOST_TEST(*table.choose_replica() == 0);
+}
+
 BOOST_AUTO_TEST_CASE(delivers_each_position_once_and_drops_repetitions) {
   request_table table(1);
   const auto sink = std::make_shared<recording_sink>();

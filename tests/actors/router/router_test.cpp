@@ -127,6 +127,25 @@ BOOST_FIXTURE_TEST_CASE(writes_a_request_to_the_ledger_before_it_is_accepted,
   BOOST_TEST(schedulers[0]->requests[0]->arrival == reply.id.value);
 }
 
+BOOST_FIXTURE_TEST_CASE(a_replica_that_drains_keeps_what_it_has_and_gets_no_more,
+                        router_fixture) {
+  submit_one(std::make_shared<recording_sink>());
+  auto status = ask<router_status>(router, drain_replica{0, true});
+  BOOST_TEST((status.draining_by_replica == std::vector{true, false}));
+  BOOST_TEST(status.active_by_replica[0] == 1U);
+  for (int i = 0; i < 3; ++i) {
+    BOOST_TEST((submit_one(std::make_shared<recording_sink>()).status == errc::ok));
+  }
+  BOOST_TEST(schedulers[1]->requests.size() == 3U);
+  change(0, replica_state::restarted);
+  BOOST_TEST(schedulers[0]->requests.size() == 2U, "handed over again, to the same one");
+  change(1, replica_state::failed);
+  BOOST_TEST(schedulers[0]->requests.size() == 5U, "what has no other place comes here");
+  change(1, replica_state::running);
+  status = ask<router_status>(router, drain_replica{0, false});
+  BOOST_TEST((status.draining_by_replica == std::vector{false, false}));
+}
+
 BOOST_FIXTURE_TEST_CASE(accepts_nothing_while_it_drains_and_ends_what_it_has,
                         router_fixture) {
   const auto sink = std::make_shared<recording_sink>();

@@ -62,6 +62,11 @@ public:
       break;
     case action::kind::adopt:
       break; // groups here start from nothing
+    case action::kind::retire:
+      alive_[slot] = false;
+      thread_ends_[slot] = true;
+      dying_.push_back(todo); // its end is all that is heard of it
+      break;
     case action::kind::give_up:
       given_up_ = true;
       culprit_ = todo.slot;
@@ -268,7 +273,7 @@ constexpr auto start_of_time = time_point(1s);
 /// What an event made the machine want, as short words: "fence 2", "prepare 0", "spawn 1".
 std::vector<std::string> wanted(recovery& machine, time_point now) {
   static constexpr const char* names[] = {
-      "spawn", "adopt", "kill", "fence", "prepare", "begin", "give up"};
+      "spawn", "adopt", "kill", "fence", "prepare", "retire", "begin", "give up"};
   std::vector<std::string> words;
   for (const auto& todo : machine.take_actions()) {
     const bool is_of_slot = todo.slot >= 0;
@@ -397,6 +402,96 @@ BOOST_AUTO_TEST_CASE(r7_a_running_group_that_is_abandoned_is_fenced_first) {
   BOOST_TEST(wanted(machine, start_of_time)
                  == (words{"fence 2", "prepare 0", "give up 2", "kill 0"}),
              boost::test_tools::per_element());
+}
+
+/// The whole way of one slot; the other one waits idle until its new peer is there.
+BOOST_AUTO_TEST_CASE(r10_a_planned_replacement_ends_its_worker_only_when_it_has_left) {
+  auto machine = running_machine({.slots = 2});
+  BOOST_TEST(machine.replace({incarnation(), incarnation(1)}, start_of_time));
+  BOOST_TEST(wanted(machine, start_of_time) == (words{"fence 2", "prepare 0", "prepare 1"}),
+             boost::test_tools::per_element());
+  machine.quiesced(0, incarnation(1), epoch(2), start_of_time);
+  BOOST_TEST(machine.take_actions().empty());
+  machine.quiesced(1, incarnation(1), epoch(2), start_of_time);
+  BOOST_TEST(wanted(machine, start_of_time) == words{"retire 1"}, boost::test_tools::per_element());
+  BOOST_TEST((machine.slot(1) == slot_state::retiring));
+  BOOST_TEST((machine.state() == recovery_state::plan));
+  machine.quiesced(1, incarnation(1), epoch(2), start_of_time);
+  BOOST_TEST(machine.take_actions().empty(), "R-5");
+  machine.gone(1, incarnation(1), start_of_time);
+  BOOST_TEST(wanted(machine, start_of_time) == words{"spawn 1"}, boost::test_tools::per_element());
+  machine.loaded(1, incarnation(2), start_of_time);
+  BOOST_TEST(wanted(machine, start_of_time) == words{"begin 2"}, boost::test_tools::per_element());
+  BOOST_TEST(machine.restarts() == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(r10_all_slots_are_replaced_in_one_epoch) {
+  group workers(3);
+  workers.settle();
+  BOOST_TEST(
+      workers.machine().replace({incarnation(1), incarnation(1), incarnation(1)}, workers.now()));
+  workers.absorb();
+  workers.settle();
+  BOOST_TEST((workers.machine().state() == recovery_state::running));
+  BOOST_TEST((workers.machine().current_epoch() == epoch(2)));
+  for (const std::int32_t slot : {0, 1, 2}) {
+    BOOST_TEST((workers.machine().worker(slot) == incarnation(2)));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(r10_planned_replacements_are_not_counted_and_never_rest) {
+  auto machine = running_machine({.slots = 1, .max_restarts = 1, .restart_backoff = 50ms});
+  machine.gone(0, incarnation(1), start_of_time); // a fault: one more is too many
+  machine.loaded(0, incarnation(2), start_of_time);
+  wanted(machine, start_of_time);
+  for (std::uint32_t number = 2; number < 12; ++number) {
+    BOOST_TEST(machine.replace({incarnation(number)}, start_of_time));
+    wanted(machine, start_of_time);
+    machine.quiesced(0, incarnation(number), machine.current_epoch(), start_of_time);
+    machine.gone(0, incarnation(number), start_of_time);
+    BOOST_TEST(wanted(machine, start_of_time) == (words{"retire 0", "spawn 0"}),
+               boost::test_tools::per_element());
+    machine.loaded(0, incarnation(number + 1), start_of_time);
+    wanted(machine, start_of_time);
+  }
+  BOOST_TEST((machine.state() == recovery_state::running));
+  BOOST_TEST(machine.restarts() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(r10_a_worker_that_does_not_end_by_order_is_killed) {
+  auto machine = running_machine({.slots = 1, .retire_deadline = 2s});
+  BOOST_TEST(machine.replace({incarnation(1)}, start_of_time));
+  machine.quiesced(0, incarnation(1), epoch(2), start_of_time);
+  wanted(machine, start_of_time);
+  machine.tick(start_of_time + 1999ms);
+  BOOST_TEST(machine.take_actions().empty());
+  machine.tick(start_of_time + 2s);
+  BOOST_TEST(wanted(machine, start_of_time) == words{"kill 0"}, boost::test_tools::per_element());
+  machine.died(0, incarnation(1), start_of_time + 2s);
+  machine.gone(0, incarnation(1), start_of_time + 2s);
+  BOOST_TEST(wanted(machine, start_of_time) == words{"spawn 0"}, boost::test_tools::per_element());
+  BOOST_TEST(machine.restarts() == 0U, "it is no fault");
+}
+
+BOOST_AUTO_TEST_CASE(r10_a_worker_that_dies_before_it_is_told_to_end_has_died) {
+  auto machine = running_machine({.slots = 1, .max_restarts = 0});
+  BOOST_TEST(machine.replace({incarnation(1)}, start_of_time));
+  machine.died(0, incarnation(1), start_of_time);
+  BOOST_TEST((machine.state() == recovery_state::failed), "it is counted");
+}
+
+BOOST_AUTO_TEST_CASE(r10_only_a_group_that_runs_is_replaced_and_only_by_its_own_numbers) {
+  recovery loading({.slots = 1});
+  loading.start(start_of_time);
+  BOOST_TEST(!loading.replace({incarnation(1)}, start_of_time));
+  auto machine = running_machine({.slots = 2});
+  BOOST_TEST(!machine.replace({incarnation(1)}, start_of_time));
+  BOOST_TEST(!machine.replace({incarnation(), incarnation()}, start_of_time));
+  BOOST_TEST(!machine.replace({incarnation(1), incarnation(2)}, start_of_time));
+  BOOST_TEST(machine.take_actions().empty());
+  BOOST_TEST((machine.state() == recovery_state::running));
+  machine.died(0, incarnation(1), start_of_time);
+  BOOST_TEST(!machine.replace({incarnation(), incarnation(1)}, start_of_time));
 }
 
 BOOST_AUTO_TEST_CASE(r9_a_successor_fences_first_and_asks_the_living) {

@@ -32,25 +32,10 @@ bool is_between_epochs(const place& who) {
 } // namespace
 
 std::string to_string(const move& made) {
-  static constexpr const char* names[] = {"hear",
-                                          "obey",
-                                          "fall",
-                                          "end_thread",
-                                          "wake",
-                                          "time_out",
-                                          "pass",
-                                          "die",
-                                          "lose",
-                                          "stick",
-                                          "repeat",
-                                          "resist",
-                                          "seize",
-                                          "end_stage",
-                                          "fail_step",
-                                          "be_late",
-                                          "end_lane",
-                                          "refuse",
-                                          "pass_early"};
+  static constexpr const char* names[] = {
+      "hear",      "obey",    "fall",     "end_thread", "wake",       "time_out", "pass",
+      "die",       "lose",    "stick",    "repeat",     "resist",     "seize",    "end_stage",
+      "fail_step", "be_late", "end_lane", "refuse",     "pass_early", "replace",  "replace_all"};
   return fmt::format("{} {}", names[static_cast<std::size_t>(made.what)], made.index);
 }
 
@@ -205,6 +190,12 @@ void world::add_faults(std::vector<move>& out) const {
   if (!is_refusing_) {
     out.push_back({move::kind::refuse});
   }
+  if (machine_.state() == recovery_state::running) {
+    for (std::int32_t slot = 0; slot < world_slots; ++slot) {
+      out.push_back({move::kind::replace, slot});
+    }
+    out.push_back({move::kind::replace_all});
+  }
 }
 
 bool world::is_somebody_resting() const {
@@ -289,8 +280,25 @@ void world::make(const move& made) {
   case move::kind::refuse:
     is_refusing_ = true;
     break;
+  case move::kind::replace:
+    replace(made.index, made.index);
+    break;
+  case move::kind::replace_all:
+    replace(0, world_slots - 1);
+    break;
   }
   check_bounds();
+}
+
+void world::replace(std::int32_t first, std::int32_t last) {
+  std::vector<incarnation> wanted(world_slots);
+  for (auto slot = first; slot <= last; ++slot) {
+    wanted[static_cast<std::size_t>(slot)] = machine_.worker(slot);
+    at(slot).is_unwanted = at(slot).number == machine_.worker(slot).value;
+  }
+  expect(machine_.replace(wanted, now_), "R-10: a group that runs can be replaced");
+  expect(!machine_.replace(wanted, now_), "R-10: but not while it is");
+  absorb();
 }
 
 void world::tell(tiding::kind what, std::int32_t slot) {
@@ -347,12 +355,15 @@ void world::hear(std::size_t index, bool is_last) {
   expect(!must_be_ignored || before == fingerprint(), "R-5: the past changes nothing");
 }
 
-/// Of the incarnation that the machine believes in, once.
+/// Of the incarnation that the machine believes in, once; one that was told to end is none.
 void world::count_death(const tiding& heard) {
   auto& who = at(heard.slot);
   const bool was_found_dying = machine_.slot(heard.slot) == slot_state::dying;
-  if (!is_given_up_ && machine_.worker(heard.slot) == worker_of(heard) && who.dead != heard.number
-      && !was_found_dying) {
+  const bool is_of_now = machine_.worker(heard.slot) == worker_of(heard);
+  if (is_of_now && who.is_ordered && heard.number == who.number) {
+    return;
+  }
+  if (!is_given_up_ && is_of_now && who.dead != heard.number && !was_found_dying) {
     who.dead = heard.number;
     ++who.deaths;
     who.died_at = now_;
@@ -375,6 +386,10 @@ void world::obey(place& who, std::int32_t slot) {
     expect(todo.now != begun_ || wired_[static_cast<std::size_t>(slot)] == who.number,
            "R-2: only the incarnation that was wired takes part");
     who.acting_in = todo.now;
+    break;
+  case command::kind::end:
+    who.what = place::kind::empty;
+    tell(tiding::kind::gone, slot);
     break;
   }
   who.inbox.erase(who.inbox.begin());
@@ -446,6 +461,9 @@ void world::carry_out(const action& todo) {
   case action::kind::begin:
     begin(todo);
     break;
+  case action::kind::retire:
+    retire(todo);
+    break;
   case action::kind::give_up:
     expect(!is_given_up_ && !todo.reason.empty(), "R-7: given up once, with a reason");
     expect(is_beyond_bounds() || is_hopeless(), "R-6: who can live is not given up");
@@ -462,7 +480,7 @@ void world::spawn(const action& todo) {
          "R-2: the thread before has ended, and that was heard");
   expect(todo.worker.value == who.number + 1, "R-5: incarnations rise by one");
   expect(!is_given_up_, "R-7: nobody is spawned for a lost replica");
-  if (who.deaths > 1) {
+  if (who.deaths > 1 && !who.is_ordered) {
     const auto pause = config_.restart_backoff * (1 << (who.deaths - 2));
     expect(now_ >= who.died_at + pause, "R-8: a pause before the next one");
   }
@@ -472,6 +490,17 @@ void world::spawn(const action& todo) {
               .deaths = who.deaths,
               .died_at = who.died_at,
               .inbox = {{command::kind::load}}};
+}
+
+void world::retire(const action& todo) {
+  auto& who = at(todo.slot);
+  expect(who.number == todo.worker.value && who.is_unwanted, "R-10: only who is unwanted");
+  expect(is_between_epochs(who), "R-10: nobody is told to end who still works");
+  expect(!who.is_ordered && !is_given_up_, "R-10: once");
+  who.is_ordered = true;
+  if (who.what == place::kind::acting) {
+    who.inbox.push_back({command::kind::end});
+  }
 }
 
 void world::begin(const action& todo) {
@@ -493,6 +522,7 @@ void world::begin(const action& todo) {
     expect(is_between_epochs(who), "R-3: everybody left the epochs before");
     expect(who.is_loaded, "R-3: everybody has loaded");
     expect(!who.is_killed, "R-5: nobody takes part who was told to end");
+    expect(!who.is_unwanted, "R-10: nobody takes part who was to be replaced");
     expect(machine_.worker(slot).value == who.number, "R-2: the newest incarnation takes part");
   }
   if (is_refusing_) {
@@ -611,7 +641,9 @@ std::string world::fingerprint(std::int32_t slot) const {
          who.is_immortal,
          who.is_adopted,
          who.is_killed,
-         who.is_suspect);
+         who.is_suspect,
+         who.is_unwanted,
+         who.is_ordered);
   append(bytes, who.number, who.acting_in, who.dead, who.deaths);
   append(bytes, wired_[static_cast<std::size_t>(slot)]);
   for (const auto& todo : who.inbox) {

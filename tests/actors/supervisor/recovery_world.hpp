@@ -5,7 +5,7 @@
 // Every order is possible: tidings of different kinds overtake each other, a worker obeys its commands in order, but when
 // it likes. Time stands still but for passed deadlines, which happen for free only when nothing else can, or when a back-off
 // ends.
-// After every move the world compares what the machine wants with what is true, and says what is wrong (R-1 … R-9).
+// After every move the world compares what the machine wants with what is true, and says what is wrong (R-1 … R-10).
 #pragma once
 
 #include "actors/supervisor/recovery.hpp"
@@ -44,6 +44,9 @@ struct move {
     end_lane,   // the executor dies
     refuse,     // the next epoch finds no memory for its channels
     pass_early, // a deadline passes although everybody works, only slowly
+    // No faults, but as unexpected.
+    replace,     // the worker of slot `index` is to be replaced
+    replace_all, // every worker is
   };
   kind what = kind::hear;
   std::int32_t index = 0;
@@ -75,7 +78,7 @@ struct tiding {
 
 /// On its way to a worker.
 struct command {
-  enum class kind : std::uint8_t { load, prepare, begin };
+  enum class kind : std::uint8_t { load, prepare, begin, end };
   kind what = kind::load;
   std::uint32_t now = 0; // epoch
 };
@@ -97,6 +100,8 @@ struct place {
   bool is_adopted = false;  // not spawned by this machine
   bool is_killed = false;   // the kill is on its way
   bool is_suspect = false;  // it may be killed: something of it was late when a deadline passed
+  bool is_unwanted = false; // its replacement is planned
+  bool is_ordered = false;  // it was told to end by order
   std::uint32_t dead = 0;   // the newest incarnation whose death was heard
   std::int32_t deaths = 0;  // that were heard
   time_point died_at;       // the last of them
@@ -153,6 +158,8 @@ private:
   void carry_out(const supervisor::action& todo);
   void spawn(const supervisor::action& todo);
   void begin(const supervisor::action& todo);
+  void retire(const supervisor::action& todo);
+  void replace(std::int32_t first, std::int32_t last);
   [[nodiscard]] std::string running_end_complaint(std::int32_t slot) const;
   [[nodiscard]] std::string lost_end_complaint(std::int32_t slot) const;
   [[nodiscard]] bool is_beyond_bounds() const;

@@ -34,6 +34,8 @@ public:
 
   void stop() override { is_stopped = true; }
 
+  void retire() override { is_retired = true; }
+
   void report(worker_event::kind what, epoch now = {}, errc status = errc::ok) {
     wanted_.report({.what = what,
                     .slot = wanted_.slot,
@@ -47,6 +49,7 @@ public:
 
   bool is_loading = false;
   bool is_stopped = false;
+  bool is_retired = false;
   epoch prepared;
   epoch begun;
 
@@ -69,6 +72,7 @@ router_actor::behavior_type fake_router(const std::shared_ptr<surroundings>& aro
       [around](const replica_changed& message) { around->states.push_back(message); },
       [](const get_router_status&) { return router_status{}; },
       [](const drain&) { return router_status{}; },
+      [](const drain_replica&) { return router_status{}; },
   };
 }
 
@@ -294,6 +298,62 @@ BOOST_FIXTURE_TEST_CASE(replaces_a_worker_that_was_killed, started_group) { // R
   BOOST_TEST((states.back().state == replica_state::running));
   BOOST_TEST(executors == 1, "the scheduler stays and knows its requests");
   BOOST_TEST(status().restarts == 1U);
+}
+
+/// One slot of each stage, in one epoch.
+BOOST_FIXTURE_TEST_CASE(replaces_workers_as_planned, started_group) { // R-10, V-9
+  all_loaded();
+  const auto first = lanes.at(1);
+  const auto second = lanes.at(2);
+  tell(supervisor, replace_workers{{0, 7, 0, 0}});
+  BOOST_TEST((fence == epoch(0)), "it is none of its workers");
+  tell(supervisor, replace_workers{{0, 1, 1, 0}});
+  BOOST_TEST((fence == epoch(2)));
+  BOOST_TEST((states.back().state == replica_state::recovering));
+  for (auto& [slot, lane] : lanes) {
+    BOOST_TEST((lane->prepared == epoch(2)));
+    BOOST_TEST(!lane->is_retired);
+  }
+  for (const std::int32_t slot : {0, 1, 2, 3}) {
+    report(slot, worker_event::kind::quiesced, epoch(2));
+  }
+  BOOST_TEST((first->is_retired && second->is_retired));
+  BOOST_TEST((!lanes.at(0)->is_retired && !lanes.at(3)->is_retired));
+  BOOST_TEST(lanes_made == 4, "R-2: nobody comes before they have gone");
+  tell(supervisor, replace_workers{{1, 0, 0, 0}});
+  BOOST_TEST((fence == epoch(2)), "not during a recovery");
+  for (const auto& lane : {first, second}) {
+    lane->report(worker_event::kind::gone);
+    settle();
+  }
+  BOOST_TEST(lanes_made == 6);
+  for (const std::int32_t slot : {1, 2}) {
+    BOOST_TEST((lanes.at(slot)->wanted().worker == incarnation(2)));
+    report(slot, worker_event::kind::loaded);
+  }
+  BOOST_TEST((executor_begun == std::vector{epoch(1), epoch(2)}));
+  BOOST_TEST((states.back().state == replica_state::running));
+  BOOST_TEST(status().restarts == 0U);
+  kill_worker_of(1); // a death of the successor is one of the successor
+  BOOST_TEST((fence == epoch(3)));
+  BOOST_TEST(status().worker_states[1] == "dying");
+}
+
+BOOST_FIXTURE_TEST_CASE(a_worker_that_does_not_end_by_order_is_stopped, started_group) {
+  all_loaded();
+  tell(supervisor, replace_workers{{1, 0, 0, 0}});
+  const auto stubborn = lanes.at(0);
+  for (const std::int32_t slot : {0, 1, 2, 3}) {
+    report(slot, worker_event::kind::quiesced, epoch(2));
+  }
+  BOOST_TEST(!stubborn->is_stopped);
+  advance(2s);
+  BOOST_TEST(stubborn->is_stopped);
+  stubborn->report(worker_event::kind::gone);
+  settle();
+  report(0, worker_event::kind::loaded);
+  BOOST_TEST((states.back().state == replica_state::running));
+  BOOST_TEST(status().restarts == 0U);
 }
 
 BOOST_FIXTURE_TEST_CASE(a_failure_and_the_death_after_it_are_one_fault, started_group) { // T-2

@@ -25,6 +25,8 @@ struct noting_lane final : worker_lane {
 
   void stop() override { ++stops; }
 
+  void retire() override { ++retires; }
+
   void report(worker_event::kind what) {
     wanted.report({.what = what, .slot = wanted.slot, .worker = wanted.worker});
   }
@@ -32,6 +34,7 @@ struct noting_lane final : worker_lane {
   lane_request wanted;
   int loads = 0;
   int stops = 0;
+  int retires = 0;
   epoch prepared;
   epoch begun;
 };
@@ -118,6 +121,25 @@ BOOST_FIXTURE_TEST_CASE(an_actor_leaves_its_lane_alone_after_it, kept_fixture) {
   BOOST_TEST((lane->prepared == epoch(8)));
   adopted->stop();
   BOOST_TEST(lane->stops == 1);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_lane_that_was_told_to_end_is_taken_over_by_nobody, kept_fixture) { // H-2
+  const auto tenure = kept.begin_tenure();
+  const auto held = kept.take(tenure, request(0, 1));
+  held->retire();
+  BOOST_TEST(lane->retires == 0, "it has not even loaded");
+  held->load();
+  lane->report(worker_event::kind::loaded);
+  held->retire();
+  held->retire();
+  BOOST_TEST(lane->retires == 1);
+  kept.end_tenure(tenure);
+  static_cast<void>(kept.begin_tenure());
+  BOOST_TEST((kept.found()[0].what == kind::dying));
+  BOOST_TEST(lane->stops == 1, "its supervisor's deadline has ended with it");
+  lane->report(worker_event::kind::gone);
+  BOOST_TEST(gone.size() == 1U);
+  BOOST_TEST((kept.found()[0].what == kind::absent));
 }
 
 BOOST_FIXTURE_TEST_CASE(the_newest_actor_hears_what_a_lane_says, kept_fixture) { // H-3

@@ -102,29 +102,23 @@ BOOST_AUTO_TEST_CASE(a_missing_tail_keeps_defaults_and_an_unknown_tail_is_skippe
   BOOST_TEST(command.now == 9U);
 }
 
-BOOST_AUTO_TEST_CASE(an_order_of_an_older_build_keeps_the_defaults_of_what_it_does_not_say) {
-  constexpr std::uint32_t fields_before_devices = 30; // up to token_us
-  const worker_order defaults;
-  auto expected = example_order();
-  for (std::uint32_t fields = fields_before_devices + 6; fields >= fields_before_devices;
-       --fields) {
-    expected.load_stall_ms = fields > 35 ? 88 : defaults.load_stall_ms;
-    expected.detect_ms = fields > 34 ? 77 : defaults.detect_ms;
-    if (fields < 34) {
-      expected.peer_devices.clear();
-    }
-    expected.step_deadline_ms = fields > 32 ? 1234 : defaults.step_deadline_ms;
-    expected.device_graphs = fields > 31 ? false : defaults.device_graphs;
-    expected.device_index = fields > 30 ? 5 : defaults.device_index;
-    worker_order order;
-    BOOST_REQUIRE(decode(first_fields_of(encoded(example_order()), fields), order).has_value());
-    BOOST_TEST((order == expected), fields << " fields");
+BOOST_AUTO_TEST_CASE(an_order_of_another_version_is_refused) { // P-5
+  constexpr std::uint32_t fields_before_version = 36;          // up to load_stall_ms
+  worker_order order;
+  const auto silent =
+      decode(first_fields_of(encoded(example_order()), fields_before_version), order);
+  BOOST_REQUIRE(!silent);
+  BOOST_TEST((silent.error().code == errc::unsupported));
+  for (const auto version : {programs_version - 1, programs_version + 1}) {
+    auto foreign = example_order();
+    foreign.version = version;
+    const auto refused = decode(encoded(foreign), order);
+    BOOST_REQUIRE(!refused);
+    BOOST_TEST((refused.error().code == errc::unsupported));
+    BOOST_TEST(refused.error().context.find("theirs=" + std::to_string(version))
+                   != std::string::npos,
+               refused.error().context);
   }
-  BOOST_TEST(defaults.device_index == 0);
-  BOOST_TEST(defaults.device_graphs);
-  BOOST_TEST(defaults.step_deadline_ms == 30'000);
-  BOOST_TEST(defaults.detect_ms == 300);
-  BOOST_TEST(defaults.load_stall_ms == 60'000);
 }
 
 BOOST_AUTO_TEST_CASE(orders_that_contradict_themselves_are_refused) {
