@@ -42,7 +42,7 @@ count = 5
 rule = "executor.before_send step=60 kill_actor"
 [[fault]]
 every_ms = 20
-choose = ["kill9 worker", "stop(500) worker 3", "12.5%kill_actor executor"]
+choose = ["kill9 worker", "stop(500) worker 3", "12.5%kill_actor executor", "kill9 node"]
 count = 3
 [expect]
 altered = 1
@@ -55,9 +55,10 @@ std::string shown(const config::nemesis_choice& choice) {
                             .argument = choice.link.argument,
                             .count = choice.link.count,
                             .chance = choice.link.chance};
-  const bool is_worker = choice.what == config::nemesis_choice::target::worker;
-  return action_text(rule) + (is_worker ? " worker" : " executor")
-         + (choice.rank ? fmt::format(" {}", *choice.rank) : "");
+  return fmt::format("{} {}{}",
+                     action_text(rule),
+                     config::facts_of(choice.what).name,
+                     choice.rank ? fmt::format(" {}", *choice.rank) : "");
 }
 
 bytes shown(const fault_script& script) {
@@ -108,8 +109,11 @@ void search_rules(config::fault_victims victims) {
         "channel.plans stage=1 request=9 corrupt",
         "worker.step_end 3*slow(10)",
         "worker.load 99.99%wait(2)->throw"}) {
-    from.specimens.push_back(text_specimen(rule));
+    if (config::parse_fault_rule(rule, victims)) {
+      from.specimens.push_back(text_specimen(rule));
+    }
   }
+  BOOST_TEST_REQUIRE(from.specimens.size() >= 3U);
   run(subject_of<failpoint_rule>(
       "fault rule",
       std::move(from),
