@@ -34,6 +34,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -135,10 +136,17 @@ struct fence_epoch {
   epoch now;
 };
 
+/// How the steps in flight of an epoch ended when they were not just fenced.
+struct step_death {
+  std::int32_t slot = -1; // of the worker that died over them; -1: a step failed, or the lane ended
+  std::string cause;
+};
+
 /// Rewind the scheduler to what is committed and go on over these channels.
 struct begin_epoch {
   epoch now;
   std::shared_ptr<epoch_wiring> wiring;
+  std::optional<step_death> death; // since the last begin; the requests of those steps are struck
 };
 
 using executor_actor = caf::typed_actor<caf::reacts_to<fence_epoch>, caf::reacts_to<begin_epoch>>;
@@ -207,6 +215,13 @@ struct step_failed {
   std::string text;
 };
 
+/// From the step lane, before its first plan of an epoch: a request was failed because steps died of it
+/// so often. `has_progressed`: steps were committed since the one before it was.
+struct culprit_found {
+  std::int32_t strikes = 0;
+  bool has_progressed = false;
+};
+
 struct start_replica {};
 
 /// From the supervisor to itself.
@@ -239,6 +254,7 @@ struct replace_workers {
 using supervisor_actor = caf::typed_actor<caf::reacts_to<start_replica>,
                                           caf::reacts_to<worker_event>,
                                           caf::reacts_to<step_failed>,
+                                          caf::reacts_to<culprit_found>,
                                           caf::reacts_to<check_deadlines>,
                                           caf::replies_to<get_replica_status>::with<replica_status>,
                                           caf::reacts_to<end_worker>,
@@ -288,6 +304,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::enter_epoch)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::load_weights)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::protocol::worker_event)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::step_failed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::culprit_found)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::start_replica)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::check_deadlines)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::get_replica_status)

@@ -64,6 +64,9 @@ void step_inbox::begin(begin_epoch message) {
       return;
     }
     begun_ = message.now;
+    if (arrived_.begin) {
+      message.death = std::move(arrived_.begin->death);
+    }
     arrived_.begin = std::move(message);
     has_any_ = true;
   }

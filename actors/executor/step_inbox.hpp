@@ -41,7 +41,8 @@ public:
   /// O(1) in the order of acceptance, else a look at what has arrived. Error: queue_full.
   [[nodiscard]] result<void> add(std::shared_ptr<const protocol::request> request);
   void cancel(request_id id);
-  /// One of an epoch below the newest is dropped: it comes late, from an executor that was replaced.
+  /// One of an epoch below the newest is dropped: it comes late, from an executor that was replaced. One that finds another
+  /// still there takes over what that says of a death: nothing was in flight since.
   void begin(begin_epoch message);
   void stop();
 

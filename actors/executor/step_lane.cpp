@@ -45,6 +45,7 @@ step_lane::step_lane(step_lane_config config,
       waits_(waits),
       scheduler_(config_.scheduler, links_.kv),
       next_step_(links_.last_step != nullptr ? links_.last_step->load() + 1 : 1),
+      flights_(*links_.flights, config_.scheduler.max_sequences),
       results_(config_.stage_of_slot.size()),
       events_(std::make_shared<token_events>()) {}
 
@@ -93,7 +94,9 @@ lane_turn step_lane::take_over(time_point patience) {
       return {.what = lane_turn::kind::waiting, .due = due};
     }
     next_step_ = predecessor_->next_step_;
-    predecessor_.reset();
+    predecessor_.reset(); // over what it ended, its supervisor says with the next epoch
+  } else {
+    strike({.cause = "the control process ended"});
   }
   has_taken_over_ = true;
   keep_kv();
@@ -199,16 +202,74 @@ void step_lane::take_request(const protocol::request& request) {
     return;
   }
   live_.insert(request.id);
+  judge(request.id, known->strikes);
 }
 
 void step_lane::begin(const begin_epoch& message) {
   leave_epoch();
   scheduler_.start_epoch(message.now);
+  if (message.death) {
+    strike(*message.death);
+  }
+  flights_.forget(last_step());
   wiring_ = message.wiring;
   if (links_.kv != nullptr && links_.kv->content() != wiring_->kv_content) { // T-6
     scheduler_.lose_kv();
     links_.kv->set_content(wiring_->kv_content);
   }
+}
+
+///
+void step_lane::strike(const step_death& death) {
+  const auto ids = flights_.flying();
+  flights_.forget(last_step());
+  if (ids.empty()) {
+    return;
+  }
+  last_death_ = death;
+  links_.journal->strike(ids);
+  for (const auto id : ids) {
+    if (live_.contains(id)) {
+      judge(id, links_.journal->strikes(id));
+    }
+  }
+}
+
+/// Of a request that the scheduler has.
+void step_lane::judge(request_id id, std::int32_t strikes) {
+  const auto strikes_max = config_.poison_strikes;
+  if (strikes_max == 0 || strikes + 1 < strikes_max) {
+    return;
+  }
+  if (strikes < strikes_max) {
+    scheduler_.suspect(id);
+    return;
+  }
+  const bool is_new = scheduler_.fail_request(id, text_of_poison(strikes));
+  if (is_new && listener_.on_culprit) {
+    listener_.on_culprit(strikes, flights_.judge());
+  }
+}
+
+/// For the client. No cause is known if the process that struck last ended before the request did.
+std::string step_lane::text_of_poison(std::int32_t strikes) const {
+  const auto slot = last_death_.slot;
+  const std::string cause = last_death_.cause.empty() ? "unknown" : last_death_.cause;
+  if (slot < 0) {
+    return fmt::format(
+        "step: it failed {} times with this request in it, the last time alone (cause={})",
+        strikes,
+        cause);
+  }
+  return fmt::format("step: it ended a worker {} times with this request in it, the last time "
+                     "alone (rank={} cause={})",
+                     strikes,
+                     config_.first_rank + slot,
+                     cause);
+}
+
+step_id step_lane::last_step() const {
+  return step_id(next_step_.value - 1);
 }
 
 void step_lane::leave_epoch() {
@@ -244,9 +305,12 @@ bool step_lane::fill_pipeline() {
 
 result<void> step_lane::send_plan() {
   protocol::encode(plan_, encoded_);
+  flights_.take_off(plan_);
   VDIST_FAILPOINT(*links_.points,
                   "executor.before_send",
-                  {.replica = config_.replica, .step = static_cast<std::int64_t>(plan_.step)},
+                  {.replica = config_.replica,
+                   .step = static_cast<std::int64_t>(plan_.step),
+                   .requests = plan_.request_ids},
                   listener_.kill_actor);
   const frame::envelope header{.protocol = protocol::step_protocol,
                                .version = protocol::step_version,
@@ -340,6 +404,7 @@ result<void> step_lane::check_digests() const {
 void step_lane::finish_step() {
   stopwatch watch(waits_);
   const auto& sampled = results_[static_cast<std::size_t>(config_.sampling_slot)];
+  const auto step = flying_.front().step;
   flying_.pop_front();
   if (auto committed = scheduler_.commit(sampled, *events_); !committed) {
     // Whatever its code: `aborted`, which elsewhere is a fence and nobody's fault, is a worker's error.
@@ -347,6 +412,7 @@ void step_lane::finish_step() {
     return;
   }
   commit_events();
+  flights_.land(step);
   watch.lap(links_.times->commit_ns);
   links_.times->steps.fetch_add(1, std::memory_order_relaxed);
   const std::lock_guard lock(stats_mutex_);

@@ -17,12 +17,18 @@
 // X-8 A lane that was told to stop has no crash to report: if the ledger refuses its last step, because others have ended a
 //     request of it meanwhile, nothing of the step is committed.
 // X-9 The lane says on a cell whether it works or waits, for whoever judges whether it gets on.
+// X-10 What was in flight when a worker died of it, a step failed, or the lane ended, gets one strike per such end in the
+//     ledger, all of it: with several steps in flight nobody knows which one it was. So bystanders get strikes, too; their next
+//     committed token takes them away, whoever computes it with them. One strike short of `poison_strikes` a request is a
+//     suspect and runs alone (sched S-10), so the last strike hits nobody else; with it the request fails. A fence for any
+//     other reason strikes nobody. Behind a process that died the words of flight_log.hpp say what was in flight.
 // One thread runs run(), or takes its turns by hand; stop() and the inbox are for the others.
 #pragma once
 
 #include "actors/executor/step_inbox.hpp"
 #include "actors/gateway/board_areas.hpp"
 #include "actors/gateway/epoch_wiring.hpp"
+#include "actors/gateway/flight_log.hpp"
 
 #include "transport/frame/wait_policy.hpp"
 
@@ -51,6 +57,7 @@ struct step_lane_config {
   std::vector<std::int32_t> stage_of_slot;
   std::int32_t sampling_slot = 0; // whose result has the tokens
   std::chrono::milliseconds step_deadline{30000};
+  std::int32_t poison_strikes = 0; // X-10; 0: nobody is suspected, else 2 at least
   sched::scheduler_config scheduler;
 };
 
@@ -65,6 +72,8 @@ struct step_lane_listener {
   /// The lane has published its last and commits nothing any more, nor does a predecessor. May be
   /// empty.
   std::function<void()> on_ended;
+  /// A request is failed for its strikes, before anything is planned without it; see culprit_found. May be empty.
+  std::function<void(std::int32_t strikes, bool has_progressed)> on_culprit;
   std::function<void()> kill_actor; // what a kill_actor failpoint does: ends the executor
 };
 
@@ -80,6 +89,7 @@ struct step_lane_links {
   sched::kv_table* kv =
       nullptr; // of the replica's KV, as long as that; null: every lane begins without KV
   kept_tokens* kept_total = nullptr; // may be null
+  flight_words* flights = nullptr;
 };
 
 /// What one turn of the loop came to.
@@ -136,6 +146,10 @@ private:
   void count_kept();
   void take_request(const protocol::request& request);
   void begin(const begin_epoch& message);
+  void strike(const step_death& death);
+  void judge(request_id id, std::int32_t strikes);
+  [[nodiscard]] std::string text_of_poison(std::int32_t strikes) const;
+  [[nodiscard]] step_id last_step() const;
   void leave_epoch();
   [[nodiscard]] bool fill_pipeline();
   [[nodiscard]] result<void> send_plan();
@@ -159,6 +173,8 @@ private:
   bool has_taken_over_ = false;
   std::shared_ptr<epoch_wiring> wiring_; // null: between epochs
   step_id next_step_{1};
+  flight_log flights_;
+  step_death last_death_; // that struck somebody
   std::deque<flying_step> flying_;
   bool is_collecting_ = false;          // the oldest of them
   std::size_t slots_read_ = 0;          // of it: results_ up to here are there

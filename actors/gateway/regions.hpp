@@ -3,6 +3,7 @@
 //
 //   control 0  of a first rank     which KV blocks hold what (runtime/sched/kv_table.hpp): it ends with the KV, not before
 //   control 1  of a first rank     words of a replica: its fence, the bell of its workers
+//   control 0  of a first rank     which requests its replica's steps in flight compute (flight_log.hpp)
 //   control 2+ of a rank           rings of one incarnation: commands down, events up (worker_link.hpp)
 //   channels e of a first rank     rings of one epoch: plans down, results up (epoch_wiring.hpp)
 // Exchange regions of the tensor plane: actors/worker/rank_runner.cpp.
@@ -32,6 +33,10 @@ struct replica_words {
 
 [[nodiscard]] inline vault::region_key replica_words_key(rank_id first_rank) {
   return {.rank = first_rank, .kind = vault::region_kind::control, .index = 1};
+}
+
+[[nodiscard]] inline vault::region_key flight_words_key(rank_id first_rank) {
+  return {.rank = first_rank, .kind = vault::region_kind::control, .index = 0};
 }
 
 [[nodiscard]] inline vault::region_key worker_link_key(rank_id rank, incarnation worker) {

@@ -155,12 +155,15 @@ void recovery::died(std::int32_t slot, incarnation worker, time_point now) {
   }
   auto& record = slots_[static_cast<std::size_t>(slot)];
   const bool is_by_order = record.state == slot_state::retiring;
+  const bool is_over_step =
+      !record.is_wanted
+      && (record.state == slot_state::running || record.state == slot_state::quiescing);
   wait_until(slot, slot_state::dying, now + config_.gone_deadline);
   if (phase_ == phase::failed || is_by_order) { // it had left, nobody waits for it
     return;
   }
   record.is_leaving = false;
-  record.deaths.push_back(now);
+  record.deaths.push_back({now, is_over_step ? note_step_death(slot) : 0});
   fence(slot, now);
   if (is_over_intensity(record.deaths, now)) {
     fail(fmt::format("worker slot {} died {} times within {} s",
@@ -189,7 +192,7 @@ void recovery::gone(std::int32_t slot, incarnation worker, time_point now) {
 void recovery::step_failed(epoch at, time_point now) {
   if (phase_ == phase::working && at == epoch_) {
     fence(-1, now);
-    count_control_fault(now, "a step failed");
+    count_control_fault({now, note_step_death(-1)}, "a step failed");
   }
 }
 
@@ -225,10 +228,42 @@ void recovery::executor_died(time_point now) {
   if (phase_ == phase::failed) {
     return;
   }
+  fault counted{.at = now};
   if (phase_ == phase::working) {
+    counted.round = note_step_death(-1);
     fence(-1, now);
   }
-  count_control_fault(now, "the executor died");
+  count_control_fault(counted, "the executor died");
+}
+
+void recovery::expect_end(std::int32_t slot, incarnation worker) {
+  if (is_alive(slot, worker)) {
+    slots_[static_cast<std::size_t>(slot)].is_wanted = true;
+  }
+}
+
+/// A death that was heard since the last begin is not among them: it may be over others.
+void recovery::culprit_found(std::int32_t strikes, bool has_progressed, time_point now) {
+  if (phase_ == phase::failed) {
+    return;
+  }
+  culprits_ = has_progressed ? 1 : culprits_ + 1;
+  if (culprits_ > config_.culprits_in_a_row_max) {
+    if (phase_ == phase::working) {
+      fence(-1, now);
+    }
+    fail(fmt::format("{} requests in a row ended their steps, and none succeeded in between",
+                     culprits_));
+    return;
+  }
+  const auto is_its = [this, strikes](const fault& counted) {
+    return counted.round != 0 && counted.round <= rounds_
+           && counted.round + static_cast<std::uint32_t>(strikes) > rounds_;
+  };
+  std::erase_if(control_faults_, is_its);
+  for (auto& record : slots_) {
+    std::erase_if(record.deaths, is_its);
+  }
 }
 
 void recovery::abandon(std::string reason, time_point now, std::int32_t culprit) {
@@ -326,8 +361,18 @@ std::string recovery::fingerprint() const {
   append(bytes, phase_);
   append(bytes, is_carried_out_);
   append(bytes, epoch_);
-  append(bytes, control_faults_.size());
+  append(bytes, struck_by_.has_value());
+  append(bytes, culprits_);
+  append_ages(bytes, control_faults_);
   return bytes;
+}
+
+/// Deaths count by number, and by how many rounds ago they were.
+void recovery::append_ages(std::string& bytes, const std::vector<fault>& faults) const {
+  append(bytes, faults.size());
+  for (const auto& counted : faults) {
+    append(bytes, counted.round == 0 ? 0U : rounds_ + 2 - counted.round);
+  }
 }
 
 std::string recovery::fingerprint(std::int32_t slot, time_point now) const {
@@ -336,8 +381,9 @@ std::string recovery::fingerprint(std::int32_t slot, time_point now) const {
   append(bytes, record.state);
   append(bytes, record.kill_sent);
   append(bytes, record.is_leaving);
+  append(bytes, record.is_wanted);
   append(bytes, record.worker);
-  append(bytes, record.deaths.size());
+  append_ages(bytes, record.deaths);
   append(bytes, has_deadline(record.state) ? record.due - now : duration::zero());
   return bytes;
 }
@@ -347,6 +393,7 @@ void recovery::spawn(std::int32_t slot) {
   auto& record = slots_[static_cast<std::size_t>(slot)];
   record.worker = record.worker.next();
   record.is_leaving = false;
+  record.is_wanted = false;
   push(action::kind::spawn, slot);
 }
 
@@ -355,7 +402,7 @@ void recovery::rest_or_spawn(std::int32_t slot, time_point now) {
   const auto& record = slots_[static_cast<std::size_t>(slot)];
   const auto& deaths = record.deaths;
   const auto rested =
-      deaths.empty() || record.is_leaving ? now : deaths.back() + pause_after(deaths.size());
+      deaths.empty() || record.is_leaving ? now : deaths.back().at + pause_after(deaths.size());
   if (rested > now) {
     wait_until(slot, slot_state::resting, rested);
     return;
@@ -422,7 +469,18 @@ void recovery::begin_when_all_idle() {
   }
   phase_ = phase::working;
   is_carried_out_ = false;
-  actions_.push_back({.what = action::kind::begin, .now = epoch_});
+  rounds_ += struck_by_ ? 1 : 0;
+  actions_.push_back({.what = action::kind::begin,
+                      .now = epoch_,
+                      .struck_by = std::exchange(struck_by_, std::nullopt)});
+}
+
+/// the first worker's is the one that is told. Returns the round.
+std::uint32_t recovery::note_step_death(std::int32_t slot) {
+  if (!struck_by_ || *struck_by_ < 0) {
+    struck_by_ = slot;
+  }
+  return rounds_ + 1;
 }
 
 ///
@@ -444,9 +502,9 @@ void recovery::fail(std::string reason, std::int32_t culprit) {
 }
 
 ///
-void recovery::count_control_fault(time_point now, const char* what) {
-  control_faults_.push_back(now);
-  if (is_over_intensity(control_faults_, now)) {
+void recovery::count_control_fault(const fault& counted, const char* what) {
+  control_faults_.push_back(counted);
+  if (is_over_intensity(control_faults_, counted.at)) {
     fail(fmt::format("{}, {} such faults within {} s",
                      what,
                      control_faults_.size(),
@@ -485,8 +543,10 @@ bool recovery::has_slot(slot_state state) const {
   });
 }
 
-bool recovery::is_over_intensity(std::vector<time_point>& faults, time_point now) const {
-  std::erase_if(faults, [this, now](time_point at) { return now - at > config_.restart_window; });
+bool recovery::is_over_intensity(std::vector<fault>& faults, time_point now) const {
+  std::erase_if(faults, [this, now](const fault& counted) {
+    return now - counted.at > config_.restart_window;
+  });
   return static_cast<std::int32_t>(faults.size()) > config_.max_restarts;
 }
 

@@ -39,6 +39,11 @@
 //     told to end only when it has; one that does not end in time is killed. It is no fault: neither counted nor
 //     delayed. It begins only while everybody works, so it never adds to a recovery; a worker that dies before it is
 //     told to end has died.
+// R-11 A death over steps is that of a slot in an epoch or leaving one, unless it was wished for (expect_end); so is a
+//     failed step, and an executor that dies in a running epoch. The next begin says once that there was one, and whose.
+//     When a request was found to be what the last so many begins of that kind had in common, those deaths and faults
+//     are taken out of every count: a poisonous request costs no worker its restarts. But more than
+//     culprits_in_a_row_max such findings without a committed step in between fail the replica: then it is the workers.
 // Cost: O(slots) per event. Not thread-safe.
 #pragma once
 
@@ -66,6 +71,7 @@ struct recovery_config {
   duration restart_window = std::chrono::seconds(60);
   duration restart_backoff{}; // R-8; 0: no pauses
   duration restart_backoff_max = std::chrono::seconds(5);
+  std::int32_t culprits_in_a_row_max = 3; // requests
 };
 
 enum class recovery_state : std::uint8_t {
@@ -127,6 +133,8 @@ struct action {
   incarnation worker;
   epoch now;
   std::string reason;
+  std::optional<std::int32_t>
+      struck_by; // of begin: the slot of a death over steps, -1: no worker's
 };
 
 class recovery {
@@ -156,6 +164,11 @@ public:
   bool replace(const std::vector<incarnation>& wanted, time_point now);
   /// The executor died; its successor begins with the next epoch.
   void executor_died(time_point now);
+  /// This incarnation is being ended on purpose: its death is nobody's fault, though counted.
+  void expect_end(std::int32_t slot, incarnation worker);
+  /// A request was failed, over which the last `strikes` deaths came. `has_progressed`: steps
+  /// were committed since the finding before this one.
+  void culprit_found(std::int32_t strikes, bool has_progressed, time_point now);
   /// The group cannot go on for a reason that a restart does not change; -1: of no slot of its own.
   void abandon(std::string reason, time_point now, std::int32_t culprit = -1);
 
@@ -197,13 +210,20 @@ public:
 private:
   enum class phase : std::uint8_t { starting, working, mending, failed };
 
+  /// One that counts.
+  struct fault {
+    time_point at;
+    std::uint32_t round = 0; // the begin that says it, counted from 1; 0: over no step
+  };
+
   struct slot_record {
     slot_state state = slot_state::absent;
     incarnation worker;
-    time_point due;                 // of what the slot waits for: R-4, or the end of its rest
-    bool kill_sent = false;         // its death must follow
-    bool is_leaving = false;        // it is to end by order, or has
-    std::vector<time_point> deaths; // within the window
+    time_point due;            // of what the slot waits for: R-4, or the end of its rest
+    bool kill_sent = false;    // its death must follow
+    bool is_leaving = false;   // it is to end by order, or has
+    bool is_wanted = false;    // its death was wished for
+    std::vector<fault> deaths; // within the window
   };
 
   void take_over(std::int32_t slot, const slot_start& found, time_point now);
@@ -215,11 +235,13 @@ private:
   void fence(std::int32_t culprit, time_point now);
   void begin_when_all_idle();
   void fail(std::string reason, std::int32_t culprit = -1);
-  void count_control_fault(time_point now, const char* what);
+  [[nodiscard]] std::uint32_t note_step_death(std::int32_t slot);
+  void count_control_fault(const fault& counted, const char* what);
   void check_deadline(std::int32_t slot, time_point now);
   slot_record* answering(std::int32_t slot, incarnation worker, slot_state expected);
   [[nodiscard]] bool has_slot(slot_state state) const;
-  [[nodiscard]] bool is_over_intensity(std::vector<time_point>& faults, time_point now) const;
+  [[nodiscard]] bool is_over_intensity(std::vector<fault>& faults, time_point now) const;
+  void append_ages(std::string& bytes, const std::vector<fault>& faults) const;
   [[nodiscard]] duration pause_after(std::size_t deaths) const;
 
   recovery_config config_;
@@ -227,7 +249,10 @@ private:
   epoch epoch_ = epoch(1);      // the epoch that runs, or that is being prepared
   bool is_carried_out_ = false; // the last fence or begin
   std::vector<slot_record> slots_;
-  std::vector<time_point> control_faults_; // within the window: failed steps and dead executors
+  std::vector<fault> control_faults_;     // within the window: failed steps and dead executors
+  std::uint32_t rounds_ = 0;              // begins after a death over steps
+  std::optional<std::int32_t> struck_by_; // such a death since the last begin: whose
+  std::int32_t culprits_ = 0;             // found in a row
   std::vector<action> actions_;
   std::uint64_t restarts_ = 0;
   recovery_trace trace_;

@@ -8,8 +8,10 @@
 #include <caf/send.hpp>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace vdist::actors {
@@ -82,8 +84,29 @@ void abandon(supervisor_pointer self, std::string reason) {
   carry_out_all(self);
 }
 
+/// The first one stays (V-10); slot -1: no worker's.
+void note_cause(supervisor_pointer self, std::int32_t slot, std::string_view cause) {
+  auto& causes = self->state.causes;
+  auto& known = slot < 0 ? causes.back() : causes.at(static_cast<std::size_t>(slot));
+  if (known.empty()) {
+    known = cause;
+  }
+}
+
+std::optional<step_death> take_death(supervisor_pointer self, const action& todo) {
+  auto& causes = self->state.causes;
+  std::optional<step_death> death;
+  if (todo.struck_by) {
+    const auto slot = *todo.struck_by;
+    death = {slot, slot < 0 ? causes.back() : causes.at(static_cast<std::size_t>(slot))};
+  }
+  causes.assign(causes.size(), {});
+  return death;
+}
+
 /// Everybody is idle: connect them.
-void begin(supervisor_pointer self, epoch now) {
+void begin(supervisor_pointer self, const action& todo) {
+  const auto now = todo.now;
   auto& mine = self->state;
   auto wiring = mine.environment.make_wiring(now, incarnations_of(self));
   if (!wiring) { // no memory for channels: another try would find none either
@@ -92,7 +115,7 @@ void begin(supervisor_pointer self, epoch now) {
   }
   ensure_executor(self);
   const bool is_first = mine.published == replica_state::loading;
-  const begin_epoch message{now, std::move(*wiring)};
+  const begin_epoch message{now, std::move(*wiring), take_death(self, todo)};
   for (auto& stage : mine.stages) {
     self->send(stage, enter_epoch{now});
   }
@@ -195,7 +218,7 @@ void carry_out(supervisor_pointer self, const action& todo) {
     retire(self, todo);
     break;
   case action::kind::begin:
-    begin(self, todo.now);
+    begin(self, todo);
     break;
   case action::kind::give_up:
     give_up(self, todo);
@@ -256,6 +279,7 @@ void on_death(supervisor_pointer self, const worker_event& event) {
               mine.environment.replica,
               event.slot,
               event.worker.value);
+    note_cause(self, event.slot, event.text.empty() ? "its actor died" : event.text);
   }
   mine.machine->died(event.slot, event.worker, mine.environment.time->now());
 }
@@ -295,6 +319,9 @@ void on_worker_event(supervisor_pointer self, const worker_event& event) {
     on_death(self, event);
     break;
   case worker_event::kind::gone:
+    if (mine.machine->is_alive(event.slot, event.worker)) {
+      note_cause(self, event.slot, "its thread ended");
+    }
     mine.machine->gone(event.slot, event.worker, now);
     break;
   case worker_event::kind::kill_actor:
@@ -311,6 +338,7 @@ void on_stage_down(supervisor_pointer self, std::size_t index) {
   for (std::size_t slot = 0; slot < mine.environment.stage_of_slot.size(); ++slot) {
     if (mine.environment.stage_of_slot[slot] == static_cast<std::int32_t>(index)) {
       const auto at = static_cast<std::int32_t>(slot);
+      note_cause(self, at, "its stage died");
       mine.machine->died(at, mine.machine->worker(at), mine.environment.time->now());
     }
   }
@@ -322,6 +350,7 @@ void on_down(supervisor_pointer self, const caf::down_msg& message) {
   if (mine.executor && mine.executor.address() == message.source) {
     log::warn("replica {}: executor died", mine.environment.replica);
     mine.executor = nullptr;
+    note_cause(self, -1, "the executor died");
     mine.machine->executor_died(mine.environment.time->now());
     carry_out_all(self);
     return;
@@ -334,9 +363,20 @@ void on_down(supervisor_pointer self, const caf::down_msg& message) {
   }
 }
 
+void on_culprit(supervisor_pointer self, const culprit_found& message) {
+  auto& mine = self->state;
+  log::warn("replica {}: a request was failed, steps died of it (strikes={})",
+            mine.environment.replica,
+            message.strikes);
+  mine.machine->culprit_found(
+      message.strikes, message.has_progressed, mine.environment.time->now());
+  carry_out_all(self);
+}
+
 /// To the stage, as the machine's own kills: `died` follows.
 void on_end_worker(supervisor_pointer self, const end_worker& message) {
   const auto worker = self->state.machine->worker(message.slot);
+  self->state.machine->expect_end(message.slot, worker);
   kill(self, message.slot, worker);
 }
 
@@ -394,15 +434,18 @@ supervisor_actor::behavior_type make_supervisor(supervisor_pointer self,
   const std::set<std::int32_t> stages(mine.environment.stage_of_slot.begin(),
                                       mine.environment.stage_of_slot.end());
   mine.stages.resize(stages.size());
+  mine.causes.resize(mine.environment.stage_of_slot.size() + 1);
   self->set_down_handler([self](caf::down_msg& message) { on_down(self, message); });
   return {
       [self](const start_replica&) { on_start(self); },
       [self](const worker_event& event) { on_worker_event(self, event); },
       [self](const step_failed& message) {
         log::warn("replica {}: step failed: {}", self->state.environment.replica, message.text);
+        note_cause(self, -1, message.text);
         self->state.machine->step_failed(message.now, self->state.environment.time->now());
         carry_out_all(self);
       },
+      [self](const culprit_found& message) { on_culprit(self, message); },
       [self](const check_deadlines& message) { on_check_deadlines(self, message); },
       [self](const get_replica_status&) { return status_of(self); },
       [self](const end_worker& message) { on_end_worker(self, message); },

@@ -16,6 +16,8 @@
 // V-8 A replica is given up once: the fence goes above its last epoch, its executor is ended, its lane too (end_lane); what it
 //     had committed by then is all that there is of it, and then the router hears `ended` from there.
 // V-9 replace_workers is the machine's to take or to refuse: who asks looks at the status, and asks again.
+// V-10 The lane hears with a new epoch what ended the steps before it: the first cause that was heard of the death that
+//     R-11 tells. The end of a worker that an operator wishes is none (`end_worker`).
 // V-7 Failpoint: supervisor.event, before an event of a worker is heard.
 #pragma once
 
@@ -91,6 +93,8 @@ struct supervisor_state {
   executor_actor executor;
   replica_state published = replica_state::loading;
   time_point fault_at{};
+  std::vector<std::string>
+      causes; // by slot, then of failed steps and executors: heard since the last begin (V-10)
   std::optional<time_point> next_look; // when the newest timer is due
   std::uint64_t timer = 0;             // its number
   const char* name = "supervisor";

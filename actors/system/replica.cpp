@@ -67,6 +67,7 @@ map_replica_memory(vault::vault& memory, const model_setup& setup, std::int32_t 
   const auto layout = sched::table_config_of(scheduler_config_of(setup));
   replica_memory mapped;
   VDIST_ASSIGN(mapped.words, map_words<replica_words>(memory, replica_words_key(first)));
+  VDIST_ASSIGN(mapped.flights, map_words<flight_words>(memory, flight_words_key(first)));
   VDIST_ASSIGN(mapped.kv_table,
                map_kv_table(memory, kv_table_key(first), sched::kv_table::bytes_for(layout)));
   return mapped;
@@ -79,6 +80,7 @@ replica::replica(std::int32_t index,
     : index_(index),
       parts_(parts),
       words_(std::move(memory.words)),
+      flights_(std::move(memory.flights)),
       kv_region_(std::move(memory.kv_table)),
       kv_table_(kv_region_.memory, sched::table_config_of(scheduler_config_of(*parts.setup))),
       waits_(parts.waits, *parts.time),
@@ -202,6 +204,7 @@ step_lane_config replica::lane_config() const {
           .stage_of_slot = stage_of_slot_,
           .sampling_slot = setup.layout->sampling_rank(index_).value - first_rank(),
           .step_deadline = std::chrono::milliseconds(setup.config.fault_tolerance.step_deadline_ms),
+          .poison_strikes = setup.config.fault_tolerance.poison_strikes,
           .scheduler = scheduler_config_of(setup)};
 }
 
@@ -270,6 +273,10 @@ executor_actor replica::spawn_executor() {
                 replica_changed{index_, replica_state::restarted, "the scheduler was rebuilt"});
           },
       .on_ended = [this] { report_end(); },
+      .on_culprit =
+          [this](std::int32_t strikes, bool has_progressed) {
+            supervisor_.send(culprit_found{strikes, has_progressed});
+          },
       .kill_actor = {}};
   // The lane learns of its actor only after both exist; until then it has nothing to do.
   auto handle = std::make_shared<executor_actor>();
@@ -287,7 +294,8 @@ executor_actor replica::spawn_executor() {
                               .times = &times_,
                               .last_step = &progress().step,
                               .kv = &kv_table_,
-                              .kept_total = &progress().kept};
+                              .kept_total = &progress().kept,
+                              .flights = flights_.words};
   lane_ = std::make_shared<step_lane>(lane_config(), std::move(listener), links, waits_);
   if (given_up_) { // by the guardian, while its supervisor still worked
     lane_->stop();

@@ -69,6 +69,7 @@ struct system_parts {
 /// What a replica has in the cluster's vault. It outlives this process, and ends with the KV.
 struct replica_memory {
   mapped_words<replica_words> words;
+  mapped_words<flight_words> flights;
   vault::region kv_table;
 };
 
@@ -146,6 +147,7 @@ private:
   system_parts parts_;
   std::vector<std::int32_t> stage_of_slot_;
   mapped_words<replica_words> words_;
+  mapped_words<flight_words> flights_;
   vault::region kv_region_; // mapped as long as the table is used
   sched::kv_table kv_table_;
   frame::wait_policy waits_;

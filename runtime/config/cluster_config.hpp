@@ -116,7 +116,8 @@ struct fault_tolerance_section {
   std::int32_t restart_backoff_ms =
       50;             // wait before the second restart, doubled for each further one
   bool shrink = true; // go on with fewer workers when one of the last replica's cannot come back
-  std::int32_t load_deadline_s = 1800;        // a worker may load this long
+  std::int32_t load_deadline_s = 1800; // a worker may load this long
+  std::int32_t poison_strikes = 3;     // a request fails when steps died so often with it; 0: never
   std::int32_t collective_deadline_ms = 5000; // a rank waits this long for its peers
   std::int32_t step_deadline_ms = 30000;      // the executor waits this long for a step
   std::int32_t load_stall_ms = 60000;         // a worker may load this long without progress

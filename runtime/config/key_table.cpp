@@ -333,6 +333,12 @@ void add_fault_tolerance_keys(std::vector<config_key>& keys) {
       1,
       86400,
       "A worker may load this long; beyond it counts as dead."));
+  keys.push_back(key::integer<&cc::fault_tolerance, &fs::poison_strikes>(
+      "fault_tolerance.poison_strikes",
+      "deaths",
+      0,
+      100,
+      "A request fails when so many steps in a row died with it, the last alone; 0: never."));
   keys.push_back(key::integer<&cc::fault_tolerance, &fs::collective_deadline_ms>(
       "fault_tolerance.collective_deadline_ms",
       "ms",

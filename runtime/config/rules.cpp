@@ -88,6 +88,11 @@ result<void> check_limits(const assembler& made) {
                               f.collective_deadline_ms,
                               f.step_deadline_ms));
   }
+  if (f.poison_strikes == 1) {
+    return broken(made,
+                  "fault_tolerance.poison_strikes",
+                  "must be 0 or at least 2: after one death nobody knows which request it was");
+  }
   if (c.server.host.empty()) {
     return broken(made, "server.host", "must not be empty; legal: an address or a host name");
   }

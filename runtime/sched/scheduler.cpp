@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <numeric>
 #include <string_view>
+#include <utility>
 
 namespace vdist::sched {
 
@@ -211,6 +212,23 @@ bool scheduler::fail_request(request_id id, std::string message) {
   return end_early(id, protocol::finish_reason::failed, std::move(message));
 }
 
+bool scheduler::suspect(request_id id) {
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end() || found->second->state == sequence_state::over) {
+    return false;
+  }
+  if (!std::exchange(found->second->is_suspect, true)) {
+    ++suspects_;
+  }
+  return true;
+}
+
+void scheduler::acquit(sequence& member) {
+  if (std::exchange(member.is_suspect, false)) {
+    --suspects_;
+  }
+}
+
 bool scheduler::end_early(request_id id, protocol::finish_reason reason, std::string message) {
   const auto found = sequences_.find(id);
   if (found == sequences_.end() || found->second->state == sequence_state::over) {
@@ -235,6 +253,7 @@ void scheduler::finish(sequence& ended, protocol::finish_reason reason, std::str
 /// Its terminal event is made. What steps in flight compute keeps slot and blocks until then (K-3).
 void scheduler::end(sequence& ended) {
   ++counters_.finished;
+  acquit(ended);
   if (ended.state == sequence_state::waiting) {
     waiting_.erase(ended);
     sequences_.erase(ended.id);

@@ -30,6 +30,10 @@
 // S-9 With a table (kv_table.hpp) a successor goes on with the KV of this one: keep() claims what the table names, add() of
 //     such a request takes it, and it runs on where it was. Nobody is let in while KV is kept for requests that are still
 //     to come; it is given up for a running one that is short of blocks, the newest first.
+// S-10 A suspect is computed alone: nobody else is in its step, and no other step is in flight, until its next token is
+//     committed. Suspects that run come one after the other, in policy order, before everybody else, who keep slots and
+//     blocks meanwhile. A suspect that waits is let in at its turn like anybody; one that cannot get a block although it
+//     may take those of whoever is behind it waits for one.
 // Order is (priority, arrival, id) under policy "priority" and (arrival, id) under "fcfs". Under
 // "priority" a flood cannot starve the rest: after every `promote_every` admissions the oldest
 // waiting request goes before everything, for good, and so does a running prompt that went without
@@ -147,6 +151,9 @@ public:
   /// The same with reason `failed` and a text for the client (a poisonous request).
   bool fail_request(request_id id, std::string message);
 
+  /// From now on the request is computed alone (S-10). False: not known (any more).
+  bool suspect(request_id id);
+
   /// Fills `out` with the next step. False: nothing to do now; `out` is empty then. `step` must be
   /// above all earlier ones, `current` the epoch of start_epoch() (the first plan may set it).
   [[nodiscard]] bool plan(step_id step, epoch current, protocol::step_plan& out);
@@ -204,6 +211,7 @@ private:
   void give_up_memory(sequence& leaver);
   void requeue(sequence& victim);
   void promote(sequence& passed_over);
+  void acquit(sequence& member);
   [[nodiscard]] result<void> check_holders() const;
   [[nodiscard]] result<void> check_running() const;
   [[nodiscard]] result<void> check_steps_in_flight() const;
@@ -225,6 +233,10 @@ private:
   void plan_decodes(protocol::step_plan& out);
   void plan_prefills(protocol::step_plan& out);
   void plan_admissions(protocol::step_plan& out);
+  [[nodiscard]] sequence* find_suspect();
+  [[nodiscard]] bool plan_alone(sequence& suspect, protocol::step_plan& out);
+  [[nodiscard]] bool has_place() const;
+  [[nodiscard]] std::optional<kv::prefix_node> find_room(sequence& head);
   [[nodiscard]] bool admit(sequence& head, protocol::step_plan& out);
   [[nodiscard]] bool can_go_on(const sequence& member) const;
   [[nodiscard]] bool grow(sequence& writer);
@@ -260,6 +272,7 @@ private:
   std::optional<step_id> last_step_;
   bool has_epoch_ = false;
   scheduler_stats counters_;
+  std::int32_t suspects_ = 0; // of sequences_
 
   // State of the plan being made, and memory that plans reuse.
   std::uint64_t plans_ = 0; // tried, also in vain

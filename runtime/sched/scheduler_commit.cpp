@@ -124,6 +124,7 @@ void scheduler::commit_entry(const step_entry& entry,
   ++counters_.tokens_sampled;
   owner.tokens.push_back(event.token);
   --owner.samples_ahead;
+  acquit(owner);
   event.reason = owner.stop_reason();
   if (event.reason == protocol::finish_reason::none) {
     return;

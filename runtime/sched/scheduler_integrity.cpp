@@ -128,6 +128,12 @@ result<void> scheduler::check_integrity() const {
   const auto over = std::count_if(sequences_.begin(), sequences_.end(), [](const auto& entry) {
     return entry.second->state == sequence_state::over;
   });
+  const auto suspects = std::count_if(sequences_.begin(), sequences_.end(), [](const auto& entry) {
+    return entry.second->is_suspect;
+  });
+  if (suspects != suspects_) {
+    return broken("S-10: suspects are miscounted", 0);
+  }
   if (running_.size() + waiting_.size() + static_cast<std::size_t>(over) != sequences_.size()) {
     return broken("S-3: a sequence is lost", 0);
   }

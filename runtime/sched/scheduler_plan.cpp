@@ -20,18 +20,24 @@ bool scheduler::plan(step_id step, epoch current, protocol::step_plan& out) {
   }
   VDIST_CHECK(current == epoch_, "P-1: plans are made in the epoch of start_epoch()");
   VDIST_CHECK(!last_step_ || step > *last_step_, "P-2: a step number must rise");
-  if (window_.is_full()) {
+  auto* alone = find_suspect();
+  if (window_.is_full() || (alone != nullptr && window_.size() > 0)) {
     return false;
   }
   window_.open(step);
   ++plans_;
   budget_ = config_.max_batch_tokens;
   is_short_of_blocks_ = false;
-  plan_decodes(out);
-  plan_prefills(out);
-  // Whoever waits must not take what a running sequence was just denied or deprived of.
-  if (!is_short_of_blocks_) {
-    plan_admissions(out);
+  while (alone != nullptr && !plan_alone(*alone, out)) {
+    alone = find_suspect();
+  }
+  if (alone == nullptr) {
+    plan_decodes(out);
+    plan_prefills(out);
+    // Whoever waits must not take what a running sequence was just denied or deprived of.
+    if (!is_short_of_blocks_) {
+      plan_admissions(out);
+    }
   }
   clear_records(); // T-2: before the plan leaves, and with it blocks that were others'
   if (out.sequences() == 0) {
@@ -42,6 +48,39 @@ bool scheduler::plan(step_id step, epoch current, protocol::step_plan& out) {
   out.epoch = current.value;
   out.retired_slots.swap(retired_slots_);
   last_step_ = step;
+  return true;
+}
+
+/// S-10: the one whose turn it is. One that waits is only let in when it fits.
+sequence* scheduler::find_suspect() {
+  if (suspects_ == 0) {
+    return nullptr;
+  }
+  const auto found = std::find_if(
+      running_.begin(), running_.end(), [](const sequence* member) { return member->is_suspect; });
+  if (found != running_.end()) {
+    return *found;
+  }
+  const bool is_its_turn = kept_.empty() && !waiting_.empty() && waiting_.head().is_suspect
+                           && has_place() && (running_.empty() || !is_short_of_blocks_);
+  return is_its_turn && find_room(waiting_.head()) ? &waiting_.head() : nullptr;
+}
+
+/// Nothing is in flight. False: there is no block for it, and it waits now.
+bool scheduler::plan_alone(sequence& suspect, protocol::step_plan& out) {
+  if (suspect.state == sequence_state::waiting) {
+    return admit(suspect, out);
+  }
+  if (suspect.remaining() > 1) {
+    emit(suspect, chunk_of(suspect), out);
+    return true;
+  }
+  if (!grow(suspect)) {
+    ++counters_.preemptions;
+    requeue(suspect);
+    return false;
+  }
+  emit(suspect, 1, out);
   return true;
 }
 
@@ -165,9 +204,8 @@ void scheduler::plan_prefills(protocol::step_plan& out) {
 }
 
 void scheduler::plan_admissions(protocol::step_plan& out) {
-  while (kept_.empty() && budget_ > 0 && !waiting_.empty()
-         && running_.size() < static_cast<std::size_t>(running_max_) && !free_slots_.empty()) {
-    if (!admit(waiting_.head(), out)) {
+  while (kept_.empty() && budget_ > 0 && !waiting_.empty() && has_place()) {
+    if (waiting_.head().is_suspect || !admit(waiting_.head(), out)) {
       return; // S-6: whoever is behind waits with it
     }
     if (config_.policy == admission_policy::priority
@@ -178,14 +216,19 @@ void scheduler::plan_admissions(protocol::step_plan& out) {
   }
 }
 
-bool scheduler::admit(sequence& head, protocol::step_plan& out) {
+bool scheduler::has_place() const {
+  return running_.size() < static_cast<std::size_t>(running_max_) && !free_slots_.empty();
+}
+
+/// Blocks for the whole of it; then `hits_` are those that it shares with others. Nothing is reserved.
+std::optional<kv::prefix_node> scheduler::find_room(sequence& head) {
   const auto size = config_.block_size;
   const auto blocks_needed = (head.known() + size - 1) / size;
   // The margin leaves room for those that decode; without them nothing may keep the head out.
   const auto margin = running_.empty() ? 0 : config_.watermark_blocks;
   if (head.hits_seen >= 0 && blocks_needed - head.hits_seen + margin > pool_.available_count()
       && ++head.tries_skipped < search_every) {
-    return false;
+    return std::nullopt;
   }
   // At least one token is computed, or there would be nothing to sample from.
   const auto node = pool_.match(head.tokens, (head.known() - 1) / size, hits_);
@@ -193,8 +236,19 @@ bool scheduler::admit(sequence& head, protocol::step_plan& out) {
   if (!pool_.can_reserve(blocks_needed - hits + margin, hits_)) {
     head.hits_seen = hits;
     head.tries_skipped = 0;
+    return std::nullopt;
+  }
+  return node;
+}
+
+bool scheduler::admit(sequence& head, protocol::step_plan& out) {
+  const auto node = find_room(head);
+  if (!node) {
     return false;
   }
+  const auto size = config_.block_size;
+  const auto hits = static_cast<std::int32_t>(hits_.size());
+  const auto blocks_needed = (head.known() + size - 1) / size;
   waiting_.erase(head);
   pool_.retain(hits_);
   // Room for all that it can ever hold, so that growing block by block allocates nothing.
@@ -202,7 +256,7 @@ bool scheduler::admit(sequence& head, protocol::step_plan& out) {
   head.blocks.assign(hits_.begin(), hits_.end());
   pool_.reserve(blocks_needed - hits, head.blocks);
   head.blocks_published = hits;
-  head.node = node;
+  head.node = *node;
   head.computed = hits * size;
   head.planned = head.computed;
   enter_running(head, free_slots_.front());

@@ -65,6 +65,8 @@ struct sequence {
   std::int32_t plans_missed = 0;     // in a row, as a prompt without budget
   std::uint64_t held_in = 0;         // this plan goes without it, so that it can give way
 
+  bool is_suspect = false; // runs alone until its next token is committed (S-10)
+
   // While waiting: what the last failed admission found, to spare the next ones the search.
   std::int32_t hits_seen = -1; // blocks; -1: not tried yet
   std::int32_t tries_skipped = 0;

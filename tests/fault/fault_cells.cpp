@@ -99,6 +99,9 @@ constexpr std::array classes{
     fault_class{"command corrupted", place::commands, "corrupt"},
     fault_class{"event doubled", place::events, "dup"},
     fault_class{"event dropped", place::events, "drop"},
+    // requests that workers die of
+    fault_class{"poison request", place::poison, "0*kill9"},
+    fault_class{"poison request that throws", place::poison, "0*throw"},
     // resources
     fault_class{"allocation fails", place::worker_begin, "oom"},
     fault_class{"device error", place::worker_end, "cuda_error"},
@@ -116,9 +119,6 @@ constexpr std::array classes{
     fault_class{"node killed inside a command", place::command_slot, "kill9"},
     fault_class{"worker killed inside an event", place::event_slot, "kill9"},
     // not there yet
-    fault_class{.name = "poison request",
-                .place = place::worker_begin,
-                .skipped = "suspects are not isolated yet"},
 };
 
 constexpr std::array splits{

@@ -35,6 +35,7 @@ enum class fault_place {
   two_workers,   // the first and the last worker at the same step
   replacement,   // a worker, and each replacement while it loads
   executor,      // before it sends a plan
+  poison,        // the last worker of replica 0, at every step that has the first request in it
   router_submit, // between ledger and table
   router_tokens, // before it delivers
   scheduler,     // when it gets a request

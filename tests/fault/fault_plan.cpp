@@ -119,6 +119,13 @@ private:
                                       phase_ == fault_phase::prefill ? 1 : 15,
                                       what_.action))
                  : std::nullopt;
+    case place::poison:
+      return phase_ == fault_phase::admission
+                 ? std::nullopt
+                 : single(fmt::format("worker.step_begin replica=0 rank={} step={} request=1 {}",
+                                      victim(),
+                                      step,
+                                      what_.action));
     case place::outside:
       return from_outside(step);
     case place::commands:
@@ -242,6 +249,7 @@ private:
       plan_.victim = what_.victim;
       return single(fmt::format("batch.write nth={} delay(0)", results_));
     case place::two_workers:
+    case place::poison:
     case place::replacement:
     case place::router_tokens:
       return std::nullopt; // no tokens come; the others are recoveries themselves

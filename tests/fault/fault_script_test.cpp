@@ -129,10 +129,26 @@ BOOST_AUTO_TEST_CASE(a_worker_that_always_dies_ends_the_run_with_its_reason) {
   const auto always = folder.write(
       "always.toml",
       "[[fault]]\nat = {point = \"worker.step_begin\", rank = 1}\naction = \"throw\"\ncount = 0\n");
-  const auto done = story({"--faults", always.string(), "--set", "fault_tolerance.shrink=false"});
+  const auto done = story({"--faults",
+                           always.string(),
+                           "--set",
+                           "fault_tolerance.shrink=false",
+                           "--set",
+                           "fault_tolerance.poison_strikes=0"});
   BOOST_TEST(done.exit_code == 4, done.err);
   BOOST_TEST(done.err.find("worker slot 1 died") != std::string::npos, done.err);
   BOOST_TEST(done.wall.count() < 30.0);
+}
+
+/// One line fails, with the reason; the fifteen others do not notice.
+BOOST_AUTO_TEST_CASE(a_poisonous_request_fails_alone) {
+  if (isolation_under_test() == "thread") {
+    return; // poison_test and fault_test have it with exceptions
+  }
+  const auto done = verified("poison");
+  BOOST_TEST(done.exit_code == 0, done.err);
+  BOOST_TEST(done.err.find("0 lost, 1 altered, 0 doubled of 17 streams") != std::string::npos,
+             done.err);
 }
 
 BOOST_AUTO_TEST_CASE(every_worker_is_killed_and_no_stream_is_lost_or_altered) {

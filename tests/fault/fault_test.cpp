@@ -226,6 +226,49 @@ BOOST_AUTO_TEST_CASE(leave_every_stream_as_it_was) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
+BOOST_AUTO_TEST_SUITE(a_poisonous_request)
+
+namespace {
+
+/// The first request is: three deaths, and nobody else notices.
+void check_poison(const layout& place, failpoint_rule rule) {
+  BOOST_TEST_CONTEXT(name_of(place, rule)) {
+    rule.request = 1;
+    rule.count = 0;
+    auto overrides = place.overrides();
+    overrides.insert(overrides.end(),
+                     {"fault_tolerance.poison_strikes=3", "fault_tolerance.max_restarts=3"});
+    engine_driver driver(sim_config(), overrides);
+    BOOST_REQUIRE(driver.get().points().arm(rule));
+    const auto ended = driver.run(requests());
+    const auto& expected = undisturbed();
+    BOOST_TEST((ended[0].reason == protocol::finish_reason::failed));
+    BOOST_TEST(ended[0].message.find("3 times with this request in it") != std::string::npos,
+               ended[0].message);
+    for (std::size_t i = 1; i < ended.size(); ++i) {
+      BOOST_TEST(ended[i] == expected[i], ended[i] << " instead of " << expected[i]);
+    }
+    BOOST_TEST(driver.get().points().hits()[0] == 3U);
+    const auto again = driver.run(requests()); // under other ids
+    for (std::size_t i = 0; i < again.size(); ++i) {
+      BOOST_TEST(again[i] == expected[i], "afterwards: " << again[i]);
+    }
+  }
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(fails_alone) {
+  for (const layout place : {layout{.tensor = 2}, layout{.pipeline = 2}}) {
+    // Not by kill_actor: who is killed from outside may finish the step first, and then nothing died of it.
+    check_poison(place, {.point = "worker.step_begin", .rank = 1, .action = throws});
+    check_poison(place, {.point = "worker.step_begin", .rank = 0, .step = 5, .action = throws});
+    check_poison(place, {.point = "executor.before_send", .step = 4, .action = throws});
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
 BOOST_AUTO_TEST_SUITE(the_end_of_an_engine)
 
 BOOST_AUTO_TEST_CASE(may_come_in_the_middle_of_a_recovery) {

@@ -138,8 +138,14 @@ BOOST_AUTO_TEST_CASE(a_worker_that_dies_again_and_again_ends_the_run) {
   const auto script = folder.write("kills.toml",
                                    "[[fault]]\nat = { point = \"worker.step_begin\", rank = 1 }\n"
                                    "action = \"kill9\"\ncount = 0\n");
-  const auto done = run(
-      {"--prompt", "Once", "--faults", script.string(), "--set", "fault_tolerance.shrink=false"});
+  const auto done = run({"--prompt",
+                         "Once",
+                         "--faults",
+                         script.string(),
+                         "--set",
+                         "fault_tolerance.shrink=false",
+                         "--set",
+                         "fault_tolerance.poison_strikes=0"});
   BOOST_TEST(done.exit_code == 4, done.err);
   BOOST_TEST(done.err.find("worker slot 1 died 6 times") != std::string::npos, done.err);
 }

@@ -14,11 +14,11 @@ using std::chrono::microseconds;
 using kind = sim_event::kind;
 
 constexpr std::array<std::string_view, sim_event_kinds> names{
-    "submit",           "cancel",           "worker_dies",       "worker_killed",  "worker_stops",
-    "worker_slow",      "load_fails",       "peer_late",         "digest_differs", "result_fails",
-    "executor_killed",  "executor_crashes", "lane_stalls",       "actor_stalls",   "stage_killed",
-    "router_killed",    "scheduler_killed", "supervisor_killed", "node_killed",    "plans_tampered",
-    "results_tampered", "delayed",          "partitioned",       "past_returns",
+    "submit",         "cancel",           "poison",           "worker_dies",       "worker_killed",
+    "worker_stops",   "worker_slow",      "load_fails",       "peer_late",         "digest_differs",
+    "result_fails",   "executor_killed",  "executor_crashes", "lane_stalls",       "actor_stalls",
+    "stage_killed",   "router_killed",    "scheduler_killed", "supervisor_killed", "node_killed",
+    "plans_tampered", "results_tampered", "delayed",          "partitioned",       "past_returns",
 };
 
 static_assert(static_cast<std::size_t>(kind::past_returns) + 1 == sim_event_kinds);
@@ -123,6 +123,33 @@ supervisor::recovery_config draw_recovery(std::int32_t slots, dice& chance) {
           .restart_backoff_max = 1s};
 }
 
+/// That end no step, or end it for nobody's fault.
+void draw_harmless_faults(sim_schedule& out, duration span, dice& chance) {
+  constexpr std::array harmless{kind::lane_stalls,
+                                kind::actor_stalls,
+                                kind::peer_late,
+                                kind::router_killed,
+                                kind::scheduler_killed,
+                                kind::supervisor_killed,
+                                kind::past_returns,
+                                kind::load_fails};
+  const auto span_us = static_cast<std::int32_t>(span.count() / 1000);
+  for (auto left = chance.between(0, 3); left > 0; --left) {
+    const auto what = harmless[chance.below(harmless.size())];
+    out.events.push_back({.what = what,
+                          .at = chance.microseconds(0, span_us),
+                          .replica = chance.between(0, out.replicas - 1),
+                          .slot = chance.between(0, out.recovery.slots - 1),
+                          .argument = draw_argument(what, chance)});
+  }
+}
+
+void sort_events(sim_schedule& out) {
+  std::stable_sort(out.events.begin(), out.events.end(), [](const auto& a, const auto& b) {
+    return a.at < b.at;
+  });
+}
+
 void draw_topology(sim_schedule& out, dice& chance) {
   out.replicas = chance.percent(70) ? 1 : 2;
   const auto stages = chance.percent(65) ? 1 : chance.between(2, 3);
@@ -196,9 +223,29 @@ sim_schedule make_schedule(std::uint64_t seed) {
   const duration span = chance.microseconds(2000, 30000);
   draw_workload(out, span, chance);
   draw_faults(out, span, chance);
-  std::stable_sort(out.events.begin(), out.events.end(), [](const auto& a, const auto& b) {
-    return a.at < b.at;
+  sort_events(out);
+  return out;
+}
+
+sim_schedule make_poison_schedule(std::uint64_t seed) {
+  dice chance(seed);
+  sim_schedule out;
+  out.seed = seed;
+  draw_topology(out, chance);
+  out.poison_strikes = chance.between(2, 3);
+  const duration span = chance.microseconds(2000, 30000);
+  draw_workload(out, span, chance);
+  const auto clients = std::count_if(out.events.begin(), out.events.end(), [](const auto& event) {
+    return event.what == kind::submit;
   });
+  for (auto left = chance.between(1, out.recovery.culprits_in_a_row_max); left > 0; --left) {
+    out.events.push_back(
+        {.what = kind::poison,
+         .at = chance.percent(50) ? duration::zero() : chance.microseconds(0, 20000),
+         .argument = chance.below(static_cast<std::size_t>(clients))});
+  }
+  draw_harmless_faults(out, span, chance);
+  sort_events(out);
   return out;
 }
 

@@ -24,6 +24,7 @@ struct sim_event {
     // What clients do.
     submit, // argument: seed of the request
     cancel, // argument: which one
+    poison, // argument: which one; from now on workers die of its steps
     // Faults of workers; replica, slot.
     worker_dies,    // the process ends by itself
     worker_killed,  // its actor is killed
@@ -57,7 +58,7 @@ struct sim_event {
   std::uint64_t argument = 0;
 };
 
-inline constexpr std::size_t sim_event_kinds = 24;
+inline constexpr std::size_t sim_event_kinds = 25;
 
 [[nodiscard]] std::string_view to_string(sim_event::kind what) noexcept;
 /// "at_us=1200 worker_dies replica=0 slot=1 argument=0"
@@ -70,11 +71,16 @@ struct sim_schedule {
   std::int32_t sampling_slot = 0;
   sched::scheduler_config scheduler;
   supervisor::recovery_config recovery;
-  std::vector<sim_event> events; // by time
+  std::int32_t poison_strikes = 0; // as step_lane_config has it
+  std::vector<sim_event> events;   // by time
 };
 
 /// One of these for every seed.
 [[nodiscard]] sim_schedule make_schedule(std::uint64_t seed);
+
+/// The same for schedules in which requests are poisonous. All other faults are of those that strike nobody: so whoever is
+/// not poisonous has to get all its tokens.
+[[nodiscard]] sim_schedule make_poison_schedule(std::uint64_t seed);
 
 /// A request as a client sends it; `seed` is the argument of its event.
 [[nodiscard]] protocol::request make_sim_request(std::uint64_t seed,

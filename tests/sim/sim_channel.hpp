@@ -14,10 +14,12 @@
 #include "transport/frame/fence.hpp"
 #include "transport/frame/tamper.hpp"
 
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <vector>
 
 namespace vdist::testing {
@@ -37,6 +39,7 @@ struct channel_world {
   dice* chance = nullptr;
   verdict* checks = nullptr;
   const frame::fence* stop = nullptr;
+  const std::set<std::uint64_t>* poison = nullptr; // ids of requests that workers die of
   std::uint32_t* heard =
       nullptr; // the epoch of the last frame that a reader delivered; may be null
 };

@@ -32,6 +32,15 @@ frame::expectation expectation_of(std::int32_t replica, epoch now) {
           .epoch = now.value};
 }
 
+/// Those that are taken out of the count.
+std::int32_t poison_deaths_max(const sim_schedule& schedule) {
+  return schedule.poison_strikes
+         * static_cast<std::int32_t>(std::count_if(
+             schedule.events.begin(), schedule.events.end(), [](const sim_event& event) {
+               return event.what == kind::poison;
+             }));
+}
+
 } // namespace
 
 sim_group::sim_group(const sim_schedule& schedule, std::int32_t replica, const channel_world& world)
@@ -80,7 +89,7 @@ std::shared_ptr<sim_worker> sim_group::spawn(const actors::lane_request& wanted)
   });
   record.spawned.push_back(now);
   checks.require(static_cast<std::int32_t>(record.spawned.size())
-                     <= schedule_.recovery.max_restarts + 1,
+                     <= schedule_.recovery.max_restarts + 1 + poison_deaths_max(schedule_),
                  "I9: a slot is started again too often");
   if (record.process) {
     steps_ += record.process->steps();

@@ -11,6 +11,7 @@
 
 #include "actors/gateway/board_areas.hpp"
 #include "actors/gateway/epoch_wiring.hpp"
+#include "actors/gateway/flight_log.hpp"
 #include "actors/supervisor/recovery.hpp"
 
 #include <array>
@@ -57,6 +58,7 @@ public:
   [[nodiscard]] std::span<std::byte> kv_table() const { return kv_table_.span(); }
 
   [[nodiscard]] actors::kept_tokens& kept() { return kept_; }
+  [[nodiscard]] actors::flight_words& flights() { return *flights_; }
 
   /// Lets this event happen, if it is one of workers or channels. False: there is nobody.
   bool suffer(const sim_event& event);
@@ -106,6 +108,7 @@ private:
   std::atomic<std::uint64_t> last_step_{0};
   table_memory kv_table_;
   actors::kept_tokens kept_;
+  std::unique_ptr<actors::flight_words> flights_ = std::make_unique<actors::flight_words>();
   std::uint64_t steps_ = 0; // of processes that are gone
 };
 

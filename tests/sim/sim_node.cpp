@@ -215,6 +215,10 @@ executor_actor sim_node::spawn_executor(std::int32_t replica) {
                 replica_changed{replica, replica_state::restarted, "the scheduler was rebuilt"});
           },
       .on_ended = [this, replica] { report_end(replica); },
+      .on_culprit =
+          [&record](std::int32_t strikes, bool has_progressed) {
+            record.supervisor.send(culprit_found{strikes, has_progressed});
+          },
       .kill_actor =
           [handle] {
             caf::anon_send_exit(*handle, caf::exit_reason::kill);
@@ -226,13 +230,15 @@ executor_actor sim_node::spawn_executor(std::int32_t replica) {
                               .times = &record.times,
                               .last_step = &group(replica).last_step(),
                               .kv = &*record.kv,
-                              .kept_total = &group(replica).kept()};
+                              .kept_total = &group(replica).kept(),
+                              .flights = &group(replica).flights()};
   step_lane_config config{.replica = replica,
                           .cluster = sim_cluster,
                           .first_rank = replica * schedule_.recovery.slots,
                           .stage_of_slot = schedule_.stage_of_slot,
                           .sampling_slot = schedule_.sampling_slot,
                           .step_deadline = 2s,
+                          .poison_strikes = schedule_.poison_strikes,
                           .scheduler = schedule_.scheduler};
   auto lane = std::make_shared<step_lane>(std::move(config), std::move(listener), links, waits_);
   lane->follow(std::exchange(record.newest, lane));

@@ -28,6 +28,7 @@ namespace {
 /// Without VDIST_TEST_ROUNDS.
 constexpr std::chrono::seconds time_allowed{30};
 constexpr std::uint64_t schedules_least = 200;
+constexpr std::uint64_t poison_schedules = 300;
 /// One for each core that a small machine has.
 constexpr int threads = 2;
 constexpr int shrink_tries = 200;
@@ -145,6 +146,23 @@ BOOST_AUTO_TEST_CASE(a_schedule_is_a_function_of_its_seed) {
     BOOST_TEST(describe(schedule) == describe(make_schedule(seed)));
     BOOST_TEST(run(schedule).counts.events == run(schedule).counts.events);
   }
+}
+
+/// X-10, S-10, R-11: whoever is poisonous fails, whoever is not gets all its tokens, and no replica is given up.
+BOOST_AUTO_TEST_CASE(poisonous_requests_fail_alone) {
+  log::initialise("off");
+  std::signal(SIGABRT, on_abort);
+  sim_counts sum;
+  const auto schedules = number_of("VDIST_TEST_ROUNDS").value_or(poison_schedules);
+  for (std::uint64_t seed = 1; seed <= schedules; ++seed) {
+    const auto schedule = make_poison_schedule(seed);
+    const auto result = run(schedule);
+    sum.add(result.counts);
+    BOOST_REQUIRE_MESSAGE(result.breach.empty(), report(schedule, result.breach));
+  }
+  print(schedules, sum, 1);
+  BOOST_TEST(sum.failed > schedules / 4);
+  BOOST_TEST(sum.given_up == 0U);
 }
 
 BOOST_AUTO_TEST_CASE(a_cluster_keeps_its_promises_under_every_schedule) {

@@ -238,6 +238,10 @@ result<bool> sim_worker::take_plan() {
   }
   VDIST_TRY(protocol::decode(frame->body, plan_));
   VDIST_TRY(protocol::validate(plan_, config_.limits));
+  if (dies_of_plan()) {
+    die(links_.world.chance->microseconds(0, 1000));
+    return true;
+  }
   auto& memory = (*links_.group)[static_cast<std::size_t>(config_.slot)];
   VDIST_TRY(submit(*memory.model));
   std::size_t record = 0;
@@ -250,6 +254,16 @@ result<bool> sim_worker::take_plan() {
       std::max(links_.world.line->now(), ready_at_.empty() ? time_point{} : ready_at_.back());
   ready_at_.push_back(start + slowness_ * links_.world.chance->microseconds(50, 400));
   return true;
+}
+
+/// Of one slot, or of all: as the request will have it.
+bool sim_worker::dies_of_plan() const {
+  const auto slots = links_.group->size();
+  return std::any_of(plan_.request_ids.begin(), plan_.request_ids.end(), [&](std::uint64_t id) {
+    const auto victim = id % (slots + 1);
+    return links_.world.poison->contains(id)
+           && (victim == slots || victim == static_cast<std::size_t>(config_.slot));
+  });
 }
 
 /// A plan that does not fit is a breach, unless the gate has dropped one before it: then it is refused, as real workers do.

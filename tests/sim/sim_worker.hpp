@@ -120,6 +120,7 @@ private:
   [[nodiscard]] bool step();
   [[nodiscard]] result<bool> take_plan();
   [[nodiscard]] result<void> submit(model_worker& model);
+  [[nodiscard]] bool dies_of_plan() const;
   [[nodiscard]] result<void> answer();
   void shape_result();
   void be_gone();

@@ -41,6 +41,7 @@ void sim_counts::add(const sim_counts& other) {
   failed += other.failed;
   restored += other.restored;
   computed_again += other.computed_again;
+  given_up += other.given_up;
   for (std::size_t i = 0; i < suffered.size(); ++i) {
     suffered[i] += other.suffered[i];
   }
@@ -77,7 +78,8 @@ sim_world::sim_world(const sim_schedule& schedule)
   coordinator_ = &dynamic_cast<caf::scheduler::test_coordinator&>(actors_->scheduler());
   const auto region = std::as_writable_bytes(std::span(ledger_memory_));
   checks_.require(ledger::format_ledger(region, ledger_size).has_value(), "no ledger");
-  const channel_world channels{.line = &line_, .chance = &chance_, .checks = &checks_};
+  const channel_world channels{
+      .line = &line_, .chance = &chance_, .checks = &checks_, .poison = &poison_};
   for (std::int32_t replica = 0; replica < schedule.replicas; ++replica) {
     groups_.push_back(std::make_unique<sim_group>(schedule_, replica, channels));
   }
@@ -125,7 +127,11 @@ void sim_world::start_node() {
           .ledger_region = std::as_writable_bytes(std::span(ledger_memory_)),
           .on_commit =
               [this](std::span<const ledger::committed_token> tokens) { check_commit(tokens); },
-          .on_failed = [this](std::int32_t) { has_failed_replica_ = true; },
+          .on_failed =
+              [this](std::int32_t) {
+                has_failed_replica_ = true;
+                ++counts_.given_up;
+              },
           .on_given_up =
               [this] {
                 has_to_restart_ = true;
@@ -172,6 +178,9 @@ void sim_world::apply(const sim_event& event) {
     break;
   case kind::cancel:
     cancel(static_cast<std::size_t>(event.argument));
+    break;
+  case kind::poison:
+    poison(static_cast<std::size_t>(event.argument));
     break;
   case kind::node_killed:
     has_hit = node_ != nullptr;
@@ -320,6 +329,7 @@ std::string sim_world::leftovers() const {
 void sim_world::add_client(std::uint64_t seed) {
   auto& mine = clients_.emplace_back();
   mine.request = make_sim_request(seed, clients_.size(), schedule_.scheduler);
+  mine.is_poisonous = poisonous_.contains(clients_.size() - 1);
   mine.expected =
       expected_of(mine.request, schedule_.scheduler.max_model_len, schedule_.scheduler.vocabulary);
   submit(clients_.size() - 1);
@@ -370,6 +380,9 @@ void sim_world::on_reply(std::size_t index,
   mine.id = reply.id;
   checks_.require(node_ && node_->journal().state(reply.id).has_value(),
                   "I1: an accepted request is not in the ledger");
+  if (mine.is_poisonous) {
+    poison_.insert(mine.id.value);
+  }
   if (mine.is_cancelled) {
     node_->router().send(actors::cancel{mine.id});
   }
@@ -383,6 +396,19 @@ void sim_world::cancel(std::size_t index) {
   mine.is_cancelled = true;
   if (node_ && mine.id.value != 0) {
     node_->router().send(actors::cancel{mine.id});
+  }
+}
+
+/// Also of a client that has not come yet.
+void sim_world::poison(std::size_t index) {
+  poisonous_.insert(index);
+  if (index >= clients_.size()) {
+    return;
+  }
+  auto& mine = clients_[index];
+  mine.is_poisonous = true;
+  if (mine.id.value != 0) {
+    poison_.insert(mine.id.value);
   }
 }
 
@@ -439,7 +465,7 @@ void sim_world::check_end(const client& mine,
     checks_.require(mine.is_cancelled, "I7: cancelled, and nobody asked for it");
     break;
   case finish_reason::failed:
-    if (!has_failed_replica_) {
+    if (!has_failed_replica_ && !mine.is_poisonous) {
       checks_.fail("I7: failed without need: " + event.message);
     }
     break;

@@ -6,7 +6,7 @@
 // I1 who is told that a request is accepted finds it in the ledger.   I2 what a stream gets is in the ledger before.
 // I3 positions of a stream are contiguous, each once; one end.   I4 tokens are committed in the epoch that runs.
 // I7 tokens, log probabilities and reasons are those of the request, whatever happened; only a cluster that has given up a
-// replica may fail one.   I8 everything has ended within `patience` after the last event, and nothing is left over.
+// replica may fail one, or one that is poisonous.   I8 everything has ended within `patience` after the last event, and nothing is left over.
 #pragma once
 
 #include "tests/runtime/sched/model_worker.hpp"
@@ -20,6 +20,7 @@
 
 #include <array>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,8 @@ struct sim_counts {
   std::uint64_t events = 0;         // messages, turns and moments
   std::uint64_t steps = 0;          // of workers
   std::uint64_t tokens = 0;         // that reached a client
-  std::uint64_t failed = 0;         // requests of replicas that were given up
+  std::uint64_t failed = 0;         // requests of replicas that were given up, or poisonous ones
+  std::uint64_t given_up = 0;       // replicas
   std::uint64_t restored = 0;       // tokens whose KV a new scheduler found
   std::uint64_t computed_again = 0; // … did not find
   std::array<std::uint64_t, sim_event_kinds> suffered{};
@@ -67,6 +69,7 @@ private:
     request_id id;                     // 0: no reply yet
     std::uint64_t attempt = 0;
     bool is_cancelled = false;
+    bool is_poisonous = false;
     bool is_over = false;
   };
 
@@ -85,6 +88,7 @@ private:
   void on_reply(std::size_t index, std::uint64_t attempt, const actors::submit_reply& reply);
   void retry(std::size_t index, std::uint64_t attempt);
   void cancel(std::size_t index);
+  void poison(std::size_t index);
   void on_event(std::size_t index, const client_sink& from, const protocol::token_event& event);
   void check_token(const client& mine, const client_sink& from, const protocol::token_event& event);
   void check_end(const client& mine, const client_sink& from, const protocol::token_event& event);
@@ -102,6 +106,8 @@ private:
   std::vector<cache_line> ledger_memory_;
   std::vector<std::unique_ptr<sim_group>> groups_;
   std::vector<client> clients_;
+  std::set<std::size_t> poisonous_; // clients
+  std::set<std::uint64_t> poison_;  // ids of their requests
   time_point start_;
   time_point last_event_; // of the schedule
   bool has_failed_replica_ = false;

@@ -129,7 +129,7 @@ std::string tiny_tales_config() {
          "/examples/models/tiny-tales\"\nmax_model_len = 192\n"
          "[device]\nkind = \"cpu\"\nthreads = 1\nkv_cache_bytes = 16777216\n"
          "[scheduler]\nmax_batch_tokens = 512\nmax_sequences = 32\n"
-         "[fault_tolerance]\nmax_restarts = 1000\nrestart_backoff_ms = 0\n";
+         "[fault_tolerance]\nmax_restarts = 1000\nrestart_backoff_ms = 0\npoison_strikes = 0\n";
 }
 
 std::string sim_config() {
@@ -137,7 +137,7 @@ std::string sim_config() {
          "[device.sim]\nvocabulary = 1000\nlayers = 8\nheads = 8\nkv_heads = 8\nhidden = "
          "64\nmax_model_len = 256\n"
          "[scheduler]\nmax_batch_tokens = 512\nmax_sequences = 64\n"
-         "[fault_tolerance]\nmax_restarts = 1000\nrestart_backoff_ms = 0\n";
+         "[fault_tolerance]\nmax_restarts = 1000\nrestart_backoff_ms = 0\npoison_strikes = 0\n";
 }
 
 } // namespace vdist::testing

@@ -88,6 +88,21 @@ BOOST_AUTO_TEST_CASE(an_epoch_of_the_past_does_not_begin_again) { // A-1
   BOOST_TEST((commands.begin->now == epoch(5)));
 }
 
+/// No plan was made in the first epoch: the death is over the steps that were in flight before it.
+BOOST_AUTO_TEST_CASE(an_epoch_that_nobody_saw_begin_leaves_its_death_to_the_next) {
+  step_inbox inbox(1);
+  inbox.begin({.now = epoch(2), .wiring = {}, .death = step_death{.slot = 1, .cause = "a shot"}});
+  inbox.begin({.now = epoch(3), .wiring = {}});
+  step_commands commands;
+  inbox.take(commands, 0);
+  BOOST_REQUIRE(commands.begin->death.has_value());
+  BOOST_TEST(commands.begin->death->slot == 1);
+  inbox.begin({.now = epoch(4), .wiring = {}});
+  inbox.begin({.now = epoch(5), .wiring = {}, .death = step_death{}});
+  inbox.take(commands, 0);
+  BOOST_TEST(!commands.begin->death.has_value());
+}
+
 BOOST_AUTO_TEST_CASE(a_reader_of_the_past_takes_nothing_from_its_successor) { // I-2
   step_inbox inbox(10);
   BOOST_TEST(inbox.add(request_of(1)).has_value());

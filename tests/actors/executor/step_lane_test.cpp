@@ -12,6 +12,7 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -53,6 +54,16 @@ public:
     return failures_.back();
   }
 
+  void add_culprit(std::int32_t strikes, bool has_progressed) {
+    const std::lock_guard lock(mutex_);
+    culprits_.emplace_back(strikes, has_progressed);
+  }
+
+  std::vector<std::pair<std::int32_t, bool>> culprits() {
+    const std::lock_guard lock(mutex_);
+    return culprits_;
+  }
+
   std::size_t failures() {
     const std::lock_guard lock(mutex_);
     return failures_.size();
@@ -68,6 +79,7 @@ private:
   std::condition_variable changed_;
   token_events tokens_;
   std::vector<std::pair<epoch, std::string>> failures_;
+  std::vector<std::pair<std::int32_t, bool>> culprits_;
 };
 
 const sched::scheduler_config lane_scheduler{.max_batch_tokens = 64,
@@ -83,6 +95,7 @@ struct lane_fixture {
     step_lane_config config{.cluster = cluster,
                             .stage_of_slot = {0, 0},
                             .step_deadline = step_deadline,
+                            .poison_strikes = 3,
                             .scheduler = lane_scheduler};
     step_lane_listener listener{
         .on_tokens =
@@ -103,6 +116,8 @@ struct lane_fixture {
               ++ends;
               tokens_at_end = heard.tokens();
             },
+        .on_culprit = [this](std::int32_t strikes,
+                             bool has_progressed) { heard.add_culprit(strikes, has_progressed); },
         .kill_actor = {}};
     lane = std::make_shared<step_lane>(config, listener, links(), waits);
     successor = std::make_shared<step_lane>(config, listener, links(), waits);
@@ -124,11 +139,14 @@ struct lane_fixture {
             .points = &points,
             .times = &times,
             .kv = &kv,
-            .kept_total = &kept_total};
+            .kept_total = &kept_total,
+            .flights = flights.get()};
   }
 
   /// `kv_content`: which memory the workers keep their KV in.
-  void begin(std::uint32_t number, std::uint64_t kv_content = 1) {
+  void begin(std::uint32_t number,
+             std::uint64_t kv_content = 1,
+             std::optional<step_death> death = {}) {
     const wiring_config settings{.cluster = cluster, .stage_of_slot = {0, 0}};
     const wiring_links rings{.memory = &memory, .stop = &fence};
     const epoch previous = std::exchange(wired, epoch(number));
@@ -138,7 +156,20 @@ struct lane_fixture {
       workers[static_cast<std::size_t>(slot)] =
           *open_worker_wiring(settings, epoch(number), slot, rings, waits);
     }
-    inbox.begin({.now = epoch(number), .wiring = wiring});
+    inbox.begin({.now = epoch(number), .wiring = wiring, .death = std::move(death)});
+  }
+
+  /// The plan that is out ends a worker: the next epoch begins.
+  void die_of_step() {
+    fence.raise(wired.next());
+    begin(wired.next().value, 1, step_death{.slot = 1, .cause = "a shot"});
+  }
+
+  /// Who is in the next plan, which stays unanswered.
+  std::vector<std::uint64_t> next_ids() {
+    const auto plan = next_plan(0);
+    next_plan(1);
+    return plan.request_ids;
   }
 
   request_id add(std::int32_t max_tokens, std::vector<token_id> prompt = {1, 2, 3}) {
@@ -250,6 +281,7 @@ struct lane_fixture {
   sched::kv_table kv{kv_memory, sched::table_config_of(lane_scheduler)};
   kept_tokens kept_total;
   vault::memory_vault memory;
+  std::unique_ptr<flight_words> flights = std::make_unique<flight_words>();
   epoch wired;
   std::shared_ptr<epoch_wiring> wiring;
   std::array<worker_wiring, 2> workers; // by slot
@@ -552,6 +584,139 @@ BOOST_FIXTURE_TEST_CASE(kv_in_other_memory_is_not_believed, lane_fixture) { // X
   BOOST_TEST(again.first_position == std::vector<std::int32_t>{0},
              boost::test_tools::per_element());
   BOOST_TEST(kv.content() == 8U);
+}
+
+using ids = std::vector<std::uint64_t>;
+
+#define CHECK_NEXT_PLAN(...)                                                                       \
+  BOOST_TEST(next_ids() == (ids{__VA_ARGS__}), boost::test_tools::per_element())
+
+/// Two prompts that are in the same plans: both came before the first epoch.
+struct two_requests : lane_fixture {
+  two_requests() {
+    first = add(3);
+    second = add(3);
+    begin(1);
+  }
+
+  int strikes(request_id id) { return journal.strikes(id); }
+
+  request_id first;
+  request_id second;
+};
+
+BOOST_FIXTURE_TEST_CASE(a_culprit_fails_alone_and_bystanders_go_on, two_requests) {
+  CHECK_NEXT_PLAN(1, 2);
+  die_of_step();
+  CHECK_NEXT_PLAN(1, 2);
+  BOOST_TEST(strikes(first) == 1);
+  die_of_step();
+  CHECK_NEXT_PLAN(1); // alone, and dies again
+  BOOST_TEST(strikes(second) == 2);
+  die_of_step();
+  step(); // of the other alone: its token takes its strikes away
+  const auto end = heard.wait_for_tokens(2).at(1);
+  BOOST_TEST((end.id == first && end.reason == protocol::finish_reason::failed));
+  BOOST_TEST(end.message
+             == "step: it ended a worker 3 times with this request in it, the last time alone "
+                "(rank=1 cause=a shot)");
+  BOOST_TEST((journal.state(first)->reason == protocol::finish_reason::failed));
+  BOOST_TEST((heard.culprits() == std::vector{std::pair{3, false}}));
+  BOOST_TEST(strikes(second) == 0);
+  step();
+  step();
+  BOOST_TEST((heard.wait_for_tokens(4).back().reason == protocol::finish_reason::length));
+}
+
+BOOST_FIXTURE_TEST_CASE(an_epoch_that_nobody_died_of_strikes_nobody, two_requests) {
+  for (std::uint32_t now = 2; now < 6; ++now) {
+    CHECK_NEXT_PLAN(1, 2);
+    fence.raise(epoch(now));
+    begin(now);
+  }
+  CHECK_NEXT_PLAN(1, 2);
+  BOOST_TEST(strikes(first) == 0);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_death_while_nothing_is_in_flight_strikes_nobody, two_requests) {
+  for (int i = 0; i < 3; ++i) {
+    step();
+  }
+  heard.wait_for_tokens(6);
+  die_of_step();
+  add(1);
+  CHECK_NEXT_PLAN(3);
+  BOOST_TEST(strikes(request_id(3)) == 0);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_token_between_two_deaths_takes_the_strike_away, two_requests) {
+  for (int i = 0; i < 2; ++i) {
+    CHECK_NEXT_PLAN(1, 2);
+    die_of_step();
+    step();
+  }
+  CHECK_NEXT_PLAN(1, 2); // both were struck twice, never in a row
+  BOOST_TEST(strikes(first) == 0);
+}
+
+BOOST_FIXTURE_TEST_CASE(the_words_tell_over_whom_a_process_died, two_requests) {
+  CHECK_NEXT_PLAN(1, 2);
+  fence.raise(epoch(2)); // as its successor does
+  lane->stop();
+  thread.join();
+  std::thread next([this] { successor->run(nullptr); });
+  begin(2);
+  add(1);
+  CHECK_NEXT_PLAN(3); // the router has not handed over the others
+  BOOST_TEST(strikes(first) == 1);
+  BOOST_TEST(strikes(second) == 1);
+  successor->stop();
+  fence.raise(epoch(1000));
+  next.join();
+}
+
+BOOST_FIXTURE_TEST_CASE(a_successor_strikes_whom_its_predecessor_died_over_when_it_is_told,
+                        two_requests) {
+  std::thread next([this] { successor->run(lane); });
+  CHECK_NEXT_PLAN(1, 2);
+  fence.raise(epoch(2));
+  lane->stop();
+  thread.join();
+  begin(2, 1, step_death{.slot = -1, .cause = "the executor died"});
+  add(1);
+  CHECK_NEXT_PLAN(3);
+  BOOST_TEST(strikes(first) == 1);
+  successor->stop();
+  fence.raise(epoch(1000));
+  next.join();
+}
+
+/// Its lane or process ended between the strike and what follows from it.
+BOOST_FIXTURE_TEST_CASE(strikes_are_heeded_when_a_request_is_handed_over, lane_fixture) {
+  const auto handed_over = [this](std::uint64_t id, int strikes) {
+    auto request = std::make_shared<protocol::request>();
+    request->id = request_id(id);
+    request->arrival = id;
+    request->prompt = {1, 2, 3};
+    request->max_tokens = 2;
+    BOOST_REQUIRE(journal.accept(*request).has_value());
+    for (int i = 0; i < strikes; ++i) {
+      journal.strike(std::span(&request->id, 1));
+    }
+    BOOST_REQUIRE(inbox.add(request).has_value());
+  };
+  handed_over(1, 3);
+  handed_over(2, 2);
+  handed_over(3, 1);
+  begin(1);
+  const auto plan = next_plan(0);
+  next_plan(1);
+  BOOST_TEST(plan.request_ids == ids{2}, boost::test_tools::per_element());
+  send(1, answer_to(plan, 1));
+  send(0, answer_to(plan, 0));
+  const auto end = heard.wait_for_tokens(2).at(1);
+  BOOST_TEST((end.id == request_id(1) && end.reason == protocol::finish_reason::failed));
+  BOOST_TEST(heard.culprits().size() == 1U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -131,6 +131,21 @@ BOOST_AUTO_TEST_CASE(beyond_the_intensity_every_order_ends_in_a_replica_given_up
                        [](exploration& way) { way.explore(world(config_with(1), {}, 2)); });
 }
 
+/// Four of them, of which two are a culprit's: the deaths of poisonous requests cost no worker its restarts.
+BOOST_AUTO_TEST_CASE(deaths_of_a_culprit_do_not_count_whenever_it_is_found) {
+  require_no_complaint("deaths and culprits, one restart", [](exploration& way) {
+    way.explore(world(config_with(1), {}, 4, orders::one_of_each, injections::deaths_and_blames));
+  });
+}
+
+BOOST_AUTO_TEST_CASE(culprits_in_a_row_end_in_a_replica_given_up) {
+  require_no_complaint("deaths and culprits, one of them", [](exploration& way) {
+    auto config = config_with(5);
+    config.culprits_in_a_row_max = 1;
+    way.explore(world(config, {}, 3, orders::one_of_each, injections::deaths_and_blames));
+  });
+}
+
 BOOST_AUTO_TEST_CASE(a_successor_takes_over_every_group_that_it_may_find) {
   using kind = slot_start::kind;
   require_no_complaint("taken over", [](exploration& way) {

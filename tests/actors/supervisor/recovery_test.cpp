@@ -3,6 +3,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <algorithm>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
@@ -579,4 +580,113 @@ BOOST_AUTO_TEST_CASE(the_trace_keeps_the_newest_epochs_and_the_slowest_of_each_p
   BOOST_TEST((last.now == epoch(100)));
   BOOST_TEST((last.of(recovery_point::detected) == start_of_time));
   BOOST_TEST((last.of(recovery_point::attached) == start_of_time + 5ms));
+}
+
+namespace {
+
+/// One worker that dies over its steps, and what its lane finds.
+class struck_worker {
+public:
+  explicit struck_worker(recovery_config config) : machine(running_machine(config)) {}
+
+  /// Dies and is replaced. Returns what the next epoch begins with; nullopt: there is none.
+  std::optional<action> die() {
+    const auto worker = machine.worker(0);
+    machine.gone(0, worker, now);
+    if (const auto due = machine.next_deadline()) {
+      now = std::max(now, machine.slot(0) == slot_state::resting ? *due : now);
+      machine.tick(now);
+    }
+    machine.loaded(0, machine.worker(0), now);
+    for (const auto& todo : machine.take_actions()) {
+      machine.done(todo, now);
+      if (todo.what == action::kind::begin) {
+        return todo;
+      }
+    }
+    return std::nullopt;
+  }
+
+  [[nodiscard]] bool is_lost() const { return machine.state() == recovery_state::failed; }
+
+  recovery machine;
+  time_point now = start_of_time;
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(r10_culprits_one_after_the_other_cost_no_restarts) {
+  struck_worker one({.slots = 1, .max_restarts = 3});
+  for (int culprit = 0; culprit < 20; ++culprit) {
+    for (int death = 0; death < 3; ++death) {
+      const auto begun = one.die();
+      BOOST_REQUIRE(begun.has_value());
+      BOOST_TEST((begun->struck_by == 0));
+    }
+    one.machine.culprit_found(3, true, one.now); // bystanders went on in between
+    BOOST_REQUIRE(!one.is_lost());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(r10_culprits_in_a_row_are_the_workers_fault) {
+  struck_worker one({.slots = 1, .max_restarts = 3, .culprits_in_a_row_max = 3});
+  for (int culprit = 0; culprit < 4; ++culprit) {
+    BOOST_TEST(!one.is_lost());
+    for (int death = 0; death < 3; ++death) {
+      BOOST_REQUIRE(one.die().has_value());
+    }
+    one.machine.culprit_found(3, false, one.now);
+  }
+  BOOST_TEST(one.is_lost());
+}
+
+BOOST_AUTO_TEST_CASE(r10_only_deaths_over_the_culprit_are_taken_out) {
+  struck_worker one({.slots = 1, .max_restarts = 3});
+  BOOST_TEST(one.die().has_value()); // of something else
+  BOOST_TEST(one.die().has_value());
+  BOOST_TEST(one.die().has_value());
+  one.machine.culprit_found(2, false, one.now); // leaves the first
+  BOOST_TEST(one.die().has_value());
+  BOOST_TEST(one.die().has_value());
+  BOOST_TEST(!one.die().has_value());
+  BOOST_TEST(one.is_lost());
+}
+
+BOOST_AUTO_TEST_CASE(r10_an_end_that_was_wished_for_strikes_nobody) {
+  struck_worker one({.slots = 1});
+  one.machine.expect_end(0, incarnation(1));
+  BOOST_TEST(!one.die()->struck_by.has_value());
+  BOOST_TEST(one.die()->struck_by.has_value(), "its successor's end was not");
+}
+
+BOOST_AUTO_TEST_CASE(r10_what_strikes_and_what_does_not) {
+  const auto struck_by = [](auto fault) {
+    struck_worker one({.slots = 1});
+    fault(one.machine);
+    one.machine.quiesced(0, incarnation(1), epoch(2), one.now);
+    const auto todo = one.machine.take_actions();
+    BOOST_REQUIRE((!todo.empty() && todo.back().what == action::kind::begin));
+    return todo.back().struck_by;
+  };
+  BOOST_TEST(
+      (struck_by([](recovery& machine) { machine.step_failed(epoch(1), start_of_time); }) == -1));
+  BOOST_TEST((struck_by([](recovery& machine) { machine.executor_died(start_of_time); }) == -1));
+  BOOST_TEST(!struck_by([](recovery& machine) {
+                machine.peer_late(epoch(1), start_of_time);
+              }).has_value());
+  BOOST_TEST(!struck_by([](recovery& machine) { // who dies between epochs died over nothing
+                machine.peer_late(epoch(1), start_of_time);
+                machine.executor_died(start_of_time);
+              })
+                  .has_value());
+}
+
+BOOST_AUTO_TEST_CASE(r10_a_death_while_loading_strikes_nobody) {
+  recovery machine({.slots = 1});
+  machine.start(start_of_time);
+  machine.gone(0, incarnation(1), start_of_time);
+  machine.loaded(0, incarnation(2), start_of_time);
+  const auto todo = machine.take_actions();
+  BOOST_TEST((todo.back().what == action::kind::begin));
+  BOOST_TEST(!todo.back().struck_by.has_value());
 }

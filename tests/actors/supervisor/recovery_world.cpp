@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 namespace vdist::testing {
 
@@ -33,17 +34,19 @@ bool is_between_epochs(const place& who) {
 
 std::string to_string(const move& made) {
   static constexpr const char* names[] = {
-      "hear",      "obey",    "fall",     "end_thread", "wake",       "time_out", "pass",
-      "die",       "lose",    "stick",    "repeat",     "resist",     "seize",    "end_stage",
-      "fail_step", "be_late", "end_lane", "refuse",     "pass_early", "replace",  "replace_all"};
+      "hear",      "obey",    "fall",     "end_thread", "wake",       "time_out",   "pass",
+      "die",       "lose",    "stick",    "repeat",     "resist",     "seize",      "end_stage",
+      "fail_step", "be_late", "end_lane", "refuse",     "pass_early", "replace",    "replace_all",
+      "blame"};
   return fmt::format("{} {}", names[static_cast<std::size_t>(made.what)], made.index);
 }
 
 world::world(const supervisor::recovery_config& config,
              const supervisor::group_state& from,
              std::int32_t faults,
-             orders wanted)
-    : config_(config), machine_(config), faults_(faults), orders_(wanted) {
+             orders wanted,
+             injections injected)
+    : config_(config), machine_(config), faults_(faults), orders_(wanted), injected_(injected) {
   fence_ = from.first.value - 1;
   for (std::int32_t slot = 0; slot < world_slots && !from.slots.empty(); ++slot) {
     const auto& found = from.slots[static_cast<std::size_t>(slot)];
@@ -81,7 +84,7 @@ std::vector<move> world::moves() const {
       });
   if (faults_ > 0 && !is_given_up_) {
     add_faults(possible);
-    if (has_deadline && !is_free) {
+    if (has_deadline && !is_free && injected_ == injections::all) {
       possible.push_back({move::kind::pass_early});
     }
   } else if (const auto found = find_undisturbed(possible); found != possible.end()) {
@@ -157,12 +160,18 @@ void world::add_protocol_moves(std::vector<move>& out) const {
 }
 
 void world::add_faults(std::vector<move>& out) const {
+  if (rounds_ > 0) {
+    out.push_back({move::kind::blame});
+  }
   for (std::int32_t slot = 0; slot < world_slots; ++slot) {
     const auto& who = at(slot);
     if (who.what != place::kind::acting) {
       continue;
     }
     out.push_back({move::kind::die, slot});
+    if (injected_ == injections::deaths_and_blames) {
+      continue;
+    }
     if (at(next_to(slot)).what == place::kind::acting) {
       out.push_back({move::kind::end_stage, slot});
     }
@@ -176,6 +185,9 @@ void world::add_faults(std::vector<move>& out) const {
       out.push_back({move::kind::stick, slot});
       out.push_back({move::kind::seize, slot});
     }
+  }
+  if (injected_ == injections::deaths_and_blames) {
+    return;
   }
   if (begun_ > 0) {
     out.push_back({move::kind::fail_step});
@@ -286,6 +298,9 @@ void world::make(const move& made) {
   case move::kind::replace_all:
     replace(0, world_slots - 1);
     break;
+  case move::kind::blame:
+    blame();
+    break;
   }
   check_bounds();
 }
@@ -340,14 +355,18 @@ void world::hear(std::size_t index, bool is_last) {
     machine_.gone(heard.slot, worker_of(heard), now_);
     break;
   case tiding::kind::step_failed:
-    control_faults_ += is_running && heard.now == begun_ ? 1 : 0;
+    if (is_running && heard.now == begun_) {
+      control_faults_.push_back(note_step_death());
+    }
     machine_.step_failed(epoch(heard.now), now_);
     break;
   case tiding::kind::peer_late:
     machine_.peer_late(epoch(heard.now), now_);
     break;
   case tiding::kind::lane_died:
-    control_faults_ += is_given_up_ ? 0 : 1;
+    if (!is_given_up_) {
+      control_faults_.push_back(is_running ? note_step_death() : 0);
+    }
     machine_.executor_died(now_);
     break;
   }
@@ -364,10 +383,34 @@ void world::count_death(const tiding& heard) {
     return;
   }
   if (!is_given_up_ && is_of_now && who.dead != heard.number && !was_found_dying) {
+    const auto state = machine_.slot(heard.slot);
+    const bool is_over_step = state == slot_state::running || state == slot_state::quiescing;
     who.dead = heard.number;
-    ++who.deaths;
+    who.deaths.push_back(is_over_step ? note_step_death() : 0);
     who.died_at = now_;
   }
+}
+
+std::uint32_t world::note_step_death() {
+  is_struck_ = true;
+  return rounds_ + 1;
+}
+
+/// The lane has committed nothing since the last one.
+void world::blame() {
+  constexpr std::uint32_t strikes = 2;
+  if (!is_given_up_ && ++culprits_ <= config_.culprits_in_a_row_max) {
+    was_blamed_ = true;
+    const auto is_its = [this](std::uint32_t round) {
+      return round != 0 && round <= rounds_ && rounds_ - round < strikes;
+    };
+    std::erase_if(control_faults_, is_its);
+    for (auto& who : places_) {
+      std::erase_if(who.deaths, is_its);
+    }
+  }
+  machine_.culprit_found(strikes, false, now_);
+  absorb();
 }
 
 void world::obey(place& who, std::int32_t slot) {
@@ -480,8 +523,8 @@ void world::spawn(const action& todo) {
          "R-2: the thread before has ended, and that was heard");
   expect(todo.worker.value == who.number + 1, "R-5: incarnations rise by one");
   expect(!is_given_up_, "R-7: nobody is spawned for a lost replica");
-  if (who.deaths > 1 && !who.is_ordered) {
-    const auto pause = config_.restart_backoff * (1 << (who.deaths - 2));
+  if (who.deaths.size() > 1 && !who.is_ordered) {
+    const auto pause = config_.restart_backoff * (1 << (who.deaths.size() - 2));
     expect(now_ >= who.died_at + pause, "R-8: a pause before the next one");
   }
   who = place{.what = place::kind::acting,
@@ -506,6 +549,8 @@ void world::retire(const action& todo) {
 void world::begin(const action& todo) {
   expect(todo.now.value > begun_, "R-3: an epoch begins once, above all before");
   expect(begun_ == 0 || todo.now.value == fence_, "R-3: the epoch that was fenced for begins");
+  expect(todo.struck_by.has_value() == is_struck_, "R-11: a death over steps is told once");
+  rounds_ += std::exchange(is_struck_, false) ? 1 : 0;
   for (std::int32_t slot = 0; slot < world_slots; ++slot) {
     const auto& who = at(slot);
     const auto is_on_its_way = [this, slot, &who](tiding::kind what, std::uint32_t now) {
@@ -542,9 +587,12 @@ void world::begin(const action& todo) {
 }
 
 bool world::is_beyond_bounds() const {
-  return control_faults_ > config_.max_restarts
-         || std::any_of(places_.begin(), places_.end(), [this](const place& who) {
-              return who.deaths > config_.max_restarts;
+  const auto is_beyond = [this](const std::vector<std::uint32_t>& faults) {
+    return std::ssize(faults) > config_.max_restarts;
+  };
+  return culprits_ > config_.culprits_in_a_row_max || is_beyond(control_faults_)
+         || std::any_of(places_.begin(), places_.end(), [&is_beyond](const place& who) {
+              return is_beyond(who.deaths);
             });
 }
 
@@ -559,7 +607,7 @@ bool world::is_hopeless() const {
 void world::check_bounds() {
   expect(is_given_up_ || !is_beyond_bounds(), "R-6: what fails always is given up");
   for (std::int32_t slot = 0; slot < world_slots; ++slot) {
-    expect(machine_.slot(slot) != slot_state::resting || at(slot).deaths > 1,
+    expect(machine_.slot(slot) != slot_state::resting || at(slot).deaths.size() > 1 || was_blamed_,
            "R-8: the first replacement is not delayed");
   }
   expect(machine_.state() != recovery_state::failed || is_given_up_, "R-7: failing is told");
@@ -613,10 +661,11 @@ std::string world::fingerprint() const {
                            static_cast<std::int32_t>(begun_),
                            static_cast<std::int32_t>(given_up_in_),
                            faults_,
-                           control_faults_}) {
+                           culprits_}) {
     append(bytes, value);
   }
-  append(bytes, is_refusing_, was_refused_, is_given_up_);
+  append(bytes, is_refusing_, was_refused_, is_given_up_, is_struck_, rounds_ > 0, was_blamed_);
+  append_rounds(bytes, control_faults_);
   for (const auto& sent : tidings_) {
     if (sent.slot < 0) {
       append(bytes, sent.what, sent.now, sent.is_echo);
@@ -627,6 +676,14 @@ std::string world::fingerprint() const {
     bytes += slot;
   }
   return bytes;
+}
+
+/// By how long ago they were.
+void world::append_rounds(std::string& bytes, const std::vector<std::uint32_t>& rounds) const {
+  append(bytes, rounds.size());
+  for (const auto round : rounds) {
+    append(bytes, round == 0 ? 0U : rounds_ + 2 - round);
+  }
 }
 
 /// One slot: what the machine thinks of it, what it is, and what is on its way from and to it.
@@ -644,7 +701,8 @@ std::string world::fingerprint(std::int32_t slot) const {
          who.is_suspect,
          who.is_unwanted,
          who.is_ordered);
-  append(bytes, who.number, who.acting_in, who.dead, who.deaths);
+  append(bytes, who.number, who.acting_in, who.dead);
+  append_rounds(bytes, who.deaths);
   append(bytes, wired_[static_cast<std::size_t>(slot)]);
   for (const auto& todo : who.inbox) {
     append(bytes, todo.what, todo.now);

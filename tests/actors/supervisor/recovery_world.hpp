@@ -47,6 +47,7 @@ struct move {
     // No faults, but as unexpected.
     replace,     // the worker of slot `index` is to be replaced
     replace_all, // every worker is
+    blame,      // the lane finds the culprit of the last two deaths over steps, at most
   };
   kind what = kind::hear;
   std::int32_t index = 0;
@@ -103,8 +104,9 @@ struct place {
   bool is_unwanted = false; // its replacement is planned
   bool is_ordered = false;  // it was told to end by order
   std::uint32_t dead = 0;   // the newest incarnation whose death was heard
-  std::int32_t deaths = 0;  // that were heard
-  time_point died_at;       // the last of them
+  std::vector<std::uint32_t>
+      deaths;         // that were heard and count: their rounds, 0: over no step
+  time_point died_at; // the last of them
   std::vector<command> inbox;
 };
 
@@ -113,13 +115,17 @@ struct place {
 /// between: after the last one, and once the replica is given up.
 enum class orders : std::uint8_t { one_of_each, all };
 
+/// What may be injected.
+enum class injections : std::uint8_t { all, deaths_and_blames };
+
 class world {
 public:
   /// `faults`: how many may still be injected.
   world(const supervisor::recovery_config& config,
         const supervisor::group_state& from,
         std::int32_t faults,
-        orders wanted = orders::one_of_each);
+        orders wanted = orders::one_of_each,
+        injections injected = injections::all);
 
   /// The moves of which all must be made.
   [[nodiscard]] std::vector<move> moves() const;
@@ -138,6 +144,7 @@ public:
 
 private:
   [[nodiscard]] std::string fingerprint(std::int32_t slot) const;
+  void append_rounds(std::string& bytes, const std::vector<std::uint32_t>& rounds) const;
   using place_at = std::array<place, world_slots>;
 
   void add_protocol_moves(std::vector<move>& out) const;
@@ -151,6 +158,8 @@ private:
   void put(const tiding& sent);
   void hear(std::size_t index, bool is_last);
   void count_death(const tiding& heard);
+  [[nodiscard]] std::uint32_t note_step_death();
+  void blame();
   void obey(place& who, std::int32_t slot);
   void die(std::int32_t slot);
   void pass();
@@ -184,8 +193,13 @@ private:
   std::array<std::uint32_t, world_slots> wired_{}; // the incarnations of that epoch
   std::int32_t faults_;
   orders orders_;
-  std::int32_t control_faults_ = 0; // that were heard and count
-  bool is_refusing_ = false;        // the next wiring
+  injections injected_;
+  std::vector<std::uint32_t> control_faults_; // that were heard and count: as the deaths of a place
+  std::uint32_t rounds_ = 0;
+  bool is_struck_ = false;
+  std::int32_t culprits_ = 0; // in a row
+  bool was_blamed_ = false;   // and deaths were taken out of the count
+  bool is_refusing_ = false;  // the next wiring
   bool was_refused_ = false;
   bool is_given_up_ = false;
   std::string complaint_;

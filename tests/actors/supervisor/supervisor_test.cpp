@@ -11,6 +11,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -62,6 +63,7 @@ struct surroundings {
   std::vector<replica_changed> states;
   std::vector<epoch> executor_begun;
   int executors_ended = 0;
+  std::optional<step_death> death; // of the newest of them
 };
 
 router_actor::behavior_type fake_router(const std::shared_ptr<surroundings>& around) {
@@ -79,7 +81,10 @@ router_actor::behavior_type fake_router(const std::shared_ptr<surroundings>& aro
 executor_actor::behavior_type fake_executor(const std::shared_ptr<surroundings>& around) {
   return {
       [](const fence_epoch&) {},
-      [around](const begin_epoch& message) { around->executor_begun.push_back(message.now); },
+      [around](const begin_epoch& message) {
+        around->executor_begun.push_back(message.now);
+        around->death = message.death;
+      },
   };
 }
 
@@ -365,6 +370,37 @@ BOOST_FIXTURE_TEST_CASE(a_failure_and_the_death_after_it_are_one_fault, started_
   BOOST_TEST((executor_begun.back() == epoch(2)));
   BOOST_TEST(status().restarts == 1U);
   BOOST_TEST(status().incarnations[1] == 2U);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_new_epoch_says_what_the_steps_before_it_died_of, started_group) { // V-10
+  all_loaded();
+  BOOST_TEST(!around->death.has_value());
+  kill_worker_of(2);
+  mend(2);
+  BOOST_REQUIRE(around->death.has_value());
+  BOOST_TEST(around->death->slot == 2);
+  BOOST_TEST(around->death->cause == "its actor died");
+  tell(supervisor, end_worker{2}); // an operator's wish
+  mend(2);
+  BOOST_TEST((executor_begun.back() == epoch(3)));
+  BOOST_TEST(!around->death.has_value());
+  tell(supervisor, step_failed{epoch(3), "ranks disagree"});
+  for (std::int32_t slot = 0; slot < 4; ++slot) {
+    report(slot, worker_event::kind::quiesced, fence);
+  }
+  BOOST_REQUIRE(around->death.has_value());
+  BOOST_TEST(around->death->slot == -1);
+  BOOST_TEST(around->death->cause == "ranks disagree");
+}
+
+BOOST_FIXTURE_TEST_CASE(deaths_of_culprits_are_not_the_workers, impatient_group) {
+  all_loaded();
+  for (int death = 0; death < 4; ++death) { // one is allowed
+    kill_worker_of(0);
+    mend(0);
+    tell(supervisor, culprit_found{1, true});
+    BOOST_TEST((states.back().state == replica_state::running));
+  }
 }
 
 BOOST_FIXTURE_TEST_CASE(gone_may_be_heard_before_the_death, started_group) {

@@ -98,6 +98,25 @@ void sched_harness::cancel(request_id id) {
   take_events();
 }
 
+void sched_harness::suspect(const std::vector<request_id>& ids) {
+  for (const auto id : ids) {
+    auto& stream = streams_.at(id);
+    const bool is_known = scheduler_->suspect(id);
+    require(is_known == (stream.terminals == 0), "S-10: suspect does not know what lives");
+    stream.is_suspect = is_known;
+  }
+}
+
+std::vector<request_id> sched_harness::open_ids() const {
+  std::vector<request_id> ids;
+  for (const auto& [id, stream] : streams_) {
+    if (stream.terminals == 0) {
+      ids.push_back(id);
+    }
+  }
+  return ids;
+}
+
 bool sched_harness::submit() {
   if (!scheduler_->plan(step_id(step_ + 1), epoch(epoch_), plan_)) {
     require(plan_.sequences() == 0 && plan_.retired_slots.empty(), "a refused plan is not empty");
@@ -122,6 +141,11 @@ void sched_harness::check_plan() const {
                 <= streams_.at(request_id(plan_.request_ids[i])).positions_max,
             "S-8: a step computes behind the last token");
   }
+  for (const auto id : plan_.request_ids) {
+    require(!streams_.at(request_id(id)).is_suspect
+                || (plan_.sequences() == 1 && worker_.in_flight() == 0),
+            "S-10: a suspect is not alone");
+  }
   auto slots = plan_.slots;
   std::sort(slots.begin(), slots.end());
   require(std::adjacent_find(slots.begin(), slots.end()) == slots.end(), "a slot is planned twice");
@@ -142,7 +166,10 @@ void sched_harness::check_oldest_moves() {
   oldest_ = first == streams_.end() ? request_id{} : first->first;
   // One that had to give way waits until it fits: those that were in flight then may be younger.
   const bool is_running = worker_.knows(oldest_.value);
-  plans_without_oldest_ = is_planned || !is_running ? 0 : plans_without_oldest_ + 1;
+  const bool is_alone = streams_.at(request_id(planned.front())).is_suspect;
+  if (!is_alone) { // S-10: suspects go first
+    plans_without_oldest_ = is_planned || !is_running ? 0 : plans_without_oldest_ + 1;
+  }
   require(config_.policy != sched::admission_policy::fcfs
               || plans_without_oldest_ <= 3 * config_.max_steps_in_flight + 2,
           "S-5: the oldest request does not move");
@@ -179,6 +206,7 @@ void sched_harness::take_event(const protocol::token_event& event) {
   require(event.position == static_cast<std::int32_t>(stream.tokens.size()),
           "I3: positions are not contiguous");
   if (event.token >= 0) {
+    stream.is_suspect = false;
     stream.tokens.push_back(event.token);
     require(event.logprob == -static_cast<float>(event.token) - 0.5F,
             "a log probability got mixed up");
@@ -365,6 +393,9 @@ void sched_harness::hand_over_rest() {
 void sched_harness::hand_over(protocol::request request) {
   const auto id = request.id;
   require_ok(scheduler_->add(std::move(request)));
+  if (streams_.at(id).is_suspect) {
+    require(scheduler_->suspect(id), "S-3: a request is lost");
+  }
   if (streams_.at(id).is_cancelled) {
     require(scheduler_->cancel(id), "S-3: a request is lost");
   }

@@ -26,6 +26,12 @@ public:
 
   void cancel(request_id id);
 
+  /// Those of `ids` that live are to run alone until their next token (S-10).
+  void suspect(const std::vector<request_id>& ids);
+
+  /// Of every request without an end.
+  [[nodiscard]] std::vector<request_id> open_ids() const;
+
   /// Plans a step and submits it. False: nothing to do now.
   bool submit();
 
@@ -99,6 +105,7 @@ private:
     std::int32_t terminals = 0;
     std::int32_t positions_max = 0; // whose KV is ever needed
     bool is_cancelled = false;
+    bool is_suspect = false;
   };
 
   void take_events();

@@ -111,6 +111,9 @@ random_outcome run_workload(std::uint64_t seed) {
     case 4:
       if (has_faults && roll.one_in(6)) {
         world.fence();
+        auto struck = roll.one_in(2) ? world.open_ids() : std::vector<request_id>{};
+        std::erase_if(struck, [&roll](request_id) { return roll.one_in(3); });
+        world.suspect(struck);
       } else if (has_faults && roll.one_in(12)) {
         world.fence_and_lose_kv();
       } else if (has_faults && roll.one_in(24)) {
@@ -286,7 +289,7 @@ struct small_world {
   bool prefix_cache = false;
   int fault_at = 0; // step; 0: none
   int fault =
-      0; // 0 fence, 1 lose_kv, 2 restart, 3 cancel of the second, 4 take over; while it 5 plans, 6 commits
+      0; // 0 fence, 1 lose_kv, 2 restart, 3 cancel of the second, 4 take over; while it 5 plans, 6 commits; 7 and 8: 0 and 2, all are suspects then
   int torn_at = 0; // which store of a table is the last
 };
 
@@ -328,6 +331,14 @@ void run_small(const small_world& small) {
       case 6:
         world.die_in_commit(static_cast<std::uint64_t>(small.torn_at));
         break;
+      case 7:
+        world.fence();
+        world.suspect(world.open_ids());
+        break;
+      case 8:
+        world.restart_scheduler();
+        world.suspect(world.open_ids());
+        break;
       default:
         world.cancel(request_id(2));
         break;
@@ -360,7 +371,7 @@ BOOST_AUTO_TEST_CASE(every_small_world_survives_a_fault_at_every_step) {
                                       .lengths = lengths,
                                       .prefix_cache = (lengths & 1) == 0,
                                       .fault_at = fault_at,
-                                      .fault = (fault_at + lengths + blocks + budget) % 7,
+                                      .fault = (fault_at + lengths + blocks + budget) % 9,
                                       .torn_at = worlds};
               ++worlds;
               const auto name = fmt::format(
