@@ -317,8 +317,8 @@ result<std::optional<int>> supervisor::on_control_ended(const child_event& event
 }
 
 void supervisor::restart_as_ordered(bool wants_all) {
-  log::info("supervisor: vdist-node ends to be started again{}",
-            wants_all ? ", with a new vault" : "");
+  log::info("supervisor: vdist-node {}; starting again",
+            wants_all ? "wants a new vault" : "has ended for that");
   if (wants_all || !config_.keeps_workers) {
     restart_all_at(time_.now());
   } else {

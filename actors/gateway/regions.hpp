@@ -36,7 +36,7 @@ struct replica_words {
 }
 
 [[nodiscard]] inline vault::region_key flight_words_key(rank_id first_rank) {
-  return {.rank = first_rank, .kind = vault::region_kind::control, .index = 0};
+  return {.rank = first_rank, .kind = vault::region_kind::custom, .index = 0};
 }
 
 [[nodiscard]] inline vault::region_key worker_link_key(rank_id rank, incarnation worker) {

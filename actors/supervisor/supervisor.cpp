@@ -145,6 +145,9 @@ void kill(supervisor_pointer self, std::int32_t slot, incarnation worker) {
 
 /// As kill(): of a stage that has ended nothing is left to end.
 void retire(supervisor_pointer self, const action& todo) {
+  if (const auto& on_retire = self->state.environment.on_retire) {
+    on_retire(todo.slot);
+  }
   if (const auto& stage = self->state.stages[stage_index_of(self, todo.slot)]) {
     self->send(stage, retire_worker{todo.slot, todo.worker});
   }

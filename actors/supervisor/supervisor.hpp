@@ -74,6 +74,8 @@ struct replica_environment {
   std::function<void(const std::string& reason)> end_lane;
   /// The supervisor ends (V-6). May be empty; must not block.
   std::function<void()> on_end;
+  /// The worker of this slot is told to end by order: who follows it replaces nobody who died. May be empty.
+  std::function<void(std::int32_t slot)> on_retire;
   /// Of every stage and worker actor; called on the threads of their parents. May be empty; must not block.
   std::function<void(const caf::strong_actor_ptr&)> on_spawn;
   failpoints* points = nullptr; // may be null

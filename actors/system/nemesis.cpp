@@ -80,6 +80,7 @@ nemesis::~nemesis() {
 
 void nemesis::run() {
   const std::chrono::milliseconds pause(script_.every_ms);
+  points_.limit(index_, script_.count);
   std::unique_lock lock(mutex_);
   while (!changed_.wait_for(lock, pause, [this] { return is_stopping_; })) {
     const auto hits = points_.hits();

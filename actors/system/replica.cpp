@@ -313,7 +313,8 @@ std::shared_ptr<worker_lane> replica::make_lane(lane_request wanted) {
   if (wanted.is_living && parts_.host == nullptr) {
     throw std::runtime_error("worker: no process of it is known");
   }
-  if (!wanted.is_living && wanted.worker.value > 1) {
+  const bool follows = !wanted.is_living && wanted.worker.value > 1;
+  if (follows && !retired_.take(wanted.slot)) {
     ++progress().restarts;
   }
   auto order = order_of(*parts_.setup, parts_.cluster, index_, wanted.slot, parts_.waits);
@@ -448,6 +449,7 @@ replica_environment replica::environment() {
       .on_recovery = [this](const supervisor::recovery_mark& mark) { note_recovery(mark); },
       .end_lane = [this](const std::string& reason) { end_lane(reason); },
       .on_end = [this, tenure] { workers_.end_tenure(tenure); },
+      .on_retire = [this](std::int32_t slot) { retired_.add(slot); },
       .on_spawn = [this](const caf::strong_actor_ptr& actor) { spawned_.add(actor); },
       .points = parts_.points,
       .time = parts_.time};

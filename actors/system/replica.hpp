@@ -34,6 +34,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <optional>
 #include <string>
 
@@ -75,6 +76,25 @@ struct replica_memory {
 
 [[nodiscard]] result<replica_memory>
 map_replica_memory(vault::vault& memory, const model_setup& setup, std::int32_t index);
+
+/// Slots of a replica that somebody has marked; thread-safe.
+class slot_marks {
+public:
+  void add(std::int32_t slot) {
+    const std::lock_guard lock(mutex_);
+    slots_.insert(slot);
+  }
+
+  /// Whether it was marked; it is not any more.
+  bool take(std::int32_t slot) {
+    const std::lock_guard lock(mutex_);
+    return slots_.erase(slot) > 0;
+  }
+
+private:
+  std::mutex mutex_;
+  std::set<std::int32_t> slots_; // guarded by mutex_
+};
 
 class replica {
 public:
@@ -146,6 +166,7 @@ private:
   std::int32_t index_;
   system_parts parts_;
   std::vector<std::int32_t> stage_of_slot_;
+  slot_marks retired_; // their workers end by order
   mapped_words<replica_words> words_;
   mapped_words<flight_words> flights_;
   vault::region kv_region_; // mapped as long as the table is used

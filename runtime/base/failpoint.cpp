@@ -190,7 +190,7 @@ std::optional<std::uint32_t> take_link(failpoint_table::entry& entry, const pack
   for (std::uint32_t link = 0; link < rule.link_count; ++link) {
     const auto& one = rule.links[link];
     if (draw(rule.seed, match, link) < one.chance && take_hit(entry.link_hits[link], one.count)) {
-      return link;
+      return take_hit(entry.hits, entry.hits_max) ? std::optional(link) : std::nullopt;
     }
   }
   return std::nullopt;
@@ -207,9 +207,8 @@ struct hit_source {
   act action = act::throw_error;
 };
 
-/// F-4.
+/// F-4. It is counted already.
 void record(failpoint_table& table, const hit_source& by, const failpoint_context& at) {
-  table.entries[by.rule].hits.fetch_add(1, std::memory_order_relaxed);
   const auto place = table.logged.fetch_add(1, std::memory_order_relaxed);
   if (place >= failpoint_hits_max) {
     table.logged.store(failpoint_hits_max, std::memory_order_relaxed); // it never wraps
@@ -308,6 +307,7 @@ result<void> failpoints::arm(const failpoint_rule& rule) {
   }
   auto& entry = table_->entries[armed];
   entry.hits.store(0, std::memory_order_relaxed);
+  entry.hits_max.store(0, std::memory_order_relaxed);
   entry.matches.store(0, std::memory_order_relaxed);
   write(entry, pack(rule));
   table_->armed.store(armed + 1, std::memory_order_release);
@@ -322,6 +322,13 @@ result<void> failpoints::rearm(std::size_t index, const failpoint_rule& rule) {
   }
   write(table_->entries[index], pack(rule));
   return {};
+}
+
+void failpoints::limit(std::size_t index, std::uint32_t hits_max) {
+  const std::lock_guard lock(mutex_);
+  if (index < table_->armed.load(std::memory_order_relaxed)) {
+    table_->entries[index].hits_max.store(hits_max, std::memory_order_relaxed);
+  }
 }
 
 void failpoints::clear() {
@@ -383,6 +390,7 @@ void failpoints::note_hit(std::size_t index,
                           failpoint_action action,
                           const failpoint_context& context) {
   if (index < failpoint_rules_max) {
+    table_->entries[index].hits.fetch_add(1, std::memory_order_relaxed);
     record(*table_, {.rule = static_cast<std::uint32_t>(index), .action = action}, context);
   }
 }

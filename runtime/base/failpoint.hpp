@@ -99,7 +99,7 @@ struct failpoint_table {
     std::atomic<std::uint32_t> version{0}; // 0: never used; odd: being written (F-3)
     std::atomic<std::uint32_t> hits{0};
     std::atomic<std::uint32_t> matches{0};
-    std::atomic<std::uint32_t> reserved{0};
+    std::atomic<std::uint32_t> hits_max{0}; // 0: as many as its links allow
     std::array<std::atomic<std::uint32_t>, failpoint_links_max> link_hits{};
     std::array<std::atomic<std::uint64_t>, rule_words> rule{};
   };
@@ -143,6 +143,8 @@ public:
   /// Puts `rule` in the place of rule `index`, whose counts go on: as long as its links act. Error:
   /// invalid_argument (no such rule, or as arm()).
   [[nodiscard]] result<void> rearm(std::size_t index, const failpoint_rule& rule);
+  /// Rule `index` acts so many times in all, whatever takes its place meanwhile; 0: no bound. No such rule: nothing happens.
+  void limit(std::size_t index, std::uint32_t hits_max);
   /// Disarms all rules and forgets their hits. What hangs goes on.
   void clear();
 

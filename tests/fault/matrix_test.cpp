@@ -2,7 +2,7 @@
 // every split of the model (fault_cells.hpp). Each cell is a run of vdist-run over the same input; its results must be those
 // of one worker that nothing happened to: text, tokens, reasons, log probabilities bit by bit, each once.
 // The short run takes a pairwise selection, VDIST_TEST_LONG=1 all cells, VDIST_TEST_ROUNDS times. VDIST_TEST_CELL=<text> takes the
-// cells whose name has that text; VDIST_TEST_SHARD=0/2 every second one.
+// cells whose name has that text; VDIST_TEST_SHARD=i/n every n-th one.
 #include "tests/fault/cluster_talk.hpp"
 #include "tests/fault/fault_cells.hpp"
 #include "tests/fault/holdings.hpp"
@@ -230,14 +230,18 @@ bool is_wanted(const fault_cell& cell) {
                          : name_of(cell).find(text) != std::string::npos;
 }
 
-/// "0/2" or "1/2": every second one.
+/// "i/n", i from 0: every n-th one.
 std::vector<fault_cell> shard_of(const std::vector<fault_cell>& cells) {
   const char* text = std::getenv("VDIST_TEST_SHARD");
   if (text == nullptr) {
     return cells;
   }
+  char* behind = nullptr;
+  const auto first = std::strtoul(text, &behind, 10);
+  const auto shards = *behind == '/' ? std::strtoul(behind + 1, nullptr, 10) : 0;
+  BOOST_REQUIRE_MESSAGE(first < shards, "VDIST_TEST_SHARD must be i/n: " << text);
   std::vector<fault_cell> mine;
-  for (std::size_t i = text[0] == '0' ? 0 : 1; i < cells.size(); i += 2) {
+  for (auto i = first; i < cells.size(); i += shards) {
     mine.push_back(cells[i]);
   }
   return mine;

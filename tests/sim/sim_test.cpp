@@ -1,5 +1,6 @@
 // A whole cluster under faults, from seeds: as many schedules as fit the time. What breaks an invariant is printed with its
-// seed and a shortened list of events; VDIST_SIM_SEED=n runs that one alone, VDIST_TEST_ROUNDS=n so many schedules.
+// seed and a shortened list of events; VDIST_SIM_SEED=n runs that one alone, VDIST_TEST_ROUNDS=n so many schedules,
+// VDIST_TEST_THREADS=n on so many threads.
 #include "tests/sim/world.hpp"
 
 #include "runtime/base/log.hpp"
@@ -181,7 +182,8 @@ BOOST_AUTO_TEST_CASE(a_cluster_keeps_its_promises_under_every_schedule) {
   all.seeds_max = rounds.value_or(~std::uint64_t{0});
   all.until = rounds ? std::chrono::steady_clock::time_point::max() : start + time_allowed;
   std::vector<std::thread> workers;
-  for (int i = 0; i < threads; ++i) {
+  const auto count = number_of("VDIST_TEST_THREADS").value_or(threads);
+  for (std::uint64_t i = 0; i < count; ++i) {
     workers.emplace_back([&all] { all.work(); });
   }
   for (auto& worker : workers) {

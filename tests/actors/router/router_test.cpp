@@ -140,8 +140,9 @@ BOOST_FIXTURE_TEST_CASE(a_replica_that_drains_keeps_what_it_has_and_gets_no_more
   change(0, replica_state::restarted);
   BOOST_TEST(schedulers[0]->requests.size() == 2U, "handed over again, to the same one");
   change(1, replica_state::failed);
+  BOOST_TEST(schedulers[0]->requests.size() == 2U, "O-6: it may still commit");
+  change(1, replica_state::ended);
   BOOST_TEST(schedulers[0]->requests.size() == 5U, "what has no other place comes here");
-  change(1, replica_state::running);
   status = ask<router_status>(router, drain_replica{0, false});
   BOOST_TEST((status.draining_by_replica == std::vector{false, false}));
 }

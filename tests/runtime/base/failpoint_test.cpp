@@ -270,6 +270,17 @@ BOOST_AUTO_TEST_CASE(a_rule_in_the_place_of_another_keeps_its_count) {
   BOOST_TEST(!points.rearm(1, {.point = "p"}));
 }
 
+BOOST_AUTO_TEST_CASE(a_limit_holds_for_all_that_take_the_place) {
+  failpoints points;
+  BOOST_REQUIRE(points.arm({.point = "p", .action = act::drop, .count = 0}));
+  points.limit(0, 2);
+  BOOST_TEST((points.reach("p", {}) == failpoint_outcome::drop));
+  BOOST_REQUIRE(points.rearm(0, {.point = "p", .action = act::full, .count = 0}));
+  BOOST_TEST((points.reach("p", {}) == failpoint_outcome::full));
+  BOOST_TEST((points.reach("p", {}) == failpoint_outcome::go_on));
+  BOOST_TEST(points.hits().at(0) == 2U);
+}
+
 BOOST_AUTO_TEST_CASE(slow_takes_as_many_times_as_long) {
   failpoints points;
   BOOST_REQUIRE(points.arm({.point = "p", .action = act::slow, .argument = 3}));

@@ -99,6 +99,7 @@ void sched_harness::cancel(request_id id) {
 }
 
 void sched_harness::suspect(const std::vector<request_id>& ids) {
+  hand_over_rest();
   for (const auto id : ids) {
     auto& stream = streams_.at(id);
     const bool is_known = scheduler_->suspect(id);
