@@ -17,6 +17,9 @@ using std::chrono::milliseconds;
 /// Parts of `detect`: the last third is the probe of a silent process, and six looks fit into all of it.
 constexpr int probe_part = 3;
 constexpr int looks_per_detect = 6;
+/// V-5: of a worker some steps, whose layers are changes each; and the most that patience grows.
+constexpr std::uint64_t changes_of_progress = 256;
+constexpr int doublings_max = 6;
 constexpr int first_descriptor = 3;
 
 bool is_readable(int fd) {
@@ -218,12 +221,28 @@ void child_table::look_at_progress(time_point now) {
         child.stall.look(board_.life(child.life).progress, now, [&child](duration elapsed) {
           return child.cpu.use(child.process.pid(), elapsed);
         });
+    weigh_doubts(one.first, child);
     if (verdict == stall_watch::verdict::stuck) {
+      ++doubts_[{one.first.role, one.first.rank}];
       kill(one,
            fmt::format("it made no progress for {} ms",
                        duration_cast<milliseconds>(child.stall.silence(now)).count()));
     }
   }
+}
+
+/// V-5. A spare is weighed when it has become somebody.
+void child_table::weigh_doubts(const protocol::process_key& key, child& one) {
+  const auto found = doubts_.find({key.role, key.rank});
+  if (found == doubts_.end()) {
+    return;
+  }
+  if (one.stall.changes() >= changes_of_progress) {
+    doubts_.erase(found);
+    one.stall.set_patience(1);
+    return;
+  }
+  one.stall.set_patience(1 << std::min(found->second, doublings_max));
 }
 
 void child_table::look_at_ends(std::vector<child_event>& out) {

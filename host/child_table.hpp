@@ -107,6 +107,7 @@ private:
   void look_at_words(std::vector<child_event>& out);
   void look_at_stops(time_point now);
   void look_at_progress(time_point now);
+  void weigh_doubts(const protocol::process_key& key, child& one);
   void look_at_ends(std::vector<child_event>& out);
   void kill(entry& one, std::string why);
   [[nodiscard]] bool has_progress(const child& one) const;
@@ -120,6 +121,8 @@ private:
   std::map<protocol::process_key, child> children_;
   std::vector<child_event> killed_; // `dying` of those that we ended ourselves
   time_point looked_{};             // at progress words
+  std::map<std::pair<protocol::process_role, std::int32_t>, int>
+      doubts_; // by role and rank: ends of the stuck without progress in between (V-5)
 };
 
 } // namespace vdist::host

@@ -95,9 +95,15 @@ cpu_use cpu_meter::use(pid_t pid, duration elapsed) {
 stall_watch::verdict
 stall_watch::look(const progress_cell& cell, time_point now, const use_source& use) {
   const auto word = cell.word.load(std::memory_order_acquire);
-  const std::chrono::milliseconds budget(cell.budget_ms.load(std::memory_order_relaxed));
-  const std::chrono::milliseconds standstill(cell.standstill_ms.load(std::memory_order_relaxed));
+  const auto budget =
+      patience_ * std::chrono::milliseconds(cell.budget_ms.load(std::memory_order_relaxed));
+  const auto standstill =
+      patience_ * std::chrono::milliseconds(cell.standstill_ms.load(std::memory_order_relaxed));
   const auto phase = phase_of(word);
+  if (phase > work_phase::loading && phase_of(word_) > work_phase::loading) {
+    constexpr auto count = (std::uint64_t{1} << progress_phase_shift) - 1;
+    changes_ += (word - word_) & count;
+  }
   const bool can_be_late = (phase == work_phase::computing || phase == work_phase::loading)
                            && (budget.count() > 0 || standstill.count() > 0); // V-1
   if (word != word_ || !can_be_late || since_ == time_point{}) {

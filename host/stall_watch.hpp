@@ -11,6 +11,7 @@
 //     its budget is: the first step of a size may take seconds, but not asleep. Waiting for a disk is no standstill.
 // V-4 A look that comes late counts for half a probe at most: who was stopped together with its watcher, as on a
 //     machine that was suspended, has the time of two looks to get on.
+// V-5 Whoever was found stuck may only have been slow: its successor has `patience` times the bounds, until it has got on.
 // Not thread-safe; one object per process. Cost: two loads per look; while probing some reads below /proc.
 #pragma once
 
@@ -58,6 +59,14 @@ public:
   /// `probe`: how much of its own time a silent process gets once its budget is over.
   explicit stall_watch(duration probe) : probe_(probe) {}
 
+  /// V-5; 1 at first.
+  void set_patience(int patience) { patience_ = patience; }
+
+  [[nodiscard]] int patience() const { return patience_; }
+
+  /// Changes that looks have seen, of a process that had loaded.
+  [[nodiscard]] std::uint64_t changes() const { return changes_; }
+
   /// Call regularly; `use` as cpu_meter::use, asked while probing only. Silence begins when a look first sees it, so
   /// looks that come late accuse nobody.
   [[nodiscard]] verdict look(const progress_cell& cell, time_point now, const use_source& use);
@@ -67,6 +76,8 @@ public:
 
 private:
   duration probe_;
+  int patience_ = 1;
+  std::uint64_t changes_ = 0;
   std::uint64_t word_ = 0;
   time_point since_{};
   time_point looked_{};

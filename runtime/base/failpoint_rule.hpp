@@ -31,7 +31,7 @@ enum class failpoint_action : std::uint8_t {
   kill9,        // SIGKILL to the own process: nothing is cleaned up
   stop,         // SIGSTOP to the own process; the kernel continues it after `argument` milliseconds
   segv,         // SIGSEGV in the own process
-  slow,         // sleeps (argument - 1) × what the owner has just worked: a machine that is slower
+  slow,         // computes (argument - 1) × what the owner has just worked: a machine that is slower
   hang,         // does not return until the process ends or the rules are cleared
   wait,         // until rule number `argument` (from 1) has struck, at most failpoint_wait_max
   oom,          // an allocation fails

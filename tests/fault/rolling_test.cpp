@@ -5,6 +5,7 @@
 #include "tests/support/run_fixture.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 #include <sys/stat.h>
 
@@ -137,6 +138,32 @@ struct rolling_fixture : run_fixture {
   std::filesystem::path reference = work / "reference.jsonl";
   std::filesystem::path output = work / "out.jsonl";
   int controls = 0;
+};
+
+/// Where programs look for each other, while this lives.
+class programs_setting {
+public:
+  explicit programs_setting(const std::filesystem::path& folder) {
+    if (const char* before = std::getenv(name)) {
+      before_ = before;
+    }
+    ::setenv(name, folder.c_str(), 1);
+  }
+
+  ~programs_setting() {
+    if (before_) {
+      ::setenv(name, before_->c_str(), 1);
+    } else {
+      ::unsetenv(name);
+    }
+  }
+
+  programs_setting(const programs_setting&) = delete;
+  programs_setting& operator=(const programs_setting&) = delete;
+
+private:
+  static constexpr const char* name = "VDIST_PROGRAMS";
+  std::optional<std::string> before_;
 };
 
 } // namespace
@@ -294,6 +321,7 @@ BOOST_AUTO_TEST_CASE(new_programs_are_picked_up_and_foreign_ones_refused) {
   for (const char* program : {"vdist-run", "vdist-node", "vdist-worker", "vdist-vault"}) {
     install(built / program, program);
   }
+  const programs_setting here(programs); // also where the test's own environment names others
   auto command = batch_of(output);
   command.insert(command.begin(), {(programs / "vdist-run").string(), config});
   process batch(command, folder.path(), work.string());

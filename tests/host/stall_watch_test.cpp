@@ -118,6 +118,33 @@ BOOST_AUTO_TEST_CASE(a_look_that_comes_late_does_not_condemn) { // V-4
   BOOST_TEST((look(10ms) == verdict::fine));
 }
 
+BOOST_AUTO_TEST_CASE(a_successor_of_one_that_was_stuck_has_more_patience) { // V-5
+  watch.set_patience(4);
+  word.enter(work_phase::computing, {.budget = 200ms, .standstill = 50ms});
+  stands_still = true;
+  BOOST_TEST((look_after(190ms) == verdict::fine));
+  BOOST_TEST((look_after(120ms) == verdict::stuck));
+  watch.set_patience(1);
+  word.bump();
+  BOOST_TEST((look_after(50ms) == verdict::fine));
+  BOOST_TEST((look_after(130ms) == verdict::stuck));
+}
+
+BOOST_AUTO_TEST_CASE(changes_are_counted_once_it_has_loaded) { // V-5
+  word.enter(work_phase::loading);
+  word.bump();
+  BOOST_TEST((look_after(10ms) == verdict::fine));
+  word.enter(work_phase::idle);
+  BOOST_TEST((look_after(10ms) == verdict::fine));
+  BOOST_TEST(watch.changes() == 0U);
+  for (int i = 0; i < 3; ++i) {
+    word.enter(work_phase::computing);
+    word.enter(work_phase::idle);
+  }
+  BOOST_TEST((look_after(10ms) == verdict::fine));
+  BOOST_TEST(watch.changes() == 6U);
+}
+
 BOOST_AUTO_TEST_CASE(a_meter_knows_a_sleeper_from_one_that_works) {
   cpu_meter meter;
   const auto use_of = [&meter](pid_t child) { // in 50 ms

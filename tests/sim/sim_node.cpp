@@ -364,8 +364,9 @@ bool sim_node::kill_stage(const sim_event& event) {
   const auto supervisor = record.supervisor.get();
   const auto& inside =
       static_cast<supervisor_pointer>(caf::actor_cast<caf::abstract_actor*>(supervisor))->state;
-  const auto stage = schedule_.stage_of_slot.at(static_cast<std::size_t>(event.slot));
-  return kill(inside.stages.at(static_cast<std::size_t>(stage)));
+  const auto stage =
+      static_cast<std::size_t>(schedule_.stage_of_slot.at(static_cast<std::size_t>(event.slot)));
+  return stage < inside.stages.size() && kill(inside.stages[stage]); // one that failed has none
 }
 
 std::string sim_node::describe() const {
