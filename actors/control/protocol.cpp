@@ -212,14 +212,30 @@ void make_printable(json& value) {
 
 /// A real number where a count is due is cut to one, which is undefined beyond what the count can hold. No time or rate of
 /// ours is negative, or so large.
-bool has_plain_reals(const json& value) {
+bool is_plain_real(const json& value) {
   constexpr double least = -1;
   constexpr double most = std::numeric_limits<std::int32_t>::max();
+  const auto number = value.get<double>();
+  return number > least && number < most;
+}
+
+/// Also where a real is due and a whole number stands.
+bool has_plain_reals(const json& value) {
+  constexpr std::array<std::string_view, 4> reals{
+      "age_s", "control_us_per_step", "since_s", "uptime_s"};
   if (value.is_number_float()) {
-    const auto number = value.get<double>();
-    return number > least && number < most;
+    return is_plain_real(value);
   }
-  return !value.is_structured() || std::all_of(value.begin(), value.end(), has_plain_reals);
+  if (!value.is_object()) {
+    return !value.is_array() || std::all_of(value.begin(), value.end(), has_plain_reals);
+  }
+  for (const auto& [name, field] : value.items()) {
+    const bool is_real = std::find(reals.begin(), reals.end(), name) != reals.end();
+    if (!has_plain_reals(field) || (is_real && field.is_number() && !is_plain_real(field))) {
+      return false;
+    }
+  }
+  return true;
 }
 
 /// Deeper than any reply of ours; bounds the recursions above.

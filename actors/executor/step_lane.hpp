@@ -17,8 +17,8 @@
 // X-8 A lane that was told to stop has no crash to report: if the ledger refuses its last step, because others have ended a
 //     request of it meanwhile, nothing of the step is committed.
 // X-9 The lane says on a cell whether it works or waits, for whoever judges whether it gets on.
-// X-10 What was in flight when a worker died of it, a step failed, or the lane ended, gets one strike per such end in the
-//     ledger, all of it: with several steps in flight nobody knows which one it was. So bystanders get strikes, too; their next
+// X-10 What was in flight when a worker died of it, or the lane ended, gets one strike per such end in the ledger (a step that
+//     only failed or was late gets none: that is as well the channel's fault), all of it: with several steps in flight nobody knows which one it was. So bystanders get strikes, too; their next
 //     committed token takes them away, whoever computes it with them. One strike short of `poison_strikes` a request is a
 //     suspect and runs alone (sched S-10), so the last strike hits nobody else; with it the request fails. A fence for any
 //     other reason strikes nobody. Behind a process that died the words of flight_log.hpp say what was in flight.

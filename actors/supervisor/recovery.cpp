@@ -192,7 +192,7 @@ void recovery::gone(std::int32_t slot, incarnation worker, time_point now) {
 void recovery::step_failed(epoch at, time_point now) {
   if (phase_ == phase::working && at == epoch_) {
     fence(-1, now);
-    count_control_fault({now, note_step_death(-1)}, "a step failed");
+    count_control_fault({.at = now}, "a step failed");
   }
 }
 

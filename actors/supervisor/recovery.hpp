@@ -39,8 +39,8 @@
 //     told to end only when it has; one that does not end in time is killed. It is no fault: neither counted nor
 //     delayed. It begins only while everybody works, so it never adds to a recovery; a worker that dies before it is
 //     told to end has died.
-// R-11 A death over steps is that of a slot in an epoch or leaving one, unless it was wished for (expect_end); so is a
-//     failed step, and an executor that dies in a running epoch. The next begin says once that there was one, and whose.
+// R-11 A death over steps is that of a slot in an epoch or leaving one, unless it was wished for (expect_end); so is an
+//     executor that dies in a running epoch, but no failed step. The next begin says once that there was one, and whose.
 //     When a request was found to be what the last so many begins of that kind had in common, those deaths and faults
 //     are taken out of every count: a poisonous request costs no worker its restarts. But more than
 //     culprits_in_a_row_max such findings without a committed step in between fail the replica: then it is the workers.

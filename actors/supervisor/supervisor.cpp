@@ -444,7 +444,6 @@ supervisor_actor::behavior_type make_supervisor(supervisor_pointer self,
       [self](const worker_event& event) { on_worker_event(self, event); },
       [self](const step_failed& message) {
         log::warn("replica {}: step failed: {}", self->state.environment.replica, message.text);
-        note_cause(self, -1, message.text);
         self->state.machine->step_failed(message.now, self->state.environment.time->now());
         carry_out_all(self);
       },

@@ -96,7 +96,7 @@ struct supervisor_state {
   replica_state published = replica_state::loading;
   time_point fault_at{};
   std::vector<std::string>
-      causes; // by slot, then of failed steps and executors: heard since the last begin (V-10)
+      causes; // by slot, then of executors: heard since the last begin (V-10)
   std::optional<time_point> next_look; // when the newest timer is due
   std::uint64_t timer = 0;             // its number
   const char* name = "supervisor";

@@ -186,6 +186,7 @@ struct lane_fixture {
   /// The lane ends, and its successor begins.
   void replace_lane() {
     lane->stop();
+    fence.raise(epoch(wired.value + 1)); // ends its waits, as whoever replaces it does
     thread.join();
     std::swap(lane, successor);
     thread = std::thread([now = lane, before = successor] { now->run(before); });

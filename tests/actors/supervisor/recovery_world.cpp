@@ -356,7 +356,7 @@ void world::hear(std::size_t index, bool is_last) {
     break;
   case tiding::kind::step_failed:
     if (is_running && heard.now == begun_) {
-      control_faults_.push_back(note_step_death());
+      control_faults_.push_back(0);
     }
     machine_.step_failed(epoch(heard.now), now_);
     break;

@@ -388,9 +388,8 @@ BOOST_FIXTURE_TEST_CASE(a_new_epoch_says_what_the_steps_before_it_died_of, start
   for (std::int32_t slot = 0; slot < 4; ++slot) {
     report(slot, worker_event::kind::quiesced, fence);
   }
-  BOOST_REQUIRE(around->death.has_value());
-  BOOST_TEST(around->death->slot == -1);
-  BOOST_TEST(around->death->cause == "ranks disagree");
+  BOOST_TEST((executor_begun.back() == epoch(4)));
+  BOOST_TEST(!around->death.has_value(), "nobody died of it");
 }
 
 BOOST_FIXTURE_TEST_CASE(deaths_of_culprits_are_not_the_workers, impatient_group) {

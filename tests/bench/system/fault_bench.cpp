@@ -148,6 +148,7 @@ result<void> run_once(const fault_bench_options& options,
                                     "fault_tolerance.max_restarts=10000",
                                     "fault_tolerance.restart_window_s=1",
                                     "fault_tolerance.restart_backoff_ms=0",
+                                    "fault_tolerance.poison_strikes=0", // no request is to blame
                                     "log.level=error"};
   settings.insert(settings.end(), options.overrides.begin(), options.overrides.end());
   for (const auto& setting : settings) {
