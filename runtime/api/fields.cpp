@@ -21,13 +21,6 @@ error wrong_type(std::string_view field, std::string_view legal, const json& val
               fmt::format("{} must be {} (got {})", field, legal, shown(value)));
 }
 
-result<bool> read_bool(std::string_view field, const json& value) {
-  if (!value.is_boolean()) {
-    return wrong_type(field, "true or false", value);
-  }
-  return value.get<bool>();
-}
-
 result<void> read_stop(std::string_view field, const json& value, std::vector<std::string>& stop) {
   stop.clear();
   if (value.is_string()) {
@@ -169,6 +162,13 @@ result<float> read_float(std::string_view field, const json& value) {
     return wrong_type(field, "a number that fits 32 bits", value);
   }
   return static_cast<float>(number);
+}
+
+result<bool> read_bool(std::string_view field, const json& value) {
+  if (!value.is_boolean()) {
+    return wrong_type(field, "true or false", value);
+  }
+  return value.get<bool>();
 }
 
 result<std::int32_t> read_int32(std::string_view field, const json& value) {

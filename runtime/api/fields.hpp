@@ -1,5 +1,5 @@
 // runtime/api/fields.hpp — JSON fields of sampling parameters → sampling_params. Internal to the
-// folder's sources.
+// sources of this folder and of openai/.
 #pragma once
 
 #include "runtime/api/sampling_params.hpp"
@@ -13,6 +13,7 @@ namespace vdist::api {
 /// Reads one number, whole or not, into a float. Errors name the field; the code is
 /// invalid_argument.
 [[nodiscard]] result<float> read_float(std::string_view field, const nlohmann::json& value);
+[[nodiscard]] result<bool> read_bool(std::string_view field, const nlohmann::json& value);
 /// Reads a whole number that fits 32 bits.
 [[nodiscard]] result<std::int32_t> read_int32(std::string_view field, const nlohmann::json& value);
 /// Reads a list of whole, non-negative numbers that fit 32 bits, at most `count_max`.

@@ -10,11 +10,14 @@ namespace vdist::api {
 
 namespace {
 
+/// Every text of this file begins with it and goes on with the parameter's name and a space.
+constexpr std::string_view operation = "sampling: ";
+
 template <class T>
 error out_of_range(std::string_view name, const T& value, std::string_view legal) {
   return fail(
       errc::invalid_argument,
-      fmt::format("sampling: {} is out of range ({}={}); legal: {}", name, name, value, legal));
+      fmt::format("{}{} is out of range ({}={}); legal: {}", operation, name, name, value, legal));
 }
 
 // The comparisons are written so that NaN fails them.
@@ -81,7 +84,8 @@ result<void> validate_end(const sampling_params& p) {
           "stop", text.size(), fmt::format("strings of 1 to {} bytes", stop_string_bytes_max));
     }
     if (invalid_utf8_at(text)) {
-      return fail(errc::invalid_argument, "sampling: stop is not valid utf-8; legal: text");
+      return fail(errc::invalid_argument,
+                  fmt::format("{}stop is not valid utf-8; legal: text", operation));
     }
   }
   if (p.stop_token_ids.size() > stop_token_ids_max) {
@@ -118,6 +122,12 @@ result<void> validate(const sampling_params& params) {
   VDIST_TRY(validate_bias(params.logit_bias));
   VDIST_TRY(validate_end(params));
   return validate_output(params);
+}
+
+std::string_view refused_parameter(const error& cause) noexcept {
+  std::string_view text = cause.context;
+  text.remove_prefix(std::min(text.size(), operation.size()));
+  return text.substr(0, text.find(' '));
 }
 
 } // namespace vdist::api

@@ -61,4 +61,7 @@ struct sampling_params {
 /// legal.
 [[nodiscard]] result<void> validate(const sampling_params& params);
 
+/// The parameter that an error of validate() names.
+[[nodiscard]] std::string_view refused_parameter(const error& cause) noexcept;
+
 } // namespace vdist::api

@@ -25,6 +25,11 @@ void* operator new(std::size_t bytes) {
   throw std::bad_alloc();
 }
 
+// The standard library's own calls the one above; a sanitizer's does not, and then meets the delete below.
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return std::malloc(bytes == 0 ? 1 : bytes);
+}
+
 void operator delete(void* memory) noexcept {
   std::free(memory);
 }

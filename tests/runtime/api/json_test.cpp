@@ -3,6 +3,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <nlohmann/json.hpp>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -73,8 +74,30 @@ BOOST_AUTO_TEST_CASE(refuses_what_the_parser_alone_would_take) {
   BOOST_TEST(refused(R"({"a": "\ud800"})").starts_with("not valid json"));
   BOOST_TEST(refused("").starts_with("not valid json"));
   BOOST_TEST(refused("3") == "must be a json object (got 3)");
-  BOOST_TEST(refused(std::string(1 << 20, '[')).find("not valid json") != std::string::npos);
+  BOOST_TEST(refused(std::string(1 << 20, '[')) == "nested too deep; legal: 3 levels");
+  BOOST_TEST(refused("[[[").starts_with("not valid json"));
   BOOST_TEST(parse_object(R"({"a": {"x": 1}, "b": {"x": 1}})", 3).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_tree_is_what_the_library_makes_of_the_text) {
+  for (const char* text :
+       {R"({})",
+        R"({"b":[],"a":{"x":null,"y":[true,false,-1,1,1.0,1e2,18446744073709551615]},"":""})",
+        R"( {"a" : [[1],[2,[3]],{"b":{}},"\u00e9\n"] , "b":-0.0 } )"}) {
+    const auto value = parse_object(text, 4);
+    BOOST_REQUIRE(value.has_value());
+    BOOST_TEST(value->dump() == nlohmann::json::parse(text).dump());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(long_lists_of_objects_take_time_in_proportion) {
+  std::string text = R"({"a":[{})"; // a minute and more if each object looked at those before it
+  for (int i = 0; i < 300'000; ++i) {
+    text += ",{}";
+  }
+  const auto value = parse_object(text + "]}", 3);
+  BOOST_REQUIRE(value.has_value());
+  BOOST_TEST((*value)["a"].size() == 300'001U);
 }
 
 BOOST_AUTO_TEST_CASE(shown_text_is_short_one_line_and_valid) {
@@ -88,6 +111,45 @@ BOOST_AUTO_TEST_CASE(shown_text_is_short_one_line_and_valid) {
     }
     BOOST_TEST(!invalid_utf8_at(shown_text(long_text)).has_value());
   }
+}
+
+BOOST_AUTO_TEST_CASE(strings_are_written_as_the_library_writes_them) {
+  std::mt19937_64 random(20261128);
+  const auto written = [](std::string_view text) {
+    std::string out;
+    append_json_string(out, text);
+    return out;
+  };
+  const auto expected = [](const std::string& text) {
+    auto line = dump_line(text);
+    line.pop_back();
+    return line;
+  };
+  for (std::uint32_t c = 0; c < 0x120000; c += c < 0x3000 ? 1 : 37) {
+    const auto text = "a" + encoded(c) + "b";
+    BOOST_REQUIRE(written(text) == expected(text));
+  }
+  // Bytes that begin, continue and break characters, more often than chance would have it.
+  const std::string_view bytes =
+      "ab\"\\\n\x01\x7f\x80\xbf\xc3\xe0\xa0\xed\x9f\xe2\x82\xac\xf0\x90\xf4\x8f\xff";
+  for (int i = 0; i < 200'000; ++i) {
+    std::string text;
+    for (auto left = random() % 12; left > 0; --left) {
+      text += bytes[random() % bytes.size()];
+    }
+    BOOST_REQUIRE_MESSAGE(written(text) == expected(text),
+                          written(text) << " of " << expected(text));
+    const auto parsed = nlohmann::json::parse(written(text)).get<std::string>();
+    BOOST_REQUIRE(!invalid_utf8_at(parsed).has_value());
+    BOOST_REQUIRE(count_characters(text) == count_characters(parsed));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(characters_are_counted_and_not_bytes) {
+  BOOST_TEST(count_characters("") == 0U);
+  BOOST_TEST(count_characters("h\xc3\xa9\xf0\x9f\x99\x82") == 3U);
+  BOOST_TEST(count_characters("\xe2\x82") == 1U); // the start of one
+  BOOST_TEST(count_characters("\xe2\x82x\xff") == 3U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
