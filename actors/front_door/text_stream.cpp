@@ -1,5 +1,7 @@
 #include "actors/front_door/text_stream.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace vdist::actors {
@@ -24,8 +26,10 @@ result<std::shared_ptr<text_stream>> text_stream::make(const text_stream_config&
 }
 
 void text_stream::push(const protocol::token_event& event) {
+  std::shared_ptr<stream_watcher> told; // behind the lock, where it may also end
   {
     const std::lock_guard lock(mutex_);
+    told = events_.empty() ? watcher_.lock() : nullptr;
     events_.push_back(event);
     if (event.token >= 0) {
       times_.last = std::chrono::steady_clock::now();
@@ -33,6 +37,21 @@ void text_stream::push(const protocol::token_event& event) {
     }
   }
   has_events_.notify_one();
+  if (told) {
+    told->on_stream_ready();
+  }
+}
+
+void text_stream::watch(std::weak_ptr<stream_watcher> watcher) {
+  std::shared_ptr<stream_watcher> told;
+  {
+    const std::lock_guard lock(mutex_);
+    watcher_ = std::move(watcher);
+    told = events_.empty() ? nullptr : watcher_.lock();
+  }
+  if (told) {
+    told->on_stream_ready();
+  }
 }
 
 result<std::optional<text_chunk>> text_stream::next(duration timeout) {
@@ -47,15 +66,37 @@ result<std::optional<text_chunk>> text_stream::next(duration timeout) {
     }
     events.swap(events_);
   }
+  return std::optional(read(events));
+}
+
+result<std::optional<text_chunk>> text_stream::take(std::size_t tokens_max) {
+  if (has_ended_) {
+    return fail(errc::closed, "stream: it has ended");
+  }
+  std::deque<protocol::token_event> events;
+  {
+    const std::lock_guard lock(mutex_);
+    if (events_.size() <= tokens_max) {
+      events.swap(events_);
+    } else {
+      const auto end = events_.begin() + static_cast<std::ptrdiff_t>(tokens_max);
+      std::move(events_.begin(), end, std::back_inserter(events));
+      events_.erase(events_.begin(), end);
+    }
+  }
+  return events.empty() ? std::optional<text_chunk>() : std::optional(read(events));
+}
+
+text_chunk text_stream::read(const std::deque<protocol::token_event>& events) {
   text_chunk chunk;
   for (const auto& event : events) {
-    take(event, chunk);
+    add(event, chunk);
     if (chunk.reason != finish_reason::none) {
       has_ended_ = true;
       break;
     }
   }
-  return std::optional(std::move(chunk));
+  return chunk;
 }
 
 void text_stream::cancel() {
@@ -70,7 +111,7 @@ token_times text_stream::times() const {
   return times_;
 }
 
-void text_stream::take(const protocol::token_event& event, text_chunk& into) {
+void text_stream::add(const protocol::token_event& event, text_chunk& into) {
   if (event.token >= 0) {
     into.token_ids.push_back(event.token);
     if (config_.wants_logprobs) {
@@ -89,6 +130,7 @@ void text_stream::take(const protocol::token_event& event, text_chunk& into) {
     if (into.reason == finish_reason::none) {
       into.reason = event.reason;
       into.message = event.message;
+      into.stop_token = event.stop_token;
     }
   }
 }
@@ -98,6 +140,7 @@ void text_stream::add_text(std::string_view piece, text_chunk& into) {
   into.text += matcher_->push(piece);
   if (matcher_->match() && into.reason == finish_reason::none) {
     into.reason = finish_reason::stop;
+    into.stop_string = config_.stop.at(*matcher_->match());
     cancel();
   }
 }

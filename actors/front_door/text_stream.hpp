@@ -5,7 +5,10 @@
 // D-1 next() returns every token once, in order, and the end exactly once; text never ends inside a character.
 // D-2 A stop string ends the sequence here; the router is asked to cancel the rest, and what still comes is dropped.
 // D-3 The queue is bounded by the request's max_tokens.
-// push() and is_cancelled() by the router's thread; everything else by one reader thread.
+// D-4 A watcher is told when the queue has something after it had nothing, also what was there before it watched: who
+// takes until nothing is left misses nothing.
+// D-5 What a sequence gives after k tokens does not depend on how many were taken at a time.
+// push() and is_cancelled() by the router's thread; everything else by one reader thread at a time.
 #pragma once
 
 #include "actors/router/token_sink.hpp"
@@ -37,6 +40,15 @@ struct text_chunk {
   protocol::finish_reason reason =
       protocol::finish_reason::none; // not none: this is the last chunk
   std::string message;               // of a failure
+  token_id stop_token = -1;          // the id that ended the sequence, if one did
+  std::string stop_string;           // the text that did; empty: none
+};
+
+/// Who wants to know that a stream has something. Called by the router's thread, or by watch(): must not block.
+class stream_watcher {
+public:
+  virtual ~stream_watcher() = default;
+  virtual void on_stream_ready() = 0;
 };
 
 /// When a sequence's tokens arrived here; unset: none yet. Steady clock of the process.
@@ -70,6 +82,12 @@ public:
   /// errc::closed.
   [[nodiscard]] result<std::optional<text_chunk>> next(duration timeout);
 
+  /// The same without waiting, of at most `tokens_max` tokens, which is at least 1.
+  [[nodiscard]] result<std::optional<text_chunk>> take(std::size_t tokens_max);
+
+  /// D-4. Replaces the watcher; nobody is told any more once it has been destroyed.
+  void watch(std::weak_ptr<stream_watcher> watcher);
+
   /// The reader wants no more; the end (cancelled) still comes.
   void cancel();
 
@@ -78,7 +96,8 @@ public:
 private:
   explicit text_stream(const text_stream_config& config) : config_(config) {}
 
-  void take(const protocol::token_event& event, text_chunk& into);
+  [[nodiscard]] text_chunk read(const std::deque<protocol::token_event>& events);
+  void add(const protocol::token_event& event, text_chunk& into);
   void add_text(std::string_view piece, text_chunk& into);
   [[nodiscard]] api::position_logprobs logprobs_of(const protocol::token_event& event) const;
 
@@ -92,6 +111,7 @@ private:
   mutable std::mutex mutex_;
   std::condition_variable has_events_;
   std::deque<protocol::token_event> events_; // guarded by mutex_
+  std::weak_ptr<stream_watcher> watcher_;    // guarded by mutex_
   token_times times_;                        // guarded by mutex_
 };
 

@@ -11,8 +11,6 @@ namespace vdist::actors {
 
 namespace {
 
-constexpr const char* version_text = "vdist 0.1.0";
-
 void add_modes(CLI::App& app, run_options& options) {
   app.add_option("config", options.config, "cluster.toml")->required();
   app.add_option("--set", options.overrides, "override a key: section.key=value (repeatable)")
@@ -69,7 +67,7 @@ result<command_line> parse_command_line(int argc, const char* const* argv) {
   CLI::App app("vdist-run: launches a cluster for large language models from one file",
                "vdist-run");
   app.footer("Keys of the configuration:\n" + config::describe_keys());
-  app.set_version_flag("--version", version_text);
+  app.set_version_flag("--version", "vdist " + std::string(version));
   add_modes(app, parsed.options);
   add_sampling(app, parsed.options);
   try {

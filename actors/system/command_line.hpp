@@ -6,9 +6,12 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace vdist::actors {
+
+inline constexpr std::string_view version = "0.1.0";
 
 struct run_options {
   std::string config;                 // the cluster.toml

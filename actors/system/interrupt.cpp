@@ -8,13 +8,13 @@ namespace vdist::actors {
 namespace {
 
 constexpr int exit_interrupted = 130;
-volatile std::sig_atomic_t interrupts = 0; // the handler's only way to tell
+volatile std::sig_atomic_t interrupts = 0; // the first signal; the handler's only way to tell
 
-extern "C" void on_interrupt(int) {
+extern "C" void on_interrupt(int number) {
   if (interrupts != 0) {
     ::_exit(exit_interrupted);
   }
-  interrupts = 1;
+  interrupts = number;
 }
 
 } // namespace
@@ -31,6 +31,10 @@ void watch_for_interrupts() {
 
 bool is_interrupted() noexcept {
   return interrupts != 0;
+}
+
+int interrupted_by() noexcept {
+  return interrupts;
 }
 
 } // namespace vdist::actors

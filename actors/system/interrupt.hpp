@@ -9,4 +9,7 @@ void watch_for_interrupts();
 /// Whether a signal has come.
 [[nodiscard]] bool is_interrupted() noexcept;
 
+/// Which one: SIGINT or SIGTERM; 0: none yet.
+[[nodiscard]] int interrupted_by() noexcept;
+
 } // namespace vdist::actors

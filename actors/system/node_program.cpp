@@ -1,4 +1,4 @@
-// Configuration → engine → one prompt, a file of requests, or a look at the plan. Exit codes: 0 done, 2 configuration or arguments, 3 a resource is missing, 4 a worker could not be kept
+// Configuration → engine → a server, one prompt, a file of requests, or a look at the plan. Exit codes: 0 done, 2 configuration or arguments, 3 a resource is missing, 4 a worker could not be kept
 // alive (or a fault script was not fulfilled), 130 interrupted.
 
 #include "actors/system/node_program.hpp"
@@ -14,6 +14,7 @@
 #include "actors/system/progress.hpp"
 #include "actors/system/prompt_run.hpp"
 #include "actors/system/reduction.hpp"
+#include "actors/system/serve_run.hpp"
 #include "actors/system/topology_dump.hpp"
 
 #include "runtime/base/log.hpp"
@@ -23,6 +24,7 @@
 
 #include <cstdio>
 #include <fmt/format.h>
+#include <memory>
 #include <optional>
 #include <unistd.h>
 
@@ -41,20 +43,37 @@ api::sampling_params with_options(api::sampling_params params, const run_options
   return params;
 }
 
-/// --prompt, else [run] of the configuration.
-result<run_options> resolve_work(run_options options, const config::cluster_config& config) {
-  if (options.prompt || !options.input.empty() || options.is_check || options.wants_topology) {
+/// --prompt or --input, else [run] of the configuration; a server when it names no prompt either.
+run_options resolve_work(run_options options, const config::cluster_config& config) {
+  if (options.prompt || !options.input.empty() || options.is_check || options.wants_topology
+      || config.run.prompt.empty()) {
     return options;
-  }
-  if (config.run.prompt.empty()) {
-    return fail(errc::bad_configuration,
-                "nothing to do: name --prompt, --input and --output, or set run.prompt");
   }
   options.prompt = config.run.prompt;
   if (!options.max_tokens && config.run.max_tokens > 0) {
     options.max_tokens = config.run.max_tokens;
   }
   return options;
+}
+
+bool is_server(const run_options& options) {
+  return !options.prompt && options.input.empty();
+}
+
+/// Null when there is something else to do.
+result<std::unique_ptr<serve_run>>
+listen(const model_setup& setup, const run_options& options, host::board_words* board) {
+  if (!is_server(options)) {
+    return std::unique_ptr<serve_run>();
+  }
+  return serve_run::listen(
+      setup, with_options(api::default_params(setup.defaults), options), board);
+}
+
+/// The port may be the system's choice, so this line is never quiet.
+result<void> serve(serve_run& server, engine& engine) {
+  std::fputs(fmt::format("vdist-run: serving at {}\n", server.url()).c_str(), stderr);
+  return server.serve(engine);
 }
 
 /// Everything that is wrong with a prompt is said before anything is loaded.
@@ -140,8 +159,16 @@ std::unique_ptr<control::control_server> serve_operators(engine& engine, bool is
   return std::move(*server);
 }
 
-result<std::optional<batch_summary>>
-work(engine& engine, const run_options& options, const fault_pass& pass, progress_style style) {
+/// `server`: null when there is something else to do.
+result<std::optional<batch_summary>> work(engine& engine,
+                                          serve_run* server,
+                                          const run_options& options,
+                                          const fault_pass& pass,
+                                          progress_style style) {
+  if (server != nullptr) {
+    VDIST_TRY(serve(*server, engine));
+    return std::optional<batch_summary>();
+  }
   if (!options.input.empty()) {
     VDIST_ASSIGN(auto summary, run_file(engine, options, pass, style));
     return std::optional(summary);
@@ -155,6 +182,7 @@ work(engine& engine, const run_options& options, const fault_pass& pass, progres
 
 result<void> work_under(const config::fault_script& script,
                         engine& engine,
+                        serve_run* server,
                         const run_options& options,
                         progress_style style) {
   std::string reports = options.faults_report;
@@ -167,9 +195,10 @@ result<void> work_under(const config::fault_script& script,
                                  .reports = reports,
                                  .is_verified = options.wants_verify,
                                  .is_quiet = options.is_quiet};
-  return run_with_faults(engine, faults, [&engine, &options, style](const fault_pass& pass) {
-    return work(engine, options, pass, style);
-  });
+  return run_with_faults(
+      engine, faults, [&engine, server, &options, style](const fault_pass& pass) {
+        return work(engine, server, options, pass, style);
+      });
 }
 
 /// Threads share the program's process: what ends it would leave nobody to recover.
@@ -215,13 +244,17 @@ error as_lost(const error& cause, const reduction& reduced) {
       fmt::format("{}; it cannot go on with fewer workers: {}", reduced.reason, cause.context));
 }
 
-result<void> run(run_options options, const std::optional<reduction>& reduced) {
+result<void>
+run(run_options options, const std::optional<reduction>& reduced, host::board_words* board) {
   VDIST_ASSIGN(const auto config, load_configuration(options, reduced));
   log::initialise(config::to_string(config.log.level));
-  VDIST_ASSIGN(options, resolve_work(std::move(options), config));
+  options = resolve_work(std::move(options), config);
   std::optional<config::fault_script> script;
   if (!options.faults.empty()) {
     VDIST_ASSIGN(script, config::load_fault_script(options.faults, victims_of(options, config)));
+  }
+  if (is_server(options) && options.needs_workers()) {
+    VDIST_TRY(front_door_config_of(config.server)); // before a download
   }
   if (!options.input.empty()) {
     VDIST_TRY(check_batch_files({.input = options.input, .output = options.output}));
@@ -238,13 +271,15 @@ result<void> run(run_options options, const std::optional<reduction>& reduced) {
     return reduced ? as_lost(*setup.shortage, *reduced) : *setup.shortage;
   }
   VDIST_TRY(check_prompt(setup, options));
+  VDIST_ASSIGN(const auto server, listen(setup, options, board));
   const host_access access{.link = options.host_link, .programs = env.programs};
   VDIST_ASSIGN(auto engine, start_engine(std::move(setup), access, phases, style));
   const auto control = serve_operators(*engine, options.host_link >= 0);
   if (script) {
-    return work_under(*script, *engine, options, style);
+    return work_under(*script, *engine, server.get(), options, style);
   }
-  VDIST_TRY(work(*engine, options, {.output = options.output, .seed_base = {}}, style));
+  VDIST_TRY(
+      work(*engine, server.get(), options, {.output = options.output, .seed_base = {}}, style));
   return {};
 }
 
@@ -259,7 +294,7 @@ int run_node(int argc, const char* const* argv, host::board_words* board) {
   }
   const auto reduced = board != nullptr ? read_reduction(run_on(*board)) : std::nullopt;
   const auto done =
-      parsed ? run(std::move(parsed->options), reduced) : result<void>(parsed.error());
+      parsed ? run(std::move(parsed->options), reduced, board) : result<void>(parsed.error());
   if (!done) {
     std::fputs(fmt::format("vdist-run: {}\n", done.error().context).c_str(), stderr);
     return exit_code(done.error().code);

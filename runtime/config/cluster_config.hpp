@@ -130,12 +130,22 @@ struct server_section {
   std::string model_name;   // name in /v1/models; empty: last part of model.path
   secret api_key;           // empty: no key is asked for
   std::int32_t max_body_bytes = 8 << 20;
-  std::int32_t drain_s = 30; // after SIGTERM, running requests may take this long
+  std::int32_t drain_s = 30;   // after SIGTERM, running requests may take this long
+  std::string api_key_file;    // a key per line, beside api_key; empty: none
+  bool insecure = false;       // whoever reaches the port may use it, also from other machines
+  std::string tls_certificate; // PEM files, both or none
+  std::string tls_key;
+  std::string cors_origins; // separated by commas; "*": all
+  std::int32_t connections_max = 16384;
+  std::int32_t io_threads = 2;
+  std::int32_t submit_threads = 4;
+  std::int32_t submit_queue_max = 1024; // requests that wait for a submit thread
+  std::int32_t resume_s = 30; // a client that named its request may come back to it this long
 };
 
 /// What vdist-run does when its command line names neither --prompt nor --input.
 struct run_section {
-  std::string prompt;          // empty: nothing to do is an error
+  std::string prompt;          // empty: it serves
   std::int32_t max_tokens = 0; // of that prompt; 0: what the model's generation_config.json says
 };
 

@@ -361,6 +361,22 @@ void add_fault_tolerance_keys(std::vector<config_key>& keys) {
       "A control process, or vault, that gets on with nothing for this long is given up."));
 }
 
+void add_server_access_keys(std::vector<config_key>& keys) {
+  using ss = server_section;
+  keys.push_back(key::string<&cc::server, &ss::api_key_file>(
+      "server.api_key_file", text_max, "File of further keys, one per line; # begins a comment."));
+  keys.push_back(key::boolean<&cc::server, &ss::insecure>(
+      "server.insecure", "Serve other machines without asking for a key."));
+  keys.push_back(key::string<&cc::server, &ss::tls_certificate>(
+      "server.tls_certificate", text_max, "PEM file of the certificate chain; empty: no TLS."));
+  keys.push_back(key::string<&cc::server, &ss::tls_key>(
+      "server.tls_key", text_max, "PEM file of the certificate's private key."));
+  keys.push_back(key::string<&cc::server, &ss::cors_origins>(
+      "server.cors_origins",
+      text_max,
+      "Origins whose pages may use the API, separated by commas; \"*\": all; empty: none."));
+}
+
 void add_server_keys(std::vector<config_key>& keys) {
   using ss = server_section;
   keys.push_back(key::string<&cc::server, &ss::host>(
@@ -375,10 +391,34 @@ void add_server_keys(std::vector<config_key>& keys) {
       "server.max_body_bytes", "bytes", 1024, 1 << 30, "Body of one HTTP request at most."));
   keys.push_back(key::integer<&cc::server, &ss::drain_s>(
       "server.drain_s", "s", 0, 86400, "Time that running requests get after SIGTERM."));
+  add_server_access_keys(keys);
+  keys.push_back(
+      key::integer<&cc::server, &ss::connections_max>("server.connections_max",
+                                                      "connections",
+                                                      1,
+                                                      1 << 20,
+                                                      "Connections at once; more are refused."));
+  keys.push_back(key::integer<&cc::server, &ss::io_threads>(
+      "server.io_threads", "threads", 1, 256, "Threads that read requests and write answers."));
+  keys.push_back(key::integer<&cc::server, &ss::submit_threads>(
+      "server.submit_threads", "threads", 1, 256, "Threads that turn requests into tokens."));
+  keys.push_back(key::integer<&cc::server, &ss::submit_queue_max>(
+      "server.submit_queue_max",
+      "requests",
+      1,
+      1 << 20,
+      "Requests that wait for one of submit_threads; more are refused."));
+  keys.push_back(key::integer<&cc::server, &ss::resume_s>(
+      "server.resume_s",
+      "s",
+      0,
+      86400,
+      "A request with an Idempotency-Key goes on this long when its client has gone."));
   keys.push_back(key::string<&cc::run, &run_section::prompt>(
       "run.prompt",
       text_max,
-      "What vdist-run continues when its command line names neither --prompt nor --input."));
+      "What vdist-run continues when its command line names neither --prompt nor --input; "
+      "empty: it serves HTTP."));
   keys.push_back(key::integer<&cc::run, &run_section::max_tokens>(
       "run.max_tokens",
       "tokens",

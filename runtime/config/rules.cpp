@@ -96,6 +96,9 @@ result<void> check_limits(const assembler& made) {
   if (c.server.host.empty()) {
     return broken(made, "server.host", "must not be empty; legal: an address or a host name");
   }
+  if (c.server.tls_certificate.empty() != c.server.tls_key.empty()) {
+    return broken(made, "server.tls_key", "goes with server.tls_certificate: set both or none");
+  }
   return {};
 }
 

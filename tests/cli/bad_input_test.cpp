@@ -261,7 +261,7 @@ BOOST_AUTO_TEST_CASE(command_lines_that_make_no_sense) {
   expect({"--prompt", "a", "--input", "a.jsonl", "--output", "b.jsonl"},
          bad_configuration,
          {"--prompt"});
-  expect({}, bad_configuration, {"--prompt", "run.prompt"});
+  expect({"--set", "server.host=0.0.0.0"}, bad_configuration, {"server.host", "server.api_key"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

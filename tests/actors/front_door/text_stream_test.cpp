@@ -179,6 +179,63 @@ BOOST_AUTO_TEST_CASE(a_cancel_is_known_before_it_is_sent) { // O-7
   BOOST_TEST(stream->is_cancelled());
 }
 
+BOOST_AUTO_TEST_CASE(gives_the_same_however_many_tokens_are_taken_at_a_time) { // D-5
+  const auto ids = ids_of(" caf\u00e9 \u4e2d\u6587 a little old woman went");
+  std::vector<std::string> after(ids.size() + 1); // text that k tokens have given
+  for (std::size_t most = 1; most <= ids.size(); ++most) {
+    const auto stream = stream_of({.stop = {"woman sat"}});
+    push_all(*stream, ids, finish_reason::length);
+    std::size_t tokens = 0;
+    std::string text;
+    while (tokens < ids.size()) {
+      const auto chunk = stream->take(most);
+      BOOST_REQUIRE((chunk.has_value() && chunk->has_value()));
+      tokens += (*chunk)->token_ids.size();
+      text += (*chunk)->text;
+      BOOST_TEST((*chunk)->token_ids.size() <= most);
+      after[tokens] = most == 1 ? text : after[tokens];
+      BOOST_TEST(text == after[tokens]);
+    }
+    BOOST_TEST((stream->take(1).error().code == errc::closed));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_watcher_hears_of_what_comes_and_of_what_was_there) { // D-4
+
+  struct counter final : stream_watcher {
+    void on_stream_ready() override { ++calls; }
+
+    int calls = 0;
+  };
+
+  const auto stream = stream_of({});
+  const auto watcher = std::make_shared<counter>();
+  stream->push({.token = 264});
+  stream->watch(watcher);
+  BOOST_TEST(watcher->calls == 1);
+  stream->push({.position = 1, .token = 264});
+  BOOST_TEST(watcher->calls == 1, "it has not taken the first one");
+  BOOST_REQUIRE((*stream->take(1)).has_value());
+  BOOST_REQUIRE((*stream->take(8)).has_value());
+  BOOST_TEST(!(*stream->take(8)).has_value());
+  stream->push({.position = 2, .token = 264});
+  BOOST_TEST(watcher->calls == 2);
+  std::weak_ptr<stream_watcher> gone = std::make_shared<counter>();
+  stream->watch(gone);
+  stream->push({.position = 3, .token = 264});
+}
+
+BOOST_AUTO_TEST_CASE(an_end_names_what_stopped_it) {
+  const auto by_text = stream_of({.stop = {"x", "old"}});
+  push_all(*by_text, ids_of(" a little old woman"));
+  BOOST_TEST((*by_text->take(100))->stop_string == "old");
+  const auto by_token = stream_of({});
+  by_token->push({.token = 13, .reason = finish_reason::stop, .stop_token = 13});
+  const auto end = *by_token->take(1);
+  BOOST_TEST(end->stop_token == 13);
+  BOOST_TEST(end->stop_string.empty());
+}
+
 BOOST_AUTO_TEST_CASE(refuses_an_empty_stop_string) {
   const auto made = text_stream::make({.stop = {""}});
   BOOST_REQUIRE(!made.has_value());

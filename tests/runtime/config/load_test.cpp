@@ -185,6 +185,8 @@ BOOST_AUTO_TEST_CASE(settings_that_exclude_each_other_are_refused) {
        "(collective_deadline_ms=40000, step_deadline_ms=30000)"},
       {head + "[server]\nhost = \"\"",
        "c.toml:4: server.host: must not be empty; legal: an address or a host name"},
+      {head + "[server]\ntls_certificate = \"c.pem\"",
+       "c.toml: server.tls_key: goes with server.tls_certificate: set both or none"},
       {head + "[device.sim]\nheads = 12",
        "c.toml: device.sim.kv_heads: must divide device.sim.heads (heads=12, kv_heads=8)"},
       {head + "[[node]]\nname = \"a\"\n[[node]]\nname = \"a\"",

@@ -1,0 +1,81 @@
+// actors/front_door/http_front_door.hpp — the OpenAI API over HTTP: routes, keys, and from bodies to orders for a backend.
+//
+//   POST /v1/completions, /v1/chat/completions, /tokenize, /detokenize
+//   GET  /v1/models, /v1/models/<name>, /v1/cluster, /health, /live, /ready, /version
+//
+// F-1 Every error is OpenAI's error object with its status: 400 naming the parameter, 401, 404, 405, 409, 413, 429 and 503 with
+// Retry-After, … F-2 No io thread blocks or computes: bodies are parsed, templates rendered and orders submitted by a
+// pool of submit_threads behind a queue of submit_queue_max, beyond which it is 429. F-3 Every POST that generates has a name
+// (Idempotency-Key, drawn if absent, returned): the same again attaches to the same generation, with Last-Event-ID behind
+// that event; another body under the name is 409. F-4 Until open(), and while the backend drains, requests get 503;
+// /live is always 200, /ready tells. F-5 Without a legal key only /live, /ready and /health answer.
+//
+// start(), open(), drain() and close() by one thread; everything else inside.
+#pragma once
+
+#include "actors/front_door/api_keys.hpp"
+#include "actors/front_door/serving_backend.hpp"
+
+#include "transport/http/server_config.hpp"
+#include "transport/http/statistics.hpp"
+
+#include "runtime/base/clock.hpp"
+#include "runtime/base/result.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace vdist::actors {
+
+/// Choices of one request: prompts times n.
+inline constexpr std::size_t choices_max = 128;
+
+struct front_door_config {
+  http::server_config http; // error_answer is the front door's
+  api_keys keys;
+  std::size_t submit_threads = 4;
+  std::size_t submit_queue_max = 1024;
+  std::chrono::seconds return_time{30}; // generation_answer.hpp, G-3
+  /// How long a port that is in use is tried again: a predecessor may be about to end.
+  std::chrono::milliseconds listen_patience{0};
+};
+
+class http_front_door {
+public:
+  /// Listens. `clock` is borrowed. Errors: as http::server::start().
+  [[nodiscard]] static result<std::unique_ptr<http_front_door>>
+  start(front_door_config config, served_model model, const clock& time);
+
+  /// As close().
+  ~http_front_door();
+  http_front_door(const http_front_door&) = delete;
+  http_front_door& operator=(const http_front_door&) = delete;
+
+  /// From now on requests are served. Borrowed until close().
+  void open(serving_backend& backend);
+
+  /// Accepts no connection any more and lets answers end. Error: timed_out, some have not.
+  [[nodiscard]] result<void> drain(time_point deadline);
+
+  /// Ends all connections; sequences that have not ended are cancelled. A second call does nothing.
+  void close();
+
+  [[nodiscard]] std::uint16_t port() const noexcept;
+  /// "http://127.0.0.1:8000"
+  [[nodiscard]] std::string url() const;
+  /// Any thread.
+  [[nodiscard]] http::statistics stats() const;
+  /// Answers that generate and are not over. Any thread.
+  [[nodiscard]] std::size_t answers_under_way() const;
+
+private:
+  struct impl;
+  explicit http_front_door(std::unique_ptr<impl> inside);
+
+  std::unique_ptr<impl> impl_;
+};
+
+} // namespace vdist::actors

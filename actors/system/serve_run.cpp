@@ -1,0 +1,172 @@
+#include "actors/system/serve_run.hpp"
+
+#include "actors/control/protocol.hpp"
+#include "actors/gateway/board_areas.hpp"
+#include "actors/system/command_line.hpp"
+#include "actors/system/interrupt.hpp"
+
+#include "runtime/base/log.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <fmt/format.h>
+#include <poll.h>
+#include <utility>
+
+namespace vdist::actors {
+
+namespace {
+
+/// Between two looks at signals and at the engine; a signal ends a wait at once.
+constexpr std::chrono::milliseconds look_up_interval{200};
+/// A predecessor that was killed has let go of its port well within this.
+constexpr std::chrono::seconds successor_patience{10};
+
+std::vector<std::string> origins_of(std::string_view list) {
+  std::vector<std::string> all;
+  while (!list.empty()) {
+    const auto comma = std::min(list.find(','), list.size());
+    auto one = list.substr(0, comma);
+    list.remove_prefix(std::min(comma + 1, list.size()));
+    const auto first = one.find_first_not_of(' ');
+    if (first != std::string_view::npos) {
+      one = one.substr(first, one.find_last_not_of(' ') - first + 1);
+      all.emplace_back(one);
+    }
+  }
+  return all;
+}
+
+void pause() {
+  ::poll(nullptr, 0, static_cast<int>(look_up_interval.count()));
+}
+
+} // namespace
+
+result<front_door_config> front_door_config_of(const config::server_section& settings) {
+  front_door_config made;
+  VDIST_ASSIGN(made.keys, api_keys::load(settings));
+  VDIST_TRY(check_exposure(settings, made.keys));
+  made.http.host = settings.host;
+  made.http.port = static_cast<std::uint16_t>(settings.port);
+  made.http.io_threads = static_cast<std::size_t>(settings.io_threads);
+  made.http.bounds.body_bytes_max = static_cast<std::size_t>(settings.max_body_bytes);
+  made.http.bounds.connections_max = static_cast<std::size_t>(settings.connections_max);
+  if (!settings.tls_certificate.empty()) {
+    made.http.tls = http::tls_files{.certificate_chain = settings.tls_certificate,
+                                    .private_key = settings.tls_key};
+  }
+  made.http.allowed_origins = origins_of(settings.cors_origins);
+  made.submit_threads = static_cast<std::size_t>(settings.submit_threads);
+  made.submit_queue_max = static_cast<std::size_t>(settings.submit_queue_max);
+  made.return_time = std::chrono::seconds(settings.resume_s);
+  return made;
+}
+
+served_model served_model_of(const model_setup& setup, api::sampling_params defaults) {
+  const auto& folder = setup.folder;
+  const auto& name = setup.config.server.model_name;
+  return {.name = !name.empty()          ? name
+                  : !folder.name.empty() ? folder.name
+                                         : "sim",
+          .created = std::chrono::duration_cast<std::chrono::seconds>(
+                         std::chrono::system_clock::now().time_since_epoch())
+                         .count(),
+          .max_model_len = setup.max_model_len,
+          .tokenizer = setup.tokenizer,
+          .defaults = std::move(defaults),
+          .chat = folder.folder.empty() ? text::jinja::model_template()
+                                        : text::jinja::model_template::load(folder.folder),
+          .version = std::string(version)};
+}
+
+result<void> engine_backend::check(const prompt_order& order) const {
+  return check_request(engine_.setup(),
+                       {.prompt = {}, .token_ids = order.token_ids, .params = order.params});
+}
+
+result<std::vector<std::shared_ptr<text_stream>>>
+engine_backend::submit(const prompt_order& order) {
+  VDIST_ASSIGN(auto made,
+               engine_.generate({.prompt = {},
+                                 .token_ids = order.token_ids,
+                                 .params = order.params,
+                                 .client_key = order.client_key}));
+  return std::move(made.sequences);
+}
+
+result<void> engine_backend::health() {
+  if (const auto failure = engine_.failure()) {
+    return *failure;
+  }
+  const auto now = engine_.details();
+  const bool can_step = std::any_of(now.replicas.begin(),
+                                    now.replicas.end(),
+                                    [](const auto& replica) { return replica.state == "running"; });
+  return can_step ? result<void>() : fail(errc::closed, "health: no replica takes steps now");
+}
+
+bool engine_backend::is_draining() const {
+  return engine_.is_draining();
+}
+
+std::string engine_backend::describe_cluster() {
+  return control::answer(engine_, control::encode(control::control_request{}));
+}
+
+result<std::unique_ptr<serve_run>> serve_run::listen(const model_setup& setup,
+                                                     api::sampling_params defaults,
+                                                     host::board_words* board) {
+  const auto& settings = setup.config.server;
+  VDIST_ASSIGN(auto config, front_door_config_of(settings));
+  auto* const word = board != nullptr ? &run_on(*board).http_port : nullptr;
+  if (board != nullptr && board->node_starts > 1) {
+    config.listen_patience = successor_patience;
+  }
+  if (config.http.port == 0 && word != nullptr) {
+    config.http.port = static_cast<std::uint16_t>(word->load()); // V-3; 0: there was none
+  }
+  std::unique_ptr<serve_run> made(new serve_run(std::chrono::seconds(settings.drain_s)));
+  VDIST_ASSIGN(made->door_,
+               http_front_door::start(
+                   std::move(config), served_model_of(setup, std::move(defaults)), made->time_));
+  if (word != nullptr) {
+    *word = made->door_->port();
+  }
+  return made;
+}
+
+result<void> serve_run::serve(engine& engine) {
+  engine_backend backend(engine);
+  door_->open(backend);
+  auto ended = wait_for_end(engine);
+  if (ended) {
+    drain(engine);
+  }
+  door_->close(); // before the backend
+  return ended;
+}
+
+/// Success: SIGTERM.
+result<void> serve_run::wait_for_end(engine& engine) {
+  while (!is_interrupted()) {
+    if (const auto failure = engine.failure()) {
+      return *failure;
+    }
+    pause();
+  }
+  return interrupted_by() == SIGTERM ? result<void>() : fail(errc::cancelled, "interrupted");
+}
+
+void serve_run::drain(engine& engine) {
+  const auto deadline = time_.now() + drain_time_;
+  if (const auto told = engine.drain(); !told) {
+    log::warn("serve: {}", told.error().context);
+  }
+  if (const auto drained = door_->drain(deadline); !drained) {
+    log::warn("serve: {}: they are cut", drained.error().context);
+  }
+}
+
+} // namespace vdist::actors

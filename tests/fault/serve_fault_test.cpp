@@ -1,0 +1,213 @@
+// Clients that stream over HTTP while workers and the control process are killed: they come back with the id of their last
+// event, and read what they would have read, once.
+#include "tests/actors/front_door/api_client.hpp"
+#include "tests/support/run_fixture.hpp"
+#include "tests/support/served_run.hpp"
+
+#include <atomic>
+#include <thread>
+
+using namespace vdist::testing;
+using nlohmann::json;
+
+namespace {
+
+/// Whatever a client waits for comes within this.
+constexpr std::chrono::seconds client_deadline{120};
+
+struct order {
+  std::string path;
+  json body;
+};
+
+/// What a client read in the end.
+struct reading {
+  std::vector<told_choice> choices;
+  int connections = 0;
+  std::string failure; // empty: it read everything
+};
+
+/// One streaming client: connects, reads, and comes back until it has it all.
+class client {
+public:
+  client(std::uint16_t port, order what, std::string name, std::atomic<int>& events)
+      : port_(port), what_(std::move(what)), name_(std::move(name)), events_(events) {}
+
+  reading read() {
+    const auto deadline = std::chrono::steady_clock::now() + client_deadline;
+    while (!is_done_ && got_.failure.empty()) {
+      if (std::chrono::steady_clock::now() > deadline) {
+        got_.failure = "not in time; " + last_;
+        break;
+      }
+      try {
+        read_connection();
+      } catch (
+          const std::runtime_error& cause) { // the connection is lost, or there is no server now
+        last_ = cause.what();
+        std::this_thread::yield();
+      }
+    }
+    return got_;
+  }
+
+private:
+  void read_connection() {
+    http_client connection(port_);
+    header_list headers{{"Idempotency-Key", name_}};
+    if (!last_id_.empty()) {
+      headers.emplace_back("Last-Event-ID", last_id_);
+    }
+    connection.send(request_text("POST", what_.path, what_.body.dump(), headers));
+    const auto head = connection.take_until("\r\n\r\n");
+    last_ = head.substr(0, head.find("\r\n"));
+    if (head.starts_with("HTTP/1.1 503")) {
+      return; // it loads
+    }
+    if (!head.starts_with("HTTP/1.1 200")) {
+      got_.failure = last_ + ": " + connection.read_to_end();
+      return;
+    }
+    ++got_.connections;
+    std::string text;
+    while (!is_done_ && connection.take_chunk(text)) {
+      const auto end = text.rfind("\n\n");
+      if (end == std::string::npos) {
+        continue;
+      }
+      for (const auto& event : events_in(text.substr(0, end + 2))) {
+        take(event);
+      }
+      text.erase(0, end + 2);
+    }
+  }
+
+  void take(const sent_event& event) {
+    if (event.data == "[DONE]") {
+      is_done_ = true;
+      return;
+    }
+    const auto chunk = json::parse(event.data);
+    if (chunk.contains("error")) {
+      got_.failure = event.data;
+      return;
+    }
+    add_chunk(got_.choices, chunk);
+    last_id_ = event.id.value_or(last_id_);
+    ++events_;
+  }
+
+  std::uint16_t port_;
+  order what_;
+  std::string name_;
+  std::atomic<int>& events_;
+  reading got_;
+  std::string last_id_;
+  std::string last_; // for messages
+  bool is_done_ = false;
+};
+
+struct serve_fixture : run_fixture {
+  serve_fixture() {
+    config =
+        write_config(demo_model,
+                     std::string("[parallel]\ntensor = 2\n[cluster]\nisolation = \"process\"\n"
+                                 "[fault_tolerance]\nrestart_backoff_ms = 0\nmax_restarts = 50\n")
+                         + serving_toml);
+  }
+
+  static std::vector<order> orders() {
+    std::vector<order> all;
+    for (int i = 0; i < 6; ++i) {
+      json body{{"model", "tiny-tales"},
+                {"seed", i},
+                {"max_tokens", 220},
+                {"ignore_eos", true},
+                {"stream", true}};
+      if (i % 3 == 2) {
+        body["messages"] = {{{"role", "user"}, {"content", "One morning the king"}}};
+        all.push_back({"/v1/chat/completions", body});
+        continue;
+      }
+      body["prompt"] = "Once upon a time";
+      body["n"] = 1 + i % 3;
+      all.push_back({"/v1/completions", body});
+    }
+    return all;
+  }
+
+  /// All at once; `meanwhile` sees how many events were read.
+  static std::vector<reading>
+  read_all(std::uint16_t port,
+           const std::string& names,
+           const std::function<void(const std::atomic<int>&)>& meanwhile) {
+    const auto all = orders();
+    std::vector<reading> got(all.size());
+    std::atomic<int> events{0};
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      threads.emplace_back(
+          [&, i] { got[i] = client(port, all[i], names + std::to_string(i), events).read(); });
+    }
+    meanwhile(events);
+    for (auto& one : threads) {
+      one.join();
+    }
+    return got;
+  }
+
+  static void check_same(const std::vector<reading>& got, const std::vector<reading>& expected) {
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      BOOST_TEST_CONTEXT("client " << i) {
+        BOOST_TEST(got[i].failure == "");
+        BOOST_REQUIRE_EQUAL(got[i].choices.size(), expected[i].choices.size());
+        for (std::size_t choice = 0; choice < got[i].choices.size(); ++choice) {
+          BOOST_TEST(got[i].choices[choice].text == expected[i].choices[choice].text);
+          BOOST_TEST(got[i].choices[choice].reason == expected[i].choices[choice].reason);
+          BOOST_TEST(got[i].choices[choice].ends == 1);
+        }
+      }
+    }
+  }
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(serving_under_faults)
+
+BOOST_FIXTURE_TEST_CASE(streams_survive_the_death_of_workers_and_of_the_control_process,
+                        serve_fixture) {
+  auto run = start({"--quiet"});
+  const auto port = port_of(run);
+  const auto expected = read_all(port, "calm", [](const auto&) {});
+  for (const auto& one : expected) {
+    BOOST_REQUIRE_EQUAL(one.failure, "");
+    BOOST_TEST(one.connections == 1);
+  }
+  int kills = 0;
+  const auto got = read_all(port, "storm", [&](const std::atomic<int>& events) {
+    for (const int share : {1, 2, 3}) {
+      wait_until("events come", [&] { return events > share * 100; });
+      const auto now = children_of(run.pid());
+      ::kill(now.at("worker " + std::to_string(share % 2)), SIGKILL);
+      wait_until("events come", [&] { return events > share * 100 + 50; });
+      ::kill(now.at("node"), SIGKILL);
+      wait_for_successor(run, "node", now.at("node"));
+      ++kills;
+      BOOST_TEST(port_of(run, 1 + kills) == port, "the same port again"); // V-3
+    }
+  });
+  check_same(got, expected);
+  int connections = 0;
+  for (const auto& one : got) {
+    connections += one.connections;
+  }
+  BOOST_TEST(connections > static_cast<int>(got.size()), "clients had to come back");
+  BOOST_TEST_MESSAGE(kills << " control processes and as many workers killed, " << connections
+                           << " connections of " << got.size() << " clients");
+  run.signal(SIGTERM);
+  const auto done = run.wait();
+  BOOST_TEST(done.exit_code == 0, done.err);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
