@@ -17,8 +17,8 @@ using std::chrono::milliseconds;
 /// Parts of `detect`: the last third is the probe of a silent process, and six looks fit into all of it.
 constexpr int probe_part = 3;
 constexpr int looks_per_detect = 6;
-/// V-5: of a worker some steps, whose layers are changes each; and the most that patience grows.
-constexpr std::uint64_t changes_of_progress = 256;
+/// V-5: a few steps of a worker, more than leads to the one that it hangs in; and the most that patience grows.
+constexpr std::uint64_t changes_of_progress = 16;
 constexpr int doublings_max = 6;
 constexpr int first_descriptor = 3;
 
