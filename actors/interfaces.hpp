@@ -138,7 +138,7 @@ struct fence_epoch {
 
 /// How the steps in flight of an epoch ended when they were not just fenced.
 struct step_death {
-  std::int32_t slot = -1; // of the worker that died over them; -1: a step failed, or the lane ended
+  std::int32_t slot = -1; // of the worker that died over them; -1: the lane ended
   std::string cause;
 };
 

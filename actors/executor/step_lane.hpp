@@ -17,11 +17,12 @@
 // X-8 A lane that was told to stop has no crash to report: if the ledger refuses its last step, because others have ended a
 //     request of it meanwhile, nothing of the step is committed.
 // X-9 The lane says on a cell whether it works or waits, for whoever judges whether it gets on.
-// X-10 What was in flight when a worker died of it, or the lane ended, gets one strike per such end in the ledger (a step that
-//     only failed or was late gets none: that is as well the channel's fault), all of it: with several steps in flight nobody knows which one it was. So bystanders get strikes, too; their next
-//     committed token takes them away, whoever computes it with them. One strike short of `poison_strikes` a request is a
-//     suspect and runs alone (sched S-10), so the last strike hits nobody else; with it the request fails. A fence for any
-//     other reason strikes nobody. Behind a process that died the words of flight_log.hpp say what was in flight.
+// X-10 What was in flight when a worker died of it, or the lane ended, gets one strike per such end in the ledger, all of it:
+//     with several steps in flight nobody knows which one it was. A step that only failed or was late strikes nobody: that
+//     may as well be the channel's fault. Bystanders get strikes, too; their next committed token takes them away, whoever
+//     computes it with them. One strike short of `poison_strikes` a request is a suspect and runs alone (sched S-10), so the
+//     last strike hits nobody else; with it the request fails. Behind a process that died the words of flight_log.hpp say
+//     what was in flight.
 // One thread runs run(), or takes its turns by hand; stop() and the inbox are for the others.
 #pragma once
 
@@ -89,7 +90,7 @@ struct step_lane_links {
   sched::kv_table* kv =
       nullptr; // of the replica's KV, as long as that; null: every lane begins without KV
   kept_tokens* kept_total = nullptr; // may be null
-  flight_words* flights = nullptr;
+  flight_words* flights = nullptr;
 };
 
 /// What one turn of the loop came to.
