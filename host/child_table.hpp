@@ -86,6 +86,11 @@ public:
     return found == nullptr ? 0 : found->pid();
   }
 
+  /// Whether it is known to be dying, or its life word says so before look() has been told.
+  [[nodiscard]] bool has_died(const child& one) const {
+    return one.is_dying || is_marked_dead(board_.life(one.life));
+  }
+
   [[nodiscard]] const std::map<protocol::process_key, child>& all() const { return children_; }
 
   /// For poll().

@@ -137,7 +137,7 @@ result<bool> supervisor::promote_spare(const protocol::spawn_worker& wanted,
     const auto first = spares_.begin();
     const auto key = spare_key(first->first);
     const auto* child = children_->find(key);
-    const bool is_usable = child != nullptr && !child->is_dying && !child->stopped_since
+    const bool is_usable = child != nullptr && !children_->has_died(*child) && !child->stopped_since
                            && first->second.program == stamp_of(config_.programs / "vdist-worker");
     const bool is_sent =
         is_usable

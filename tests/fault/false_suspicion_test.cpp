@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fmt/format.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <thread>
 
@@ -27,6 +28,13 @@ std::chrono::seconds duration_of_soak() {
     return std::chrono::seconds(std::stol(wanted));
   }
   return std::getenv("VDIST_TEST_LONG") != nullptr ? std::chrono::seconds(30min) : 20s;
+}
+
+/// Those that this process may use, which may be fewer than the machine has.
+unsigned usable_cores() {
+  cpu_set_t set;
+  const bool is_known = ::sched_getaffinity(0, sizeof set, &set) == 0;
+  return is_known ? static_cast<unsigned>(CPU_COUNT(&set)) : 1;
 }
 
 /// Processes that only compute; they end with this object, or with the test.
@@ -78,7 +86,7 @@ BOOST_AUTO_TEST_CASE(a_machine_that_is_overloaded_suspects_nobody) {
              + ", \"max_tokens\": " + std::to_string(40 + i % 160) + ", \"ignore_eos\": true}\n";
   }
   const auto input = folder.write("in.jsonl", lines).string();
-  const spinners load(spinners_per_core * std::max(1U, std::thread::hardware_concurrency()));
+  const spinners load(spinners_per_core * usable_cores());
   auto program = start({"--input", input, "--output", (work / "out").string(), "--quiet"});
   const cluster_talk cluster(program.pid());
   BOOST_REQUIRE_MESSAGE(

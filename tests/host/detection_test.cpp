@@ -268,6 +268,7 @@ BOOST_AUTO_TEST_CASE(a_spare_takes_the_place_of_a_worker_and_is_replaced) {
   const auto second = spare_pid();
   ::kill(second, SIGKILL);
   ::kill(promoted.pid, SIGKILL);
+  wait_until("the spare's life is over", [&] { return spare_pid() != second; });
   BOOST_TEST(promoted.seen->wait_for_end());
   const auto successor = start("idle");
   BOOST_TEST(successor.pid != second);
