@@ -63,6 +63,8 @@ struct board_words {
   /// The next control process needs a vault whose number is at least this, and no worker of now: set by one
   /// that is about to end (H-13).
   std::atomic<std::uint32_t> vault_wanted{0};
+  /// Ends of control processes that a request was found to be the cause of; the supervisor takes them (H-14).
+  std::atomic<std::uint32_t> ends_explained{0};
   alignas(64) std::array<life_entry, life_entries_max> lives;
   alignas(64) std::array<std::byte, run_area_bytes> run;              // of the control process
   alignas(64) std::array<std::byte, failpoint_area_bytes> failpoints; // armed rules

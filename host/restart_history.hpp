@@ -38,6 +38,11 @@ public:
     return recent == 0 ? duration(0) : limits_.backoff * (1 << std::min(recent - 1, doublings_max));
   }
 
+  /// The newest `count` of them do not count any more.
+  void take_back(std::size_t count) {
+    restarts_.resize(restarts_.size() - std::min(count, restarts_.size()));
+  }
+
   [[nodiscard]] std::size_t recent() const { return restarts_.size(); }
 
 private:

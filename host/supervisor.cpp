@@ -360,6 +360,7 @@ void supervisor::restart_all_at(time_point due) {
 /// What has to end is told so at once; the rest follows when it has.
 result<void> supervisor::plan_restart(restart_scope scope, const std::string& why) {
   const auto now = time_.now();
+  restarts_.take_back((*board_)->ends_explained.exchange(0)); // H-14
   const auto rest = restarts_.next(now);
   if (!rest) {
     return fail(errc::closed,

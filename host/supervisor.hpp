@@ -29,6 +29,8 @@
 // H-13 A control process that needs other memory says which vault it wants (board, vault_wanted) and ends: then vault and
 //     workers end, too. Ending with exit_restart for that is planned: its successor comes at once, and this counts as no
 //     failure, as often as a cluster can lose a worker.
+// H-14 Ends of control processes that one request was the cause of (board, ends_explained) are taken out of the count of H-6
+//     before the next one is counted: who is told of the cause is the process that fails the request.
 // A program that embeds the engine is the control process itself and cannot be started again: then the end of the vault,
 // or of the link, ends everything.
 #pragma once

@@ -96,6 +96,7 @@ lane_turn step_lane::take_over(time_point patience) {
     next_step_ = predecessor_->next_step_;
     predecessor_.reset(); // over what it ended, its supervisor says with the next epoch
   } else {
+    follows_death_ = true;
     strike({.cause = "the control process ended"});
   }
   has_taken_over_ = true;
@@ -209,6 +210,7 @@ void step_lane::begin(const begin_epoch& message) {
   leave_epoch();
   scheduler_.start_epoch(message.now);
   if (message.death) {
+    follows_death_ = false;
     strike(*message.death);
   }
   flights_.forget(last_step());
@@ -247,7 +249,8 @@ void step_lane::judge(request_id id, std::int32_t strikes) {
   }
   const bool is_new = scheduler_.fail_request(id, text_of_poison(strikes));
   if (is_new && listener_.on_culprit) {
-    listener_.on_culprit(strikes, flights_.judge());
+    listener_.on_culprit(
+        {.strikes = strikes, .has_progressed = flights_.judge(), .is_of_process = follows_death_});
   }
 }
 

@@ -62,6 +62,15 @@ struct step_lane_config {
   sched::scheduler_config scheduler;
 };
 
+/// A request that steps died of as often as they may.
+struct culprit {
+  std::int32_t strikes = 0;
+  bool has_progressed = false; // as of culprit_found
+  bool is_of_process = false;  // the last strike was the end of the process before this one
+
+  bool operator==(const culprit&) const = default;
+};
+
 /// What the lane reports; called on its thread, must not block.
 struct step_lane_listener {
   std::function<void(std::shared_ptr<const token_events>)> on_tokens;
@@ -73,8 +82,8 @@ struct step_lane_listener {
   /// The lane has published its last and commits nothing any more, nor does a predecessor. May be
   /// empty.
   std::function<void()> on_ended;
-  /// A request is failed for its strikes, before anything is planned without it; see culprit_found. May be empty.
-  std::function<void(std::int32_t strikes, bool has_progressed)> on_culprit;
+  /// A request is failed for its strikes, before anything is planned without it. May be empty.
+  std::function<void(const culprit& found)> on_culprit;
   std::function<void()> kill_actor; // what a kill_actor failpoint does: ends the executor
 };
 
@@ -176,6 +185,7 @@ private:
   step_id next_step_{1};
   flight_log flights_;
   step_death last_death_; // that struck somebody
+  bool follows_death_ = false; // … the end of the process before this one
   std::deque<flying_step> flying_;
   bool is_collecting_ = false;          // the oldest of them
   std::size_t slots_read_ = 0;          // of it: results_ up to here are there

@@ -274,8 +274,11 @@ executor_actor replica::spawn_executor() {
           },
       .on_ended = [this] { report_end(); },
       .on_culprit =
-          [this](std::int32_t strikes, bool has_progressed) {
-            supervisor_.send(culprit_found{strikes, has_progressed});
+          [this](const culprit& found) {
+            supervisor_.send(culprit_found{found.strikes, found.has_progressed});
+            if (found.is_of_process && found.has_progressed && parts_.host != nullptr) {
+              parts_.host->board()->ends_explained += static_cast<std::uint32_t>(found.strikes);
+            }
           },
       .kill_actor = {}};
   // The lane learns of its actor only after both exist; until then it has nothing to do.

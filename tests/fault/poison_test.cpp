@@ -137,4 +137,13 @@ BOOST_AUTO_TEST_CASE(one_that_the_control_process_dies_of) {
   }
 }
 
+/// More of its ends in all than are allowed without a cause (H-14).
+BOOST_AUTO_TEST_CASE(two_that_the_control_process_dies_of_cost_it_no_restarts) {
+  check("tensor=2",
+        {"executor.before_send step=10 request=3 0*kill9",
+         "executor.before_send step=50 request=6 0*kill9"},
+        {3, 6},
+        "");
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -133,4 +133,17 @@ BOOST_AUTO_TEST_CASE(restarts_rest_longer_each_time_and_are_bounded) {
   BOOST_TEST((history.next(now) == duration(0ms)), "the window is over");
 }
 
+BOOST_AUTO_TEST_CASE(restarts_that_are_taken_back_do_not_count) { // H-14
+  restart_history history({.restarts_max = 3, .window = 60s, .backoff = 50ms});
+  const time_point now{100s};
+  for (int i = 0; i < 3; ++i) {
+    BOOST_TEST(history.next(now).has_value());
+  }
+  history.take_back(2);
+  BOOST_TEST(history.recent() == 1U);
+  BOOST_TEST((history.next(now) == duration(50ms)));
+  history.take_back(9);
+  BOOST_TEST((history.next(now) == duration(0ms)), "more than there were");
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -216,8 +216,8 @@ executor_actor sim_node::spawn_executor(std::int32_t replica) {
           },
       .on_ended = [this, replica] { report_end(replica); },
       .on_culprit =
-          [&record](std::int32_t strikes, bool has_progressed) {
-            record.supervisor.send(culprit_found{strikes, has_progressed});
+          [&record](const culprit& found) {
+            record.supervisor.send(culprit_found{found.strikes, found.has_progressed});
           },
       .kill_actor =
           [handle] {

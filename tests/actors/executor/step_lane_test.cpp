@@ -54,12 +54,12 @@ public:
     return failures_.back();
   }
 
-  void add_culprit(std::int32_t strikes, bool has_progressed) {
+  void add_culprit(const culprit& found) {
     const std::lock_guard lock(mutex_);
-    culprits_.emplace_back(strikes, has_progressed);
+    culprits_.push_back(found);
   }
 
-  std::vector<std::pair<std::int32_t, bool>> culprits() {
+  std::vector<culprit> culprits() {
     const std::lock_guard lock(mutex_);
     return culprits_;
   }
@@ -79,7 +79,7 @@ private:
   std::condition_variable changed_;
   token_events tokens_;
   std::vector<std::pair<epoch, std::string>> failures_;
-  std::vector<std::pair<std::int32_t, bool>> culprits_;
+  std::vector<culprit> culprits_;
 };
 
 const sched::scheduler_config lane_scheduler{.max_batch_tokens = 64,
@@ -116,8 +116,7 @@ struct lane_fixture {
               ++ends;
               tokens_at_end = heard.tokens();
             },
-        .on_culprit = [this](std::int32_t strikes,
-                             bool has_progressed) { heard.add_culprit(strikes, has_progressed); },
+        .on_culprit = [this](const culprit& found) { heard.add_culprit(found); },
         .kill_actor = {}};
     lane = std::make_shared<step_lane>(config, listener, links(), waits);
     successor = std::make_shared<step_lane>(config, listener, links(), waits);
@@ -622,7 +621,7 @@ BOOST_FIXTURE_TEST_CASE(a_culprit_fails_alone_and_bystanders_go_on, two_requests
              == "step: it ended a worker 3 times with this request in it, the last time alone "
                 "(rank=1 cause=a shot)");
   BOOST_TEST((journal.state(first)->reason == protocol::finish_reason::failed));
-  BOOST_TEST((heard.culprits() == std::vector{std::pair{3, false}}));
+  BOOST_TEST((heard.culprits() == std::vector{culprit{.strikes = 3}}));
   BOOST_TEST(strikes(second) == 0);
   step();
   step();
