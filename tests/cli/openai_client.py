@@ -1,65 +1,89 @@
 #!/usr/bin/env python3
 """The openai-python client against vdist-run: what it parses, types and raises is what its users get.
 
-usage: openai_client.py VDIST_RUN MODEL_FOLDER VENV
+usage: openai_client.py VDIST_RUN MODEL_FOLDER VENV [--record TRAFFIC]
 
 Runs itself in the virtual environment VENV, which is made and filled from the package index when it lacks the client. Exit
-code 77: skipped, since the index cannot be reached. Everything within a deadline.
+code 77: skipped, since there is no way to such an environment or to the index; openai_traffic.py needs neither, and says
+again what --record wrote. Everything within a deadline.
 """
 
+import contextlib
+import http.client
+import http.server
+import json
 import os
 import pathlib
-import re
-import signal
 import subprocess
 import sys
-import tempfile
-import time
+import threading
+import urllib.parse
+
+from served_tiny import API_KEY, served
 
 SKIPPED = 77
 INSTALL_S = 120
-START_S = 60
+OF_CONNECTION = ("host", "connection", "content-length", "accept-encoding")
 
 
 def enter_venv(venv):
     python = pathlib.Path(venv) / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=INSTALL_S)
-    has_client = subprocess.run([python, "-c", "import openai"], stderr=subprocess.DEVNULL).returncode == 0
-    if not has_client:
-        try:
-            subprocess.run(
-                [python, "-m", "pip", "install", "--quiet", "--retries", "0", "--timeout", "10", "openai>=1.40,<4"],
-                check=True,
-                timeout=INSTALL_S,
-            )
-        except subprocess.SubprocessError as cause:
-            print(f"skipped: the openai client cannot be installed: {cause}")
-            sys.exit(SKIPPED)
+    install = [python, "-m", "pip", "install", "--quiet", "--retries", "0", "--timeout", "10", "openai>=1.40,<4"]
+    try:
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=INSTALL_S)
+        if subprocess.run([python, "-c", "import openai"], stderr=subprocess.DEVNULL).returncode != 0:
+            subprocess.run(install, check=True, timeout=INSTALL_S)
+    except (OSError, subprocess.SubprocessError) as cause:
+        print(f"skipped: the openai client cannot be installed: {cause}")
+        sys.exit(SKIPPED)
     os.execv(python, [str(python), __file__, *sys.argv[1:], "--in-venv"])
 
 
-def start(vdist_run, model, folder):
-    config = folder / "serve.toml"
-    config.write_text(
-        f'[model]\npath = "{model}"\nmax_model_len = 256\n'
-        '[device]\nkind = "cpu"\nthreads = 1\nkv_cache_bytes = 16777216\n'
-        '[server]\nport = 0\nmodel_name = "tiny"\napi_key = "sesame"\n'
-    )
-    errors = folder / "stderr"
-    process = subprocess.Popen([vdist_run, config, "--quiet"], stderr=errors.open("wb"))
-    until = time.monotonic() + START_S
-    while time.monotonic() < until and process.poll() is None:
-        found = re.search(r"serving at (http://\S+)", errors.read_text())
-        if found:
-            return process, found.group(1)
-        time.sleep(0.02)
-    raise SystemExit(f"vdist-run does not serve: {errors.read_text()}")
+@contextlib.contextmanager
+def recorder(url, exchanges):
+    """Yields the URL of a proxy that also writes down what passes, whole answer by whole answer."""
+
+    class handler(http.server.BaseHTTPRequestHandler):
+        def answer(self):
+            body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in OF_CONNECTION}
+            to = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=30)
+            to.request(self.command, self.path, body=body.encode(), headers=headers)
+            got = to.getresponse()
+            text = got.read()
+            exchanges.append(
+                {
+                    "method": self.command,
+                    "path": self.path,
+                    "headers": {name.lower(): value for name, value in headers.items()},
+                    "body": body,
+                    "status": got.status,
+                    "content_type": got.headers["content-type"],
+                    "answer": text.decode(),
+                }
+            )
+            self.send_response(got.status)
+            self.send_header("content-type", got.headers["content-type"])
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = answer
+
+        def log_message(self, *_):
+            pass
+
+    proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{proxy.server_port}"
+    proxy.shutdown()
 
 
-def check(client, url):
+def check(url):
     import openai
 
+    client = openai.OpenAI(base_url=url + "/v1", api_key=API_KEY, max_retries=0, timeout=30)
     messages = [{"role": "user", "content": "Once upon a time"}]
     assert [one.id for one in client.models.list()] == ["tiny"]
 
@@ -95,8 +119,8 @@ def check(client, url):
     assert told == chat.choices[0].message.content and usage.completion_tokens == 24, (told, usage)
 
     named = {"Idempotency-Key": "one"}
-    first = client.completions.create(model="tiny", prompt="One morning", max_tokens=16, extra_headers=named)
-    again = client.completions.create(model="tiny", prompt="One morning", max_tokens=16, extra_headers=named)
+    first = client.completions.create(model="tiny", prompt="One morning", max_tokens=16, seed=3, extra_headers=named)
+    again = client.completions.create(model="tiny", prompt="One morning", max_tokens=16, seed=3, extra_headers=named)
     assert first.choices[0].text == again.choices[0].text and first.id == again.id, (first, again)
 
     def refused(kind, call):
@@ -116,19 +140,20 @@ def check(client, url):
 
 def main():
     vdist_run, model, venv = sys.argv[1:4]
-    if sys.argv[4:] != ["--in-venv"]:
+    more = sys.argv[4:]
+    if "--in-venv" not in more:
         enter_venv(venv)
     import openai
 
-    with tempfile.TemporaryDirectory() as folder:
-        process, url = start(vdist_run, model, pathlib.Path(folder))
-        try:
-            check(openai.OpenAI(base_url=url + "/v1", api_key="sesame", max_retries=0, timeout=30), url)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=60) == 0
-        finally:
-            process.kill()
-            process.wait()
+    with served(vdist_run, model) as url:
+        if "--record" not in more:
+            check(url)
+        else:
+            exchanges = []
+            with recorder(url, exchanges) as proxy:
+                check(proxy)
+            lines = [json.dumps(one, ensure_ascii=False, sort_keys=True) + "\n" for one in exchanges]
+            pathlib.Path(more[more.index("--record") + 1]).write_text("".join(lines))
     print(f"openai {openai.__version__}: models, completions, chats, streams, names and errors")
 
 
