@@ -210,4 +210,40 @@ BOOST_FIXTURE_TEST_CASE(streams_survive_the_death_of_workers_and_of_the_control_
   BOOST_TEST(done.exit_code == 0, done.err);
 }
 
+/// The ready scripts, whose rules all have to be hit (F-1), and nobody but workers and actors dies: the connections stay.
+BOOST_FIXTURE_TEST_CASE(streams_survive_the_scripts_of_faults, serve_fixture) {
+  config = write_config(demo_model,
+                        std::string("[parallel]\ntensor = 2\npipeline = 2\n[cluster]\nisolation = "
+                                    "\"process\"\n")
+                            + serving_toml);
+  std::vector<reading> expected;
+  {
+    auto calm = start({"--quiet"});
+    expected = read_all(port_of(calm), "calm", [](const auto&) {});
+    calm.signal(SIGTERM);
+    BOOST_TEST(calm.wait().exit_code == 0);
+  }
+  for (const std::string script : {"worker-kills", "errors", "channels", "slow-workers"}) {
+    BOOST_TEST_CONTEXT(script) {
+      const auto report = (folder.path() / script).string();
+      auto run = start({"--faults",
+                        VDIST_SOURCE_DIR "/config/faults/" + script + ".toml",
+                        "--faults-report",
+                        report});
+      const auto port = port_of(run);
+      for (const std::string round : {"first", "second"}) { // steps enough for every rule
+        const auto got = read_all(port, round, [](const auto&) {});
+        check_same(got, expected);
+        for (const auto& one : got) {
+          BOOST_TEST(one.connections == 1);
+        }
+      }
+      run.signal(SIGTERM);
+      const auto done = run.wait();
+      BOOST_TEST(done.exit_code == 0, done.err);
+      BOOST_TEST(std::filesystem::exists(report + ".json"));
+    }
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()
