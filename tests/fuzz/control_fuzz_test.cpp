@@ -17,38 +17,8 @@ namespace {
 /// Trees of JSON, and texts of errors that name every legal word.
 constexpr heap_bound bound{.fixed = std::size_t{16} << 10U, .times = 256};
 
-const std::vector<std::string_view> json_pieces{"{",
-                                                "}",
-                                                "[",
-                                                "]",
-                                                "\"",
-                                                ":",
-                                                ",",
-                                                "null",
-                                                "-1",
-                                                "-0.0",
-                                                "1e999",
-                                                "1e300",
-                                                "0.1",
-                                                "99999999999",
-                                                "true",
-                                                "\xff",
-                                                "\\u0000",
-                                                "\\ud800",
-                                                "\\u00e9",
-                                                "\x01",
-                                                "{}",
-                                                "[]",
-                                                "\"\"",
-                                                "[[[[[",
-                                                "worker",
-                                                "4294967296",
-                                                "\"request\"",
-                                                "\"do\"",
-                                                "\"rule\"",
-                                                "\"target\"",
-                                                "18446744073709551616",
-                                                "\xed\xa0\x80"};
+constexpr std::string_view words[] = {
+    "worker", "4294967296", "\"request\"", "\"do\"", "\"rule\"", "\"target\""};
 
 bytes json_of(const control_request& request) {
   return bytes_of(encode(request));
@@ -91,7 +61,7 @@ bytes ledger_reply(const ledger_page& page) {
 BOOST_AUTO_TEST_SUITE(fuzz_control)
 
 BOOST_AUTO_TEST_CASE(requests_of_operators) { // P-1
-  material from{.pieces = text_pieces(json_pieces)};
+  material from{.pieces = json_pieces(words)};
   for (const auto& request : std::initializer_list<control_request>{
            {.what = control_request::kind::status},
            {.what = control_request::kind::ledger},
@@ -117,7 +87,7 @@ BOOST_AUTO_TEST_CASE(requests_of_operators) { // P-1
 }
 
 BOOST_AUTO_TEST_CASE(replies_with_a_status) { // P-1
-  material from{.pieces = text_pieces(json_pieces)};
+  material from{.pieces = json_pieces(words)};
   from.specimens = {text_specimen(text_of(status_reply(example_status()))),
                     text_specimen(text_of(status_reply({.name = "é\n"})))};
   run(subject_of<cluster_status>(
@@ -125,7 +95,7 @@ BOOST_AUTO_TEST_CASE(replies_with_a_status) { // P-1
 }
 
 BOOST_AUTO_TEST_CASE(replies_with_a_ledger) { // P-1
-  material from{.pieces = text_pieces(json_pieces)};
+  material from{.pieces = json_pieces(words)};
   const ledger_page page{.unfinished = 1,
                          .finished = 1,
                          .lines = {{7, 3, 16, 2, "none", 0.5}, {8, 100, 1, 1, "length", 1e-9}}};
@@ -135,7 +105,7 @@ BOOST_AUTO_TEST_CASE(replies_with_a_ledger) { // P-1
 }
 
 BOOST_AUTO_TEST_CASE(replies_with_faults) { // P-1
-  material from{.pieces = text_pieces(json_pieces)};
+  material from{.pieces = json_pieces(words)};
   from.specimens = {text_specimen(text_of(faults_reply({{{"worker.load throw", 0}}})))};
   run(subject_of<fault_page>(
       "control faults", std::move(from), codec_of<fault_page>(decode_faults, faults_reply)));

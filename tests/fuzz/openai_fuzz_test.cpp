@@ -21,39 +21,8 @@ namespace {
 /// Trees of JSON: a body, and each object and list in it.
 constexpr heap_bound bound{.fixed = std::size_t{32} << 10U, .times = 256};
 
-constexpr std::string_view json_pieces[] = {"{",
-                                            "}",
-                                            "[",
-                                            "]",
-                                            "\"",
-                                            ":",
-                                            ",",
-                                            "null",
-                                            "-1",
-                                            "1e999",
-                                            "1e300",
-                                            "0.1",
-                                            "99999999999",
-                                            "true",
-                                            "\xff",
-                                            "\\u0000",
-                                            "\\ud800",
-                                            "\\u00e9",
-                                            "\x01",
-                                            "{}",
-                                            "[]",
-                                            "\"\"",
-                                            "[[[[[",
-                                            "\"prompt\"",
-                                            "\"n\"",
-                                            "\"stop\"",
-                                            "\"x\"",
-                                            "\"tools\"",
-                                            "\"content\"",
-                                            "18446744073709551616",
-                                            "\xed\xa0\x80",
-                                            "\\\"",
-                                            "\xEF\xBB\xBF"};
+constexpr std::string_view words[] = {
+    "\"prompt\"", "\"n\"", "\"stop\"", "\"x\"", "\"tools\"", "\"content\"", "\\\"", "\xEF\xBB\xBF"};
 
 /// A refusal is an OpenAI error that a client can read: one line, valid JSON.
 judgement judge_refusal(const api_error& cause) {
@@ -88,7 +57,7 @@ subject bodies(std::string name, material from, Parse parse, Sound is_sound) {
 }
 
 material bodies_of(std::initializer_list<std::string_view> texts) {
-  material from{.pieces = text_pieces(json_pieces)};
+  material from{.pieces = json_pieces(words)};
   for (const auto text : texts) {
     from.specimens.push_back(text_specimen(text));
   }

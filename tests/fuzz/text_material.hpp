@@ -29,6 +29,21 @@ inline std::vector<bytes> text_pieces(std::span<const std::string_view> texts) {
   return pieces;
 }
 
+/// What JSON is made of, and what it is broken with; and the words of one format.
+inline std::vector<bytes> json_pieces(std::span<const std::string_view> words) {
+  constexpr std::string_view marks[] = {
+      "{",           "}",     "[",       "]",           "\"",
+      ":",           ",",     "null",    "-1",          "-0.0",
+      "1e999",       "1e300", "0.1",     "99999999999", "18446744073709551616",
+      "true",        "\xff",  "\\u0000", "\\ud800",     "\\u00e9",
+      "\x01",        "{}",    "[]",      "\"\"",        "[[[[[",
+      "\xed\xa0\x80"};
+  auto pieces = text_pieces(marks);
+  const auto more = text_pieces(words);
+  pieces.insert(pieces.end(), more.begin(), more.end());
+  return pieces;
+}
+
 inline material text_material(std::span<const std::string> texts,
                               std::span<const std::string_view> pieces) {
   material from{.specimens = {}, .pieces = text_pieces(pieces)};
