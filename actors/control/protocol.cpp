@@ -158,6 +158,16 @@ result<restart_order> read_restart(const json& object) {
   return order;
 }
 
+json json_of(const error& cause) {
+  return {{"error", {{"code", to_string(cause.code)}, {"message", cause.context}}}};
+}
+
+/// What was done under its name, or why it was not.
+template <class T>
+json named_or_error(const char* name, const result<T>& done) {
+  return done ? json{{name, *done}} : json_of(done.error());
+}
+
 json reply_to(controllable& cluster, const control_request& request) {
   switch (request.what) {
   case kind::status:
@@ -165,24 +175,17 @@ json reply_to(controllable& cluster, const control_request& request) {
   case kind::ledger:
     return {{"ledger", cluster.ledger(ledger_lines_max)}};
   case kind::resume:
-  case kind::drain: {
-    const auto progress = request.replica
+  case kind::drain:
+    return named_or_error("drain",
+                          request.replica
                               ? cluster.drain_replica(*request.replica, request.what == kind::drain)
-                              : cluster.drain();
-    return progress ? json{{"drain", *progress}} : json::parse(encode(progress.error()));
-  }
-  case kind::kill: {
-    const auto killed = cluster.kill(request.target);
-    return killed ? json{{"killed", *killed}} : json::parse(encode(killed.error()));
-  }
-  case kind::restart: {
-    const auto progress = cluster.restart(request.restart);
-    return progress ? json{{"restart", *progress}} : json::parse(encode(progress.error()));
-  }
-  case kind::faults: {
-    const auto armed = cluster.faults(request.order);
-    return armed ? json{{"faults", *armed}} : json::parse(encode(armed.error()));
-  }
+                              : cluster.drain());
+  case kind::kill:
+    return named_or_error("killed", cluster.kill(request.target));
+  case kind::restart:
+    return named_or_error("restart", cluster.restart(request.restart));
+  case kind::faults:
+    return named_or_error("faults", cluster.faults(request.order));
   }
   return {};
 }
@@ -374,7 +377,7 @@ std::string encode(const control_request& request) {
 }
 
 std::string encode(const error& cause) {
-  return dump({{"error", {{"code", to_string(cause.code)}, {"message", cause.context}}}});
+  return dump(json_of(cause));
 }
 
 result<control_request> decode_request(std::string_view text) {

@@ -15,6 +15,7 @@
 #include "actors/system/lane_threads.hpp"
 #include "actors/system/model_setup.hpp"
 #include "actors/system/node_watch.hpp"
+#include "actors/system/slot_marks.hpp"
 
 #include "transport/frame/wait_policy.hpp"
 #include "transport/vault/vault.hpp"
@@ -34,7 +35,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <optional>
 #include <string>
 
@@ -76,25 +76,6 @@ struct replica_memory {
 
 [[nodiscard]] result<replica_memory>
 map_replica_memory(vault::vault& memory, const model_setup& setup, std::int32_t index);
-
-/// Slots of a replica that somebody has marked; thread-safe.
-class slot_marks {
-public:
-  void add(std::int32_t slot) {
-    const std::lock_guard lock(mutex_);
-    slots_.insert(slot);
-  }
-
-  /// Whether it was marked; it is not any more.
-  bool take(std::int32_t slot) {
-    const std::lock_guard lock(mutex_);
-    return slots_.erase(slot) > 0;
-  }
-
-private:
-  std::mutex mutex_;
-  std::set<std::int32_t> slots_; // guarded by mutex_
-};
 
 class replica {
 public:
