@@ -55,6 +55,7 @@ struct submit {
   std::shared_ptr<token_sink> sink;
   std::int32_t followers =
       0; // of the same client that come next: all find room, or none is accepted
+  std::vector<std::int32_t> replicas = {}; // that may run it; empty: all. When they end, others do
 };
 
 struct submit_reply {

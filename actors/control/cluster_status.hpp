@@ -71,6 +71,14 @@ struct process_details {
   bool operator==(const process_details&) const = default;
 };
 
+/// A port of the HTTP server.
+struct port_details {
+  std::int32_t port = 0;
+  std::vector<std::int32_t> replicas; // that run what comes to it; empty: all
+
+  bool operator==(const port_details&) const = default;
+};
+
 struct cluster_status {
   std::string name;
   std::string isolation; // thread, process
@@ -88,6 +96,7 @@ struct cluster_status {
   std::vector<stage_details> stages;
   std::vector<replica_details> replicas;
   std::vector<process_details> processes;
+  std::vector<port_details> ports; // empty: it does not serve
 
   bool operator==(const cluster_status&) const = default;
 };

@@ -89,11 +89,24 @@ std::string capacity_text(const capacity_details& capacity, paint how) {
                            capacity.reason);
 }
 
+/// "ports: 8000 (replica 0), 8001 (replica 1)"; nothing when it does not serve.
+std::string draw_ports(const cluster_status& status) {
+  std::string all;
+  for (const auto& one : status.ports) {
+    all += fmt::format("{}{}", all.empty() ? "ports: " : ", ", one.port);
+    if (!one.replicas.empty()) {
+      all += fmt::format(
+          " (replica{} {})", one.replicas.size() == 1 ? "" : "s", fmt::join(one.replicas, " "));
+    }
+  }
+  return all.empty() ? all : all + '\n';
+}
+
 std::string draw_head(const cluster_status& status, paint how) {
   const std::string_view draining = "draining";
   return fmt::format("cluster {}  up {}{}\nmodel {} on {}, workers are {}\n"
                      "requests: {} under way, {} finished, {} accepted\n"
-                     "capacity: {}\n",
+                     "capacity: {}\n{}",
                      status.name,
                      clock_text(status.uptime_s),
                      status.is_draining ? "  " + painted(std::string(draining), draining, how) : "",
@@ -103,7 +116,8 @@ std::string draw_head(const cluster_status& status, paint how) {
                      status.active,
                      status.finished,
                      status.accepted,
-                     capacity_text(status.capacity, how));
+                     capacity_text(status.capacity, how),
+                     draw_ports(status));
 }
 
 /// "-" as long as nothing can be said.

@@ -36,6 +36,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(replica_details,
                                    workers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(stage_details, first, last)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(process_details, role, pid, incarnation)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(port_details, port, replicas)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(cluster_status,
                                    name,
                                    isolation,
@@ -52,7 +53,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(cluster_status,
                                    capacity,
                                    stages,
                                    replicas,
-                                   processes)
+                                   processes,
+                                   ports)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(
     ledger_line, id, prompt_tokens, max_tokens, committed, reason, age_s)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ledger_page, unfinished, finished, lines)

@@ -100,6 +100,9 @@ lane_turn step_lane::take_over(time_point patience) {
     strike({.cause = "the control process ended"});
   }
   has_taken_over_ = true;
+  if (links_.view != nullptr) {
+    scheduler_.show_prefixes(links_.view->prefixes);
+  }
   keep_kv();
   if (listener_.on_taken_over) {
     listener_.on_taken_over();
@@ -418,8 +421,18 @@ void step_lane::finish_step() {
   flights_.land(step);
   watch.lap(links_.times->commit_ns);
   links_.times->steps.fetch_add(1, std::memory_order_relaxed);
+  note_stats();
+}
+
+///
+void step_lane::note_stats() {
+  const auto now = scheduler_.stats();
+  if (links_.view != nullptr) {
+    links_.view->blocks_available.store(now.blocks_free + now.blocks_cached,
+                                        std::memory_order_relaxed);
+  }
   const std::lock_guard lock(stats_mutex_);
-  stats_ = scheduler_.stats();
+  stats_ = now;
 }
 
 /// Events without tokens (refused, cancelled) are committed the same way.
@@ -472,8 +485,7 @@ lane_turn step_lane::rest(time_point patience) {
     if (auto intact = scheduler_.check_integrity(); !intact) {
       throw std::runtime_error(intact.error().context);
     }
-    const std::lock_guard lock(stats_mutex_);
-    stats_ = scheduler_.stats();
+    note_stats();
   }
   word_.enter(work_phase::waiting);
   const auto due = waits_.now() + rest_max;

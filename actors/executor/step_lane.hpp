@@ -23,6 +23,8 @@
 //     computes it with them. One strike short of `poison_strikes` a request is a suspect and runs alone (sched S-10), so the
 //     last strike hits nobody else; with it the request fails. Behind a process that died the words of flight_log.hpp say
 //     what was in flight.
+// X-11 What others see of the replica's KV is written by the lane that works, at step boundaries before the events of that
+//     step leave; prefixes as they come and go.
 // One thread runs run(), or takes its turns by hand; stop() and the inbox are for the others.
 #pragma once
 
@@ -38,6 +40,7 @@
 #include "runtime/ledger/ledger.hpp"
 #include "runtime/metrics/step_times.hpp"
 #include "runtime/protocol/step.hpp"
+#include "runtime/sched/replica_choice.hpp"
 #include "runtime/sched/scheduler.hpp"
 
 #include <atomic>
@@ -100,6 +103,7 @@ struct step_lane_links {
       nullptr; // of the replica's KV, as long as that; null: every lane begins without KV
   kept_tokens* kept_total = nullptr; // may be null
   flight_words* flights = nullptr;
+  sched::replica_view* view = nullptr; // X-11; null: nobody looks
 };
 
 /// What one turn of the loop came to.
@@ -170,6 +174,7 @@ private:
   void finish_step();
   void commit_events();
   void publish();
+  void note_stats();
   void handle_failure(const error& cause);
   [[nodiscard]] lane_turn rest(time_point patience);
 

@@ -67,6 +67,13 @@ http::response refusal_answer(const http::refusal& cause) {
 const openai::api_error loading_error =
     openai::of_engine(fail(errc::closed, "server: the model is being loaded"));
 
+/// F-6.
+std::string status_text(const door_port& port) {
+  return port.replicas.empty()
+             ? R"({"status":"ok"})"
+             : fmt::format(R"({{"status":"ok","replicas":[{}]}})", fmt::join(port.replicas, ","));
+}
+
 /// The end of what every route needs; F-3.
 struct generation_input {
   const openai::generation_request& request;
@@ -121,6 +128,7 @@ struct http_front_door::impl {
     exchange with;
     serving_backend* backend = nullptr; // never null where a route needs it
     std::size_t client = 0;             // index of its API key
+    const door_port* port = nullptr;    // that it came to (F-6); never null
   };
 
   struct route {
@@ -136,10 +144,14 @@ struct http_front_door::impl {
       : config(std::move(settings)),
         model(std::move(what)),
         lane(std::make_shared<delivery_lane>(time)),
-        pool("submit", config.submit_threads, config.submit_queue_max) {}
+        pool("submit", config.submit_threads, config.submit_queue_max),
+        ports(config.ports.empty() ? std::vector{door_port{.port = config.http.port}}
+                                   : config.ports),
+        servers(ports.size()) {}
 
   static const std::vector<route>& routes();
-  void handle(exchange with);
+  result<void> listen(std::size_t index, time_point patient_until, const clock& time);
+  void handle(exchange with, const door_port& port);
   void dispatch(const route& to, call made);
 
   void completions(const call& made);
@@ -177,7 +189,8 @@ struct http_front_door::impl {
   std::atomic<serving_backend*> backend{nullptr};
   std::shared_ptr<delivery_lane> lane; // shared with the answers
   work_pool pool;
-  std::unique_ptr<http::server> server;
+  std::vector<door_port> ports;                       // fixed before anybody listens; as `servers`
+  std::vector<std::unique_ptr<http::server>> servers; // null: it does not listen yet
   bool is_closed = false;
 };
 
@@ -198,13 +211,13 @@ const std::vector<http_front_door::impl::route>& http_front_door::impl::routes()
   return all;
 }
 
-void http_front_door::impl::handle(exchange with) {
+void http_front_door::impl::handle(exchange with, const door_port& port) {
   const auto& asked = with->request();
   const auto& all = routes();
   const auto found = std::find_if(all.begin(), all.end(), [&asked](const route& one) {
     return one.path.ends_with('/') ? asked.path.starts_with(one.path) : asked.path == one.path;
   });
-  call made{.with = std::move(with)};
+  call made{.with = std::move(with), .port = &port};
   const bool is_public = found != all.end() && found->is_public;
   const auto* given = asked.find("authorization");
   const auto client = config.keys.find(given != nullptr ? std::string_view(*given) : "");
@@ -332,7 +345,8 @@ openai::answer<std::vector<std::shared_ptr<text_stream>>> http_front_door::impl:
   for (const auto& prompt : input.prompts) {
     orders.push_back({.token_ids = prompt.token_ids,
                       .params = input.request.params,
-                      .client_key = client_key_of(scope, who.name, orders.size())});
+                      .client_key = client_key_of(scope, who.name, orders.size()),
+                      .replicas = made.port->replicas});
     if (const auto legal = made.backend->check(orders.back()); !legal) {
       return openai::of_engine(legal.error(), input.param);
     }
@@ -453,10 +467,10 @@ void http_front_door::impl::cluster(const call& made) {
 }
 
 void http_front_door::impl::health(const call& made) {
-  if (const auto well = made.backend->health(); !well) {
+  if (const auto well = made.backend->health(made.port->replicas); !well) {
     return refuse(made, openai::of_engine(fail(errc::closed, well.error().context)));
   }
-  made.with->reply(json_answer(200, R"({"status":"ok"})"));
+  made.with->reply(json_answer(200, status_text(*made.port)));
 }
 
 void http_front_door::impl::live(const call& made) {
@@ -468,10 +482,10 @@ void http_front_door::impl::ready(const call& made) {
   if (made.backend == nullptr) {
     return refuse(made, loading_error);
   }
-  if (made.backend->is_draining()) {
+  if (made.backend->is_draining(made.port->replicas)) {
     return refuse(made, openai::of_engine(fail(errc::closed, "server: it drains")));
   }
-  made.with->reply(json_answer(200, R"({"status":"ok"})"));
+  made.with->reply(json_answer(200, status_text(*made.port)));
 }
 
 void http_front_door::impl::version(const call& made) {
@@ -487,21 +501,18 @@ http_front_door::~http_front_door() {
   close();
 }
 
-result<std::unique_ptr<http_front_door>>
-http_front_door::start(front_door_config config, served_model model, const clock& time) {
-  config.http.error_answer = refusal_answer;
-  const auto patient_until = time.now() + config.listen_patience;
-  std::unique_ptr<http_front_door> made(
-      new http_front_door(std::make_unique<impl>(std::move(config), std::move(model), time)));
-  auto& inside = *made->impl_;
+result<void>
+http_front_door::impl::listen(std::size_t index, time_point patient_until, const clock& time) {
+  const auto& port = ports[index];
+  auto wanted = config.http;
+  wanted.port = port.port;
   for (;;) {
-    auto server =
-        http::server::start(inside.config.http, [&inside](std::shared_ptr<http::exchange> with) {
-          inside.handle(std::move(with));
-        });
+    auto server = http::server::start(wanted, [this, &port](std::shared_ptr<http::exchange> with) {
+      handle(std::move(with), port);
+    });
     if (server) {
-      inside.server = std::move(*server);
-      break;
+      servers[index] = std::move(*server);
+      return {};
     }
     const bool is_in_use = server.error().code == errc::resource_exhausted;
     if (!is_in_use || time.now() >= patient_until) {
@@ -509,6 +520,18 @@ http_front_door::start(front_door_config config, served_model model, const clock
     }
     ::poll(
         nullptr, 0, static_cast<int>(listen_pause.count())); // no event tells that a port is free
+  }
+}
+
+result<std::unique_ptr<http_front_door>>
+http_front_door::start(front_door_config config, served_model model, const clock& time) {
+  config.http.error_answer = refusal_answer;
+  const auto patient_until = time.now() + config.listen_patience;
+  std::unique_ptr<http_front_door> made(
+      new http_front_door(std::make_unique<impl>(std::move(config), std::move(model), time)));
+  auto& inside = *made->impl_;
+  for (std::size_t index = 0; index < inside.ports.size(); ++index) {
+    VDIST_TRY(inside.listen(index, patient_until, time));
   }
   if (const auto& defect = inside.model.chat.defect()) {
     log::warn("{}: chats are refused (model={})", defect->context, inside.model.name);
@@ -520,32 +543,53 @@ void http_front_door::open(serving_backend& backend) {
   impl_->backend = &backend;
 }
 
+/// One after the other: whoever comes to one that still listens is refused by the backend, which drains (F-4).
 result<void> http_front_door::drain(time_point deadline) {
-  return impl_->server->drain(deadline);
+  result<void> drained;
+  for (const auto& server : impl_->servers) {
+    if (auto one = server->drain(deadline); !one) {
+      drained = std::move(one);
+    }
+  }
+  return drained;
 }
 
 void http_front_door::close() {
   if (std::exchange(impl_->is_closed, true)) {
     return;
   }
-  if (impl_->server) {
-    impl_->server->stop();
+  for (const auto& server : impl_->servers) {
+    if (server) {
+      server->stop();
+    }
   }
   impl_->pool.stop();  // nothing submits any more …
   impl_->lane->stop(); // … and nobody reads
 }
 
 std::uint16_t http_front_door::port() const noexcept {
-  return impl_->server->port();
+  return impl_->servers.front()->port();
 }
 
-std::string http_front_door::url() const {
+std::vector<door_port> http_front_door::ports() const {
+  auto all = impl_->ports;
+  for (std::size_t index = 0; index < all.size(); ++index) {
+    all[index].port = impl_->servers[index]->port();
+  }
+  return all;
+}
+
+std::string http_front_door::url(std::size_t index) const {
   return fmt::format(
-      "{}://{}", impl_->config.http.tls ? "https" : "http", impl_->server->address());
+      "{}://{}", impl_->config.http.tls ? "https" : "http", impl_->servers.at(index)->address());
 }
 
 http::statistics http_front_door::stats() const {
-  return impl_->server->stats();
+  http::statistics all;
+  for (const auto& server : impl_->servers) {
+    all += server->stats();
+  }
+  return all;
 }
 
 std::size_t http_front_door::answers_under_way() const {

@@ -9,6 +9,10 @@
 // (Idempotency-Key, drawn if absent, returned): the same again attaches to the same generation, with Last-Event-ID behind
 // that event; another body under the name is 409. F-4 Until open(), and while the backend drains, requests get 503;
 // /live is always 200, /ready tells. F-5 Without a legal key only /live, /ready and /health answer.
+// F-6 There may be several ports, each for some replicas: these alone are asked to run what comes there, and /health and /ready
+// speak of them (503, and the requests, too, while none of them takes any; "replicas" names them). Names (F-3) are those
+// of the whole front door, so a client may come back to any port. A port has io threads and connections of its own; pool, lane
+// and keys are everybody's.
 //
 // start(), open(), drain() and close() by one thread; everything else inside.
 #pragma once
@@ -27,14 +31,22 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace vdist::actors {
 
 /// Choices of one request: prompts times n.
 inline constexpr std::size_t choices_max = 128;
 
+/// F-6.
+struct door_port {
+  std::uint16_t port = 0;             // 0: any free one
+  std::vector<std::int32_t> replicas; // that run what comes there; empty: all
+};
+
 struct front_door_config {
-  http::server_config http; // error_answer is the front door's
+  http::server_config http;     // of each port; error_answer is the front door's
+  std::vector<door_port> ports; // empty: http.port, for all replicas
   api_keys keys;
   std::size_t submit_threads = 4;
   std::size_t submit_queue_max = 1024;
@@ -63,10 +75,13 @@ public:
   /// Ends all connections; sequences that have not ended are cancelled. A second call does nothing.
   void close();
 
+  /// The first one.
   [[nodiscard]] std::uint16_t port() const noexcept;
-  /// "http://127.0.0.1:8000"
-  [[nodiscard]] std::string url() const;
-  /// Any thread.
+  /// As configured, with the port that is listened on.
+  [[nodiscard]] std::vector<door_port> ports() const;
+  /// "http://127.0.0.1:8000", of the index-th port.
+  [[nodiscard]] std::string url(std::size_t index = 0) const;
+  /// Sums over the ports. Any thread.
   [[nodiscard]] http::statistics stats() const;
   /// Answers that generate and are not over. Any thread.
   [[nodiscard]] std::size_t answers_under_way() const;

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct prompt_order {
   std::vector<token_id> token_ids;
   api::sampling_params params;
   std::uint64_t client_key = 0; // as generate_request::client_key; never 0
+  std::vector<std::int32_t> replicas = {}; // that may run it; empty: all
 };
 
 /// Any thread, for every function.
@@ -38,10 +40,12 @@ public:
   [[nodiscard]] virtual result<std::vector<std::shared_ptr<text_stream>>>
   submit(const prompt_order& order) = 0;
 
-  /// Whether a step can be taken now. Blocks, with a deadline. Error: why not.
-  [[nodiscard]] virtual result<void> health() = 0;
+  /// Whether one of these replicas (all, when there are none) can take a step now, of a new request. Blocks, with a
+  /// deadline. Error: why not.
+  [[nodiscard]] virtual result<void> health(std::span<const std::int32_t> replicas) = 0;
 
-  [[nodiscard]] virtual bool is_draining() const = 0;
+  /// Whether new requests for these replicas (all, when there are none) are refused until somebody decides otherwise.
+  [[nodiscard]] virtual bool is_draining(std::span<const std::int32_t> replicas) const = 0;
 
   /// Topology, epochs, workers, load as JSON. Blocks, with a deadline.
   [[nodiscard]] virtual std::string describe_cluster() = 0;

@@ -61,7 +61,8 @@ struct run_words {
   std::atomic<std::uint32_t> reductions{0}; // so far; written when the words are whole
   std::array<reduction_words, 2> reduction; // the n-th at n % 2
   operator_words operators;
-  std::atomic<std::uint32_t> http_port{0}; // of the front door, also of the next one; 0: none yet
+  /// Of the front door, also of the next one, in its order; 0: none yet. A port per replica at most.
+  std::array<std::atomic<std::uint32_t>, host::life_entries_max> http_ports{};
 };
 
 template <class Words>

@@ -5,23 +5,26 @@
 
 namespace vdist::actors {
 
-request_table::request_table(std::int32_t replicas)
-    : active_(static_cast<std::size_t>(replicas)),
-      usable_(static_cast<std::size_t>(replicas), true),
-      ended_(static_cast<std::size_t>(replicas), false),
-      draining_(static_cast<std::size_t>(replicas)) {}
+request_table::request_table(sched::replica_choice choice)
+    : choice_(std::move(choice)),
+      standings_(choice_.sequences().size()),
+      usable_(standings_.size(), true),
+      ended_(standings_.size(), false),
+      draining_(standings_.size()) {}
 
-std::optional<std::int32_t> request_table::choose_replica() const {
-  std::optional<std::size_t> best;
-  for (std::size_t replica = 0; replica < active_.size(); ++replica) {
-    const auto rank_of = [this](std::size_t one) {
-      return std::pair(draining_[one] ? 1 : 0, active_[one]);
-    };
-    if (usable_[replica] && (!best || rank_of(replica) < rank_of(*best))) {
-      best = replica;
-    }
+std::optional<request_table::choice>
+request_table::choose_replica(std::span<const token_id> prompt,
+                              std::span<const std::int32_t> among) {
+  using sched::standing;
+  for (std::size_t replica = 0; replica < standings_.size(); ++replica) {
+    const bool is_meant =
+        among.empty() || std::ranges::count(among, static_cast<std::int32_t>(replica)) > 0;
+    const auto draining = among.empty() ? standing::draining : standing::absent;
+    standings_[replica] = !usable_[replica] || !is_meant ? standing::absent
+                          : draining_[replica]           ? draining
+                                                         : standing::usable;
   }
-  return best ? std::optional(static_cast<std::int32_t>(*best)) : std::nullopt;
+  return choice_.choose(prompt, standings_);
 }
 
 void request_table::set_usable(std::int32_t replica, bool is_usable) {
@@ -34,7 +37,7 @@ void request_table::set_ended(std::int32_t replica) {
 }
 
 request_table::entry& request_table::add(request_id id, entry value) {
-  ++active_.at(static_cast<std::size_t>(value.replica));
+  choice_.give(value.replica, value.prefill);
   ++accepted_;
   orphans_ += value.sink ? 0U : 1U;
   return entries_.insert_or_assign(id, std::move(value)).first->second;
@@ -45,11 +48,12 @@ request_table::entry* request_table::find(request_id id) {
   return found == entries_.end() ? nullptr : &found->second;
 }
 
-void request_table::move(request_id id, std::int32_t replica) {
+void request_table::move(request_id id, std::int32_t replica, std::int64_t prefill) {
   if (auto* found = find(id)) {
-    --active_.at(static_cast<std::size_t>(found->replica));
-    ++active_.at(static_cast<std::size_t>(replica));
+    choice_.take(found->replica, found->prefill);
+    choice_.give(replica, prefill);
     found->replica = replica;
+    found->prefill = prefill;
   }
 }
 
@@ -78,6 +82,10 @@ delivery request_table::deliver(const protocol::token_event& event) {
     return delivery::repeated;
   }
   found->delivered += has_token ? 1 : 0;
+  if (has_token && event.position == found->reached) { // else it is told again
+    ++found->reached;
+    choice_.begin(found->replica, std::exchange(found->prefill, 0));
+  }
   if (found->sink) {
     found->sink->push(event);
   } else {
@@ -86,7 +94,7 @@ delivery request_table::deliver(const protocol::token_event& event) {
   if (!is_end) {
     return delivery::taken;
   }
-  --active_.at(static_cast<std::size_t>(found->replica));
+  choice_.take(found->replica, found->prefill);
   ++finished_;
   orphans_ -= found->sink ? 0U : 1U;
   entries_.erase(event.id);

@@ -77,7 +77,11 @@ void hand_over(router_pointer self, request_id id, const std::string& reason) {
   if (!config.table->is_usable(now) && !config.table->has_ended(now)) {
     return;
   }
-  const auto next = config.table->is_usable(now) ? now : config.table->choose_replica();
+  const auto& entry = *config.table->find(id);
+  auto next = std::optional(request_table::choice{now, entry.prefill});
+  if (!config.table->is_usable(now)) {
+    next = config.table->choose_replica(entry.request->prompt);
+  }
   if (!next) {
     fail_request(self, id, reason);
     return;
@@ -87,7 +91,10 @@ void hand_over(router_pointer self, request_id id, const std::string& reason) {
     fail_request(self, id, committed.error().context);
     return;
   }
-  config.table->move(id, *next);
+  if (next->replica != now) { // what it has generated is computed again there
+    next->prefill += static_cast<std::int64_t>(committed->size());
+  }
+  config.table->move(id, next->replica, next->prefill);
   send_to_scheduler(self, id, std::move(*committed));
 }
 
@@ -149,9 +156,12 @@ submit_reply on_submit(router_pointer self, const submit& message) {
                   "router: too many requests are under way (limit="
                       + std::to_string(config.max_active) + ")");
   }
-  const auto replica = config.table->choose_replica();
-  if (!replica) {
-    return refuse(errc::closed, "router: no replica is alive");
+  const auto chosen = config.table->choose_replica(message.request->prompt, message.replicas);
+  if (!chosen) {
+    return refuse(errc::closed,
+                  message.replicas.empty()
+                      ? "router: no replica is alive"
+                      : "router: no replica that may run it takes requests now");
   }
   auto request = std::make_shared<protocol::request>(*message.request);
   request->id = config.table->next_id();
@@ -159,10 +169,14 @@ submit_reply on_submit(router_pointer self, const submit& message) {
   if (auto accepted = config.journal->accept(*request); !accepted) {
     return refuse(accepted.error().code, accepted.error().context);
   }
-  reach_point(self, config.points, "router.submit", {.replica = *replica});
+  reach_point(self, config.points, "router.submit", {.replica = chosen->replica});
   // In the table only when it is on its way: what a successor does not find there is sent again.
-  config.schedulers.at(static_cast<std::size_t>(*replica)).send(add_request{request});
-  config.table->add(request->id, {.request = request, .sink = message.sink, .replica = *replica});
+  config.schedulers.at(static_cast<std::size_t>(chosen->replica)).send(add_request{request});
+  config.table->add(request->id,
+                    {.request = request,
+                     .sink = message.sink,
+                     .replica = chosen->replica,
+                     .prefill = chosen->prefill});
   return {.id = request->id};
 }
 
@@ -208,12 +222,15 @@ void on_replica_changed(router_pointer self, const replica_changed& message) {
   }
 }
 
-/// Where its KV is, else Q-3.
-std::int32_t replica_for(const router_config& config, request_id id) {
-  const auto kept = config.kept_by.find(id);
-  return kept != config.kept_by.end() && config.table->is_usable(kept->second)
-             ? kept->second
-             : config.table->choose_replica().value_or(0);
+/// Where its KV is, else Q-3; 0 when nobody is usable. With its tokens, which have to be computed where it has no KV.
+request_table::choice choice_for(const router_config& config, const protocol::request& request) {
+  const auto kept = config.kept_by.find(request.id);
+  if (kept != config.kept_by.end() && config.table->is_usable(kept->second)) {
+    return {.replica = kept->second, .prefill = 0};
+  }
+  auto chosen = config.table->choose_replica(request.prompt).value_or(request_table::choice{});
+  chosen.prefill += static_cast<std::int64_t>(request.generated.size());
+  return chosen;
 }
 
 /// O-3, Q-5: goes on from what the predecessor left, in this process or in one that has died. Streams
@@ -234,10 +251,14 @@ void take_over(router_pointer self) {
     if (table.find(id) != nullptr) {
       continue;
     }
+    const auto chosen = choice_for(config, request);
+    const auto reached = static_cast<std::int32_t>(request.generated.size());
     request.generated.clear();
     table.add(id,
               {.request = std::make_shared<protocol::request>(std::move(request)),
-               .replica = replica_for(config, id)});
+               .replica = chosen.replica,
+               .prefill = chosen.prefill,
+               .reached = reached});
     hand_over(self, id, "router: no replica is alive");
   }
   config.kept_by.clear(); // of the moment of the start

@@ -37,6 +37,27 @@ frame::wait_settings wait_settings_of(const model_setup& setup) {
           .slice_max = sleep_slice};
 }
 
+std::vector<std::unique_ptr<sched::replica_view>> make_views(const model_setup& setup) {
+  std::vector<std::unique_ptr<sched::replica_view>> views;
+  for (std::int32_t index = 0; index < setup.layout->sizes().data; ++index) {
+    views.push_back(std::make_unique<sched::replica_view>(setup.limits.blocks));
+  }
+  return views;
+}
+
+sched::replica_choice make_choice(const model_setup& setup,
+                                  const std::vector<std::unique_ptr<sched::replica_view>>& views) {
+  const auto& wanted = setup.config.scheduler;
+  std::vector<const sched::replica_view*> seen;
+  for (const auto& view : views) {
+    seen.push_back(view.get());
+  }
+  return {{.replicas = setup.layout->sizes().data,
+           .block_size = wanted.block_size,
+           .weighs_prefix = wanted.prefix_cache && wanted.routing == config::routing_rule::prefix},
+          std::move(seen)};
+}
+
 host::restart_limits restart_limits_of(const model_setup& setup) {
   const auto& wanted = setup.config.fault_tolerance;
   return {.restarts_max = static_cast<std::size_t>(wanted.max_restarts),
@@ -59,7 +80,8 @@ quiet_actor_config::quiet_actor_config() {
 
 cluster::cluster(model_setup made, std::function<void(std::uint64_t, std::uint64_t)> on_load)
     : setup_(std::move(made)),
-      table_(setup_.layout->sizes().data),
+      views_(make_views(setup_)),
+      table_(make_choice(setup_, views_)),
       board_(static_cast<std::size_t>(setup_.layout->sizes().data)),
       loads_(static_cast<std::size_t>(setup_.layout->world()), std::move(on_load)),
       threads_(std::make_unique<lane_threads>()) {}
@@ -159,7 +181,7 @@ std::vector<host::process_info> cluster::processes() const {
 
 result<void> cluster::make_replicas() {
   VDIST_ASSIGN(auto left, find_workers(parts_, setup_, wait_settings_of(setup_)));
-  const system_parts shared{
+  system_parts shared{
       .setup = &setup_,
       .actors = system_.get(),
       .host = parts_.host.get(),
@@ -173,6 +195,7 @@ result<void> cluster::make_replicas() {
       .waits = wait_settings_of(setup_),
       .cluster = parts_.cluster,
       .run = parts_.run,
+      .views = {},
       .left = std::move(left),
       .on_load =
           [this](std::int32_t rank, std::uint64_t done, std::uint64_t total) {
@@ -182,6 +205,9 @@ result<void> cluster::make_replicas() {
           [this](std::int32_t replica, std::optional<rank_id> rank, const std::string& reason) {
             return on_given_up(replica, rank, reason);
           }};
+  for (const auto& view : views_) {
+    shared.views.push_back(view.get());
+  }
   for (std::int32_t index = 0; index < setup_.layout->sizes().data; ++index) {
     VDIST_ASSIGN(auto memory, map_replica_memory(*parts_.memory, setup_, index));
     auto on_state = [this, index](replica_state state, const std::string& reason) {

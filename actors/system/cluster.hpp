@@ -132,7 +132,8 @@ private:
   model_setup setup_;
   system_clock time_;
   isolated_parts parts_;
-  request_table table_; // one router at a time
+  std::vector<std::unique_ptr<sched::replica_view>> views_; // by replica
+  request_table table_;                                     // one router at a time
   replica_board board_;
   load_meter loads_;
   std::optional<capacity_book> capacity_;

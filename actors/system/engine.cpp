@@ -9,6 +9,7 @@
 #include "runtime/base/log.hpp"
 #include "runtime/config/fault_script.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <fmt/format.h>
 #include <mutex>
@@ -68,6 +69,8 @@ struct engine::impl {
   std::uint64_t seed_base = random_u64(); // of requests that bring a key and no seed
   std::mt19937_64 keys; // of clients that bring none; never drawn twice, also by who follows
   std::mutex draw_mutex;
+  std::vector<control::port_details> ports; // guarded by ports_mutex
+  std::mutex ports_mutex;
 
   impl(model_setup made, engine_listener with)
       : listener(std::move(with)),
@@ -131,16 +134,17 @@ struct engine::impl {
   /// the key, and gives the request to the stream that comes with it (O-4). Every try has a stream
   /// of its own.
   result<std::shared_ptr<text_stream>> submit_sequence(const protocol::request& request,
-                                                       const api::sampling_params& params,
+                                                       const generate_request& wanted,
                                                        std::int32_t followers) {
+    const auto& params = wanted.params;
     VDIST_ASSIGN(auto stream, make_stream(params));
     const auto shared = std::make_shared<protocol::request>(request); // with the router
     bool is_first = true;
-    const auto question = [&stream, &shared, &params, &is_first, followers, this] {
+    const auto question = [&stream, &shared, &wanted, &params, &is_first, followers, this] {
       if (!std::exchange(is_first, false)) {
         stream = *make_stream(params); // made once, it can be made again
       }
-      return submit{shared, stream, followers};
+      return submit{shared, stream, followers, wanted.replicas};
     };
     const auto reply = cluster.ask<submit_reply>(cluster.router(), reply_deadline, question);
     if (!reply) {
@@ -216,7 +220,7 @@ result<generation> engine::generate(const generate_request& request) {
         auto sequence,
         api::make_request(prompt, request.params, api::sequence_seed(seed, index), limits));
     sequence.client_key = key_of_sequence(key, index);
-    auto stream = impl_->submit_sequence(sequence, request.params, request.params.n - 1 - index);
+    auto stream = impl_->submit_sequence(sequence, request, request.params.n - 1 - index);
     if (!stream) {
       for (const auto& accepted : made.sequences) {
         accepted->cancel();
@@ -285,9 +289,41 @@ bool engine::is_draining() const {
   return impl_->is_draining;
 }
 
+bool engine::takes_requests(std::span<const std::int32_t> replicas) const {
+  if (is_draining()) {
+    return false;
+  }
+  const auto takes = [this](std::size_t index, bool may_drain) {
+    const auto& draining = impl_->operators().is_replica_draining;
+    return index < impl_->cluster.replicas().size()
+           && impl_->cluster.state_of(index) != replica_state::failed
+           && (may_drain || draining.at(index) == 0);
+  };
+  if (!replicas.empty()) {
+    return std::any_of(replicas.begin(), replicas.end(), [&takes](std::int32_t one) {
+      return takes(static_cast<std::size_t>(one), false);
+    });
+  }
+  for (std::size_t index = 0; index < impl_->cluster.replicas().size(); ++index) {
+    if (takes(index, true)) { // where all drain, those who drain take them
+      return true;
+    }
+  }
+  return false;
+}
+
+void engine::announce(std::vector<control::port_details> ports) {
+  const std::lock_guard lock(impl_->ports_mutex);
+  impl_->ports = std::move(ports);
+}
+
 control::cluster_status engine::details() const {
   auto& state = *impl_;
   auto status = describe_cluster(state.cluster.setup());
+  {
+    const std::lock_guard lock(state.ports_mutex);
+    status.ports = state.ports;
+  }
   const auto processes = state.cluster.processes();
   status.isolation = processes.empty() ? "thread" : "process";
   status.uptime_s =

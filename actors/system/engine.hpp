@@ -49,6 +49,8 @@ struct generate_request {
   /// anything else under that key, stop strings aside: invalid_argument. Without a seed, it follows
   /// from the key. 0: none.
   std::uint64_t client_key = 0;
+  /// Replicas that may run it; empty: all. When one of them ends, others go on with what it was running.
+  std::vector<std::int32_t> replicas;
 };
 
 /// What generate() finds out about a request before it is accepted; needs no engine, so nothing has
@@ -110,6 +112,13 @@ public:
 
   /// Whether drain() was called. True before generate() refuses the first request for it.
   [[nodiscard]] bool is_draining() const;
+
+  /// Whether one of these replicas (all, when there are none) is there for new requests, though perhaps not just now. Does
+  /// not wait for anybody.
+  [[nodiscard]] bool takes_requests(std::span<const std::int32_t> replicas) const;
+
+  /// What details() says of ports from now on.
+  void announce(std::vector<control::port_details> ports);
 
   [[nodiscard]] control::cluster_status details() const override;
   [[nodiscard]] control::ledger_page ledger(std::size_t max) const override;

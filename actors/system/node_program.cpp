@@ -70,9 +70,11 @@ listen(const model_setup& setup, const run_options& options, host::board_words* 
       setup, with_options(api::default_params(setup.defaults), options), board);
 }
 
-/// The port may be the system's choice, so this line is never quiet.
+/// Ports may be the system's choice, so these lines are never quiet.
 result<void> serve(serve_run& server, engine& engine) {
-  std::fputs(fmt::format("vdist-run: serving at {}\n", server.url()).c_str(), stderr);
+  for (const auto& url : server.urls()) {
+    std::fputs(fmt::format("vdist-run: serving at {}\n", url).c_str(), stderr);
+  }
   return server.serve(engine);
 }
 
@@ -216,7 +218,14 @@ result<void> show_plan(const model_setup& setup, const run_options& options) {
   if (std::fputs(text.c_str(), stdout) < 0) {
     return fail(errc::io_failed, "stdout: cannot be written");
   }
-  return options.is_check && setup.shortage ? result<void>(*setup.shortage) : result<void>();
+  if (!options.is_check) {
+    return {};
+  }
+  if (setup.shortage) {
+    return *setup.shortage;
+  }
+  const bool would_serve = is_server(options) && setup.config.run.prompt.empty();
+  return would_serve ? check_ports(setup.config) : result<void>();
 }
 
 /// What a predecessor could not keep up is not asked of this process again (reduction.hpp).

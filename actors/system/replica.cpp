@@ -298,7 +298,8 @@ executor_actor replica::spawn_executor() {
                               .last_step = &progress().step,
                               .kv = &kv_table_,
                               .kept_total = &progress().kept,
-                              .flights = flights_.words};
+                              .flights = flights_.words,
+                              .view = parts_.views.at(static_cast<std::size_t>(index_))};
   lane_ = std::make_shared<step_lane>(lane_config(), std::move(listener), links, waits_);
   if (given_up_) { // by the guardian, while its supervisor still worked
     lane_->stop();

@@ -57,6 +57,7 @@ struct system_parts {
   frame::wait_settings waits;
   std::uint64_t cluster = 0;
   run_words* run = nullptr; // how far replicas have come
+  std::vector<sched::replica_view*> views; // by replica: what the router sees of its KV
   std::vector<std::vector<supervisor::slot_start>>
       left; // by a process before this one; by replica, or empty
   /// Bytes loaded and in total, of one rank. May be empty.

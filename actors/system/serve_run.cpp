@@ -5,12 +5,15 @@
 #include "actors/system/command_line.hpp"
 #include "actors/system/interrupt.hpp"
 
+#include "transport/http/server.hpp"
+
 #include "runtime/base/log.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <fmt/format.h>
+#include <numeric>
 #include <poll.h>
 #include <utility>
 
@@ -38,6 +41,13 @@ std::vector<std::string> origins_of(std::string_view list) {
   return all;
 }
 
+/// All workers run on one host, so all replicas are here.
+std::vector<std::int32_t> replicas_of_this_node(const config::cluster_config& config) {
+  std::vector<std::int32_t> all(static_cast<std::size_t>(config.parallel.data));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
+
 void pause() {
   ::poll(nullptr, 0, static_cast<int>(look_up_interval.count()));
 }
@@ -62,6 +72,38 @@ result<front_door_config> front_door_config_of(const config::server_section& set
   made.submit_queue_max = static_cast<std::size_t>(settings.submit_queue_max);
   made.return_time = std::chrono::seconds(settings.resume_s);
   return made;
+}
+
+std::vector<door_port> door_ports_of(const config::cluster_config& config) {
+  const auto first = static_cast<std::uint16_t>(config.server.port);
+  auto local = replicas_of_this_node(config);
+  switch (config.server.balancing) {
+  case config::balancing_kind::internal:
+    break;
+  case config::balancing_kind::hybrid:
+    return {{.port = first, .replicas = std::move(local)}};
+  case config::balancing_kind::external: {
+    std::vector<door_port> all;
+    for (const auto replica : local) {
+      const auto port = first == 0 ? 0 : first + replica; // config/rules.cpp: they are all legal
+      all.push_back({.port = static_cast<std::uint16_t>(port), .replicas = {replica}});
+    }
+    return all;
+  }
+  }
+  return {{.port = first, .replicas = {}}};
+}
+
+result<void> check_ports(const config::cluster_config& config) {
+  for (const auto& one : door_ports_of(config)) {
+    if (one.port != 0) {
+      http::server_config wanted;
+      wanted.host = config.server.host;
+      wanted.port = one.port;
+      VDIST_TRY(http::check_port(wanted));
+    }
+  }
+  return {};
 }
 
 served_model served_model_of(const model_setup& setup, api::sampling_params defaults) {
@@ -92,23 +134,33 @@ engine_backend::submit(const prompt_order& order) {
                engine_.generate({.prompt = {},
                                  .token_ids = order.token_ids,
                                  .params = order.params,
-                                 .client_key = order.client_key}));
+                                 .client_key = order.client_key,
+                                 .replicas = order.replicas}));
   return std::move(made.sequences);
 }
 
-result<void> engine_backend::health() {
+result<void> engine_backend::health(std::span<const std::int32_t> replicas) {
   if (const auto failure = engine_.failure()) {
     return *failure;
   }
   const auto now = engine_.details();
-  const bool can_step = std::any_of(now.replicas.begin(),
-                                    now.replicas.end(),
-                                    [](const auto& replica) { return replica.state == "running"; });
-  return can_step ? result<void>() : fail(errc::closed, "health: no replica takes steps now");
+  const bool can_step =
+      std::any_of(now.replicas.begin(), now.replicas.end(), [replicas](const auto& one) {
+        const bool is_meant =
+            replicas.empty() || (std::ranges::count(replicas, one.replica) > 0 && !one.is_draining);
+        return is_meant && one.state == "running";
+      });
+  return can_step ? result<void>()
+                  : fail(errc::closed,
+                         replicas.empty()
+                             ? std::string("health: no replica takes steps now")
+                             : fmt::format("health: no replica of this port takes requests now "
+                                           "(replicas={})",
+                                           fmt::join(replicas, " ")));
 }
 
-bool engine_backend::is_draining() const {
-  return engine_.is_draining();
+bool engine_backend::is_draining(std::span<const std::int32_t> replicas) const {
+  return !engine_.takes_requests(replicas);
 }
 
 std::string engine_backend::describe_cluster() {
@@ -120,25 +172,53 @@ result<std::unique_ptr<serve_run>> serve_run::listen(const model_setup& setup,
                                                      host::board_words* board) {
   const auto& settings = setup.config.server;
   VDIST_ASSIGN(auto config, front_door_config_of(settings));
-  auto* const word = board != nullptr ? &run_on(*board).http_port : nullptr;
+  config.ports = door_ports_of(setup.config);
   if (board != nullptr && board->node_starts > 1) {
     config.listen_patience = successor_patience;
   }
-  if (config.http.port == 0 && word != nullptr) {
-    config.http.port = static_cast<std::uint16_t>(word->load()); // V-3; 0: there was none
+  if (board != nullptr) {
+    const auto& words = run_on(*board).http_ports;
+    for (std::size_t index = 0; index < config.ports.size(); ++index) {
+      auto& port = config.ports[index].port;
+      if (port == 0) {
+        port = static_cast<std::uint16_t>(words.at(index)); // V-3; 0: there was none
+      }
+    }
   }
   std::unique_ptr<serve_run> made(new serve_run(std::chrono::seconds(settings.drain_s)));
   VDIST_ASSIGN(made->door_,
                http_front_door::start(
                    std::move(config), served_model_of(setup, std::move(defaults)), made->time_));
-  if (word != nullptr) {
-    *word = made->door_->port();
+  if (board != nullptr) {
+    const auto ports = made->door_->ports();
+    for (std::size_t index = 0; index < ports.size(); ++index) {
+      run_on(*board).http_ports.at(index) = ports[index].port;
+    }
   }
   return made;
 }
 
+std::vector<std::string> serve_run::urls() const {
+  std::vector<std::string> all;
+  const auto ports = door_->ports();
+  for (std::size_t index = 0; index < ports.size(); ++index) {
+    const auto& replicas = ports[index].replicas;
+    all.push_back(door_->url(index));
+    if (!replicas.empty()) {
+      all.back() +=
+          fmt::format(" (replica{} {})", replicas.size() == 1 ? "" : "s", fmt::join(replicas, " "));
+    }
+  }
+  return all;
+}
+
 result<void> serve_run::serve(engine& engine) {
   engine_backend backend(engine);
+  std::vector<control::port_details> ports;
+  for (auto& one : door_->ports()) {
+    ports.push_back({.port = one.port, .replicas = std::move(one.replicas)});
+  }
+  engine.announce(std::move(ports));
   door_->open(backend);
   auto ended = wait_for_end(engine);
   if (ended) {

@@ -40,6 +40,14 @@ std::string_view to_string(scheduling_policy value) noexcept {
   return word(value);
 }
 
+std::string_view to_string(routing_rule value) noexcept {
+  return word(value);
+}
+
+std::string_view to_string(balancing_kind value) noexcept {
+  return word(value);
+}
+
 std::string_view to_string(numerics_mode value) noexcept {
   return word(value);
 }

@@ -23,6 +23,10 @@ enum class generation_source : std::uint8_t { automatic, neutral };
 enum class device_kind : std::uint8_t { automatic, cuda, cpu, sim };
 enum class exchange_choice : std::uint8_t { automatic, peer, host };
 enum class scheduling_policy : std::uint8_t { fcfs, priority };
+/// What a replica is chosen by: the work that a request is for each, without or with what it holds of the prompt.
+enum class routing_rule : std::uint8_t { load, prefix };
+/// Which replicas run what comes to a port of the server: all, or one each, or those of a node.
+enum class balancing_kind : std::uint8_t { internal, external, hybrid };
 enum class numerics_mode : std::uint8_t { fast, invariant };
 enum class log_level : std::uint8_t { trace, debug, info, warn, error, off };
 
@@ -33,6 +37,8 @@ enum class log_level : std::uint8_t { trace, debug, info, warn, error, off };
 [[nodiscard]] std::string_view to_string(device_kind value) noexcept;
 [[nodiscard]] std::string_view to_string(exchange_choice value) noexcept;
 [[nodiscard]] std::string_view to_string(scheduling_policy value) noexcept;
+[[nodiscard]] std::string_view to_string(routing_rule value) noexcept;
+[[nodiscard]] std::string_view to_string(balancing_kind value) noexcept;
 [[nodiscard]] std::string_view to_string(numerics_mode value) noexcept;
 [[nodiscard]] std::string_view to_string(log_level value) noexcept;
 
@@ -102,6 +108,7 @@ struct scheduler_section {
   bool prefix_cache = true;
   bool async = true; // the next step is planned and sent while one runs
   scheduling_policy policy = scheduling_policy::fcfs;
+  routing_rule routing = routing_rule::prefix;
 };
 
 struct numerics_section {
@@ -127,6 +134,7 @@ struct fault_tolerance_section {
 struct server_section {
   std::string host = "127.0.0.1";
   std::int32_t port = 8000; // 0: the system chooses
+  balancing_kind balancing = balancing_kind::internal;
   std::string model_name;   // name in /v1/models; empty: last part of model.path
   secret api_key;           // empty: no key is asked for
   std::int32_t max_body_bytes = 8 << 20;

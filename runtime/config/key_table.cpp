@@ -296,6 +296,9 @@ void add_scheduler_keys(std::vector<config_key>& keys) {
   keys.push_back(key::word<&cc::scheduler, &ss::policy>(
       "scheduler.policy",
       "Order of waiting requests: by arrival, or by priority and then arrival."));
+  keys.push_back(key::word<&cc::scheduler, &ss::routing>(
+      "scheduler.routing",
+      "How a replica is chosen: by its load, or by its load and what it holds of the prompt."));
   keys.push_back(key::word<&cc::numerics, &numerics_section::mode>(
       "numerics.mode", "invariant: the same bits whatever the batch, the chunking or a recovery."));
 }
@@ -383,6 +386,9 @@ void add_server_keys(std::vector<config_key>& keys) {
       "server.host", 255, "Address that the HTTP server listens on."));
   keys.push_back(key::integer<&cc::server, &ss::port>(
       "server.port", "", 0, 65535, "Port of the HTTP server; 0: the system chooses."));
+  keys.push_back(key::word<&cc::server, &ss::balancing>(
+      "server.balancing",
+      "Who chooses a replica: vdist, the client (port + i is replica i), both (a port per node)."));
   keys.push_back(key::string<&cc::server, &ss::model_name>(
       "server.model_name", 255, "Name of the model in the API; empty: last part of model.path."));
   keys.push_back(key::string<&cc::server, &ss::api_key>(
@@ -392,14 +398,18 @@ void add_server_keys(std::vector<config_key>& keys) {
   keys.push_back(key::integer<&cc::server, &ss::drain_s>(
       "server.drain_s", "s", 0, 86400, "Time that running requests get after SIGTERM."));
   add_server_access_keys(keys);
-  keys.push_back(
-      key::integer<&cc::server, &ss::connections_max>("server.connections_max",
-                                                      "connections",
-                                                      1,
-                                                      1 << 20,
-                                                      "Connections at once; more are refused."));
+  keys.push_back(key::integer<&cc::server, &ss::connections_max>(
+      "server.connections_max",
+      "connections",
+      1,
+      1 << 20,
+      "Connections of a port at once; more are refused."));
   keys.push_back(key::integer<&cc::server, &ss::io_threads>(
-      "server.io_threads", "threads", 1, 256, "Threads that read requests and write answers."));
+      "server.io_threads",
+      "threads",
+      1,
+      256,
+      "Threads of a port that read requests and write answers."));
   keys.push_back(key::integer<&cc::server, &ss::submit_threads>(
       "server.submit_threads", "threads", 1, 256, "Threads that turn requests into tokens."));
   keys.push_back(key::integer<&cc::server, &ss::submit_queue_max>(

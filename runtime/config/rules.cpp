@@ -69,6 +69,24 @@ result<void> check_parallel(const assembler& made) {
   return {};
 }
 
+result<void> check_ports(const assembler& made) {
+  constexpr std::int32_t port_max = 65535;
+  const server_section& server = made.config().server;
+  const std::int32_t data = made.config().parallel.data;
+  if (server.balancing == balancing_kind::external && server.port != 0
+      && server.port + data - 1 > port_max) {
+    return broken(made,
+                  "server.port",
+                  fmt::format("is the first of one per replica, the last of which would be {}; "
+                              "legal: 0 or 1..{} (port={}, parallel.data={})",
+                              server.port + data - 1,
+                              port_max + 1 - data,
+                              server.port,
+                              data));
+  }
+  return {};
+}
+
 result<void> check_limits(const assembler& made) {
   const cluster_config& c = made.config();
   if (c.scheduler.prefill_chunk > c.scheduler.max_batch_tokens) {
@@ -140,6 +158,7 @@ result<void> check_rules(const assembler& made) {
   VDIST_TRY(check_model(made));
   VDIST_TRY(check_parallel(made));
   VDIST_TRY(check_limits(made));
+  VDIST_TRY(check_ports(made));
   return check_nodes(made);
 }
 

@@ -27,6 +27,11 @@ inline constexpr std::array<std::string_view, 3> words<exchange_choice>{"auto", 
 template <>
 inline constexpr std::array<std::string_view, 2> words<scheduling_policy>{"fcfs", "priority"};
 template <>
+inline constexpr std::array<std::string_view, 2> words<routing_rule>{"load", "prefix"};
+template <>
+inline constexpr std::array<std::string_view, 3> words<balancing_kind>{
+    "internal", "external", "hybrid"};
+template <>
 inline constexpr std::array<std::string_view, 2> words<numerics_mode>{"fast", "invariant"};
 template <>
 inline constexpr std::array<std::string_view, 6> words<log_level>{

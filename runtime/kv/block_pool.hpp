@@ -70,6 +70,9 @@ public:
   /// the next block.
   prefix_node publish(const prefix_node& parent, std::span<const token_id> tokens, block_id block);
 
+  /// Others see from now on what is published; as prefix_index::show_in().
+  void show_prefixes(published_prefixes& shown) { index_.show_in(shown); }
+
   /// All KV content is gone: nothing is published any more, cached blocks become free, owned ones
   /// stay owned.
   void forget_content();

@@ -7,6 +7,23 @@
 
 namespace vdist::kv {
 
+std::uint64_t chained_hash(std::uint64_t before, std::span<const token_id> tokens) {
+  return XXH3_64bits_withSeed(tokens.data(), tokens.size_bytes(), before);
+}
+
+void chain_of(std::span<const token_id> tokens,
+              std::int32_t block_size,
+              std::int32_t blocks_max,
+              std::uint64_t salt,
+              std::vector<std::uint64_t>& out) {
+  const auto size = static_cast<std::size_t>(block_size);
+  const auto blocks = std::min(tokens.size() / size, static_cast<std::size_t>(blocks_max));
+  out.clear();
+  for (std::size_t block = 0; block < blocks; ++block) {
+    out.push_back(chained_hash(block == 0 ? salt : out.back(), tokens.subspan(block * size, size)));
+  }
+}
+
 prefix_index::prefix_index(std::int32_t blocks,
                            std::int32_t block_size,
                            std::uint64_t salt,
@@ -21,8 +38,7 @@ prefix_index::prefix_index(std::int32_t blocks,
 
 std::uint64_t prefix_index::hash_of(const prefix_node& parent,
                                     std::span<const token_id> tokens) const {
-  const auto seed = parent.serial == 0 ? salt_ : parent.hash;
-  return XXH3_64bits_withSeed(tokens.data(), tokens.size_bytes(), seed) & hash_mask_;
+  return chained_hash(parent.serial == 0 ? salt_ : parent.hash, tokens) & hash_mask_;
 }
 
 std::int32_t& prefix_index::bucket_of(std::uint64_t hash) {
@@ -74,6 +90,9 @@ prefix_index::insert(const prefix_node& parent, std::span<const token_id> tokens
             tokens.end(),
             tokens_.begin() + static_cast<std::ptrdiff_t>(block.value) * block_size_);
   ++size_;
+  if (shown_ != nullptr) {
+    shown_->add(hash);
+  }
   return {fresh.serial, hash};
 }
 
@@ -89,6 +108,9 @@ void prefix_index::erase(block_id block) {
     link = &entries_[static_cast<std::size_t>(*link)].next;
   }
   *link = gone.next;
+  if (shown_ != nullptr) {
+    shown_->remove(gone.hash);
+  }
   gone = {};
   --size_;
 }
@@ -97,6 +119,19 @@ void prefix_index::clear() {
   std::fill(buckets_.begin(), buckets_.end(), -1);
   std::fill(entries_.begin(), entries_.end(), entry{});
   size_ = 0;
+  if (shown_ != nullptr) {
+    shown_->clear();
+  }
+}
+
+void prefix_index::show_in(published_prefixes& shown) {
+  shown_ = &shown;
+  shown.clear();
+  for (const auto& one : entries_) {
+    if (one.serial != 0) {
+      shown.add(one.hash);
+    }
+  }
 }
 
 result<void> prefix_index::check_integrity() const {

@@ -10,6 +10,7 @@
 
 #include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
+#include "runtime/kv/published_prefixes.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -23,6 +24,17 @@ struct prefix_node {
   std::uint64_t serial = 0; // 0: the empty prefix
   std::uint64_t hash = 0;   // chained content hash; the same on every replica with the same salt
 };
+
+/// The chain of hashes: of a block's tokens behind a prefix of hash `before`; of a first block behind the salt.
+[[nodiscard]] std::uint64_t chained_hash(std::uint64_t before, std::span<const token_id> tokens);
+
+/// Hashes of the full blocks of `tokens`, the first `blocks_max` of them, into `out` (cleared first):
+/// prefix_node::hash of every prefix that an index with this salt would give.
+void chain_of(std::span<const token_id> tokens,
+              std::int32_t block_size,
+              std::int32_t blocks_max,
+              std::uint64_t salt,
+              std::vector<std::uint64_t>& out);
 
 class prefix_index {
 public:
@@ -53,6 +65,9 @@ public:
 
   void clear();
 
+  /// From now on `shown` has the hashes of all entries (published_prefixes.hpp; the calling thread writes it). Borrowed.
+  void show_in(published_prefixes& shown);
+
   [[nodiscard]] std::int32_t size() const { return size_; }
 
   /// O(blocks). Error internal: text names the first block that is wrong.
@@ -81,6 +96,7 @@ private:
   std::vector<std::int32_t> buckets_; // first block of each bucket, -1: empty
   std::vector<entry> entries_;        // by block
   std::vector<token_id> tokens_;      // [blocks, block_size]
+  published_prefixes* shown_ = nullptr; // null: nobody looks
 };
 
 } // namespace vdist::kv

@@ -176,6 +176,9 @@ public:
   /// start_epoch first).
   void lose_kv();
 
+  /// Others see from now on which prefixes the cache holds; as kv::prefix_index::show_in().
+  void show_prefixes(kv::published_prefixes& shown) { pool_.show_prefixes(shown); }
+
   [[nodiscard]] scheduler_stats stats() const;
 
   /// Those of stats().

@@ -102,7 +102,13 @@ BOOST_AUTO_TEST_CASE(stop_strings_end_the_text) {
 }
 
 BOOST_AUTO_TEST_CASE(check_prints_the_plan_and_loads_nothing) {
-  const auto done = run({"--check", "--set", "parallel.tensor=2", "--set", "parallel.pipeline=2"});
+  const auto done = run({"--check",
+                         "--set",
+                         "parallel.tensor=2",
+                         "--set",
+                         "parallel.pipeline=2",
+                         "--set",
+                         "server.port=0"});
   BOOST_TEST(done.exit_code == 0, done.err);
   BOOST_TEST(done.out.find("KV cache") != std::string::npos, done.out);
   BOOST_TEST(done.err.find("weights ") == std::string::npos, done.err);

@@ -81,4 +81,38 @@ BOOST_FIXTURE_TEST_CASE(a_port_in_use_is_found_before_anything_is_loaded, served
   BOOST_TEST(done.err.find("weights") == std::string::npos, done.err);
 }
 
+BOOST_FIXTURE_TEST_CASE(a_port_per_replica_is_said_and_shown, served) {
+  auto run = start({"--quiet", "--set", "parallel.data=2", "--set", "server.balancing=external"});
+  const auto first = port_of(run);
+  wait_until("both ports are said",
+             [&run] { return run.err().find("(replica 1)\n") != std::string::npos; });
+  nlohmann::json ports;
+  wait_until("it serves", [first, &ports] {
+    const auto answer = ask(first, "GET", "/v1/cluster");
+    ports = answer.status == 200 ? json_of(answer).at("status").at("ports") : nlohmann::json();
+    return answer.status == 200;
+  });
+  BOOST_REQUIRE_EQUAL(ports.size(), 2U);
+  BOOST_TEST(ports[0].at("port") == first);
+  const std::string second = ports[1].at("port").dump();
+  BOOST_TEST(run.err().find(":" + second + " (replica 1)\n") != std::string::npos, run.err());
+  const temporary_folder
+      other; // what --check says of a configuration that this one is in the way of
+  process check({VDIST_RUN, config, "--check", "--set", "server.port=" + second},
+                other.path(),
+                work.string());
+  const auto taken = check.wait();
+  BOOST_TEST(taken.exit_code == 3, taken.err);
+  BOOST_TEST(taken.err.find("the port is in use") != std::string::npos, taken.err);
+  BOOST_TEST(taken.err.find(second) != std::string::npos, taken.err);
+  run.signal(SIGTERM);
+  const auto done = run.wait();
+  BOOST_TEST(done.exit_code == 0, done.err);
+  process again({VDIST_RUN, config, "--check", "--set", "server.port=" + second},
+                other.path(),
+                work.string());
+  const auto free = again.wait();
+  BOOST_TEST(free.exit_code == 0, free.err);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

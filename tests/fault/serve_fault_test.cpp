@@ -27,11 +27,11 @@ struct reading {
   std::string failure; // empty: it read everything
 };
 
-/// One streaming client: connects, reads, and comes back until it has it all.
+/// One streaming client: connects, reads, and comes back, each time to the next of its ports, until it has it all.
 class client {
 public:
-  client(std::uint16_t port, order what, std::string name, std::atomic<int>& events)
-      : port_(port), what_(std::move(what)), name_(std::move(name)), events_(events) {}
+  client(std::vector<std::uint16_t> ports, order what, std::string name, std::atomic<int>& events)
+      : ports_(std::move(ports)), what_(std::move(what)), name_(std::move(name)), events_(events) {}
 
   reading read() {
     const auto deadline = std::chrono::steady_clock::now() + client_deadline;
@@ -53,7 +53,7 @@ public:
 
 private:
   void read_connection() {
-    http_client connection(port_);
+    http_client connection(ports_[tries_++ % ports_.size()]);
     header_list headers{{"Idempotency-Key", name_}};
     if (!last_id_.empty()) {
       headers.emplace_back("Last-Event-ID", last_id_);
@@ -97,7 +97,8 @@ private:
     ++events_;
   }
 
-  std::uint16_t port_;
+  std::vector<std::uint16_t> ports_;
+  std::size_t tries_ = 0;
   order what_;
   std::string name_;
   std::atomic<int>& events_;
@@ -141,13 +142,22 @@ struct serve_fixture : run_fixture {
   read_all(std::uint16_t port,
            const std::string& names,
            const std::function<void(const std::atomic<int>&)>& meanwhile) {
+    return read_all({{port}}, names, meanwhile);
+  }
+
+  /// Each client begins with another of `ways`: the ports that it uses, one after the other.
+  static std::vector<reading>
+  read_all(const std::vector<std::vector<std::uint16_t>>& ways,
+           const std::string& names,
+           const std::function<void(const std::atomic<int>&)>& meanwhile) {
     const auto all = orders();
     std::vector<reading> got(all.size());
     std::atomic<int> events{0};
     std::vector<std::thread> threads;
     for (std::size_t i = 0; i < all.size(); ++i) {
-      threads.emplace_back(
-          [&, i] { got[i] = client(port, all[i], names + std::to_string(i), events).read(); });
+      threads.emplace_back([&, i] {
+        got[i] = client(ways[i % ways.size()], all[i], names + std::to_string(i), events).read();
+      });
     }
     meanwhile(events);
     for (auto& one : threads) {
@@ -168,6 +178,60 @@ struct serve_fixture : run_fixture {
         }
       }
     }
+  }
+};
+
+/// Two replicas on the sim device, each with a port of its own.
+struct external_fixture : serve_fixture {
+  external_fixture() {
+    config = write_config(
+        demo_model,
+        std::string("sim.step_us = 3000\n[parallel]\ndata = 2\n[cluster]\nisolation = \"process\"\n"
+                    "[fault_tolerance]\nrestart_backoff_ms = 0\nmax_restarts = 50\n")
+            + serving_toml + "balancing = \"external\"\n");
+  }
+
+  [[nodiscard]] process start_sim(std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"--quiet", "--set", "device.kind=sim"});
+    return start(more);
+  }
+
+  /// It says where it serves a moment before it does.
+  static json status(std::uint16_t port) {
+    http_answer answer;
+    wait_until("it serves", [&answer, port] {
+      answer = ask(port, "GET", "/v1/cluster");
+      return answer.status == 200;
+    });
+    return json_of(answer).at("status");
+  }
+
+  /// By replica; waits until it serves.
+  static std::vector<std::uint16_t> ports_of(const process& run) {
+    std::vector<std::uint16_t> ports;
+    const json told = status(port_of(run)).at("ports");
+    for (std::size_t replica = 0; replica < told.size(); ++replica) {
+      BOOST_TEST(told[replica].at("replicas") == json({replica}));
+      ports.push_back(told[replica].at("port"));
+    }
+    BOOST_REQUIRE_EQUAL(ports.size(), 2U);
+    return ports;
+  }
+
+  static std::vector<std::uint64_t> active(std::uint16_t port) {
+    std::vector<std::uint64_t> all;
+    const auto now = status(port);
+    for (const auto& one : now.at("replicas")) {
+      all.push_back(one.at("active"));
+    }
+    return all;
+  }
+
+  static int code_of(std::uint16_t port, const char* path) { return ask(port, "GET", path).status; }
+
+  static std::function<void(const std::atomic<int>&)> nothing() {
+    return [](const auto&) {
+    };
   }
 };
 
@@ -244,6 +308,72 @@ BOOST_FIXTURE_TEST_CASE(streams_survive_the_scripts_of_faults, serve_fixture) {
       BOOST_TEST(std::filesystem::exists(report + ".json"));
     }
   }
+}
+
+BOOST_FIXTURE_TEST_CASE(a_port_per_replica_survives_workers_and_the_control_process,
+                        external_fixture) { // V-3, V-4
+  auto run = start_sim();
+  const auto ports = ports_of(run);
+  const auto expected = read_all({{ports[0]}, {ports[1]}}, "calm", nothing());
+  for (const auto& one : expected) {
+    BOOST_REQUIRE_EQUAL(one.failure, "");
+  }
+  const auto at_one = read_all({{ports[1]}}, "one", [&](const std::atomic<int>& events) {
+    wait_until("events come", [&] { return events > 50; });
+    const auto now = active(ports[0]);
+    BOOST_TEST(now[0] == 0U);
+    BOOST_TEST(now[1] > 0U, "all that came to its port");
+  });
+  check_same(at_one, expected);
+  const auto got =
+      read_all({{ports[0], ports[1]}, {ports[1], ports[0]}}, "storm", [&](const auto& events) {
+        wait_until("events come", [&] { return events > 100; });
+        const auto before = children_of(run.pid());
+        ::kill(before.at("worker 0"), SIGKILL);
+        BOOST_TEST(wait_for_successor(run, "worker 0", before.at("worker 0")) != 0);
+        wait_until("events come", [&] { return events > 300; });
+        ::kill(before.at("node"), SIGKILL);
+        wait_for_successor(run, "node", before.at("node"));
+        BOOST_TEST(port_of(run, 3) == ports[0], "the same ports again"); // V-3: a line per port
+        BOOST_TEST((ports_of(run) == ports));
+      });
+  check_same(got, expected);
+  run.signal(SIGTERM);
+  const auto done = run.wait();
+  BOOST_TEST(done.exit_code == 0, done.err);
+}
+
+BOOST_FIXTURE_TEST_CASE(the_port_of_a_replica_that_is_lost_refuses_and_its_streams_go_on,
+                        external_fixture) { // F-6, V-4
+  auto run = start_sim({"--set", "fault_tolerance.max_restarts=1"});
+  const auto ports = ports_of(run);
+  const auto expected = read_all({{ports[1]}}, "calm", nothing());
+  const auto got = read_all({{ports[0]}, {ports[1]}}, "storm", [&](const std::atomic<int>& events) {
+    wait_until("events come", [&] { return events > 100; });
+    BOOST_TEST(active(ports[1])[0] > 0U);
+    pid_t worker = children_of(run.pid()).at("worker 0");
+    ::kill(worker, SIGKILL);
+    worker = wait_for_successor(run, "worker 0", worker);
+    ::kill(worker, SIGKILL);
+    wait_until("the replica is given up",
+               [&] { return status(ports[1]).at("replicas").at(0).at("state") == "failed"; });
+  });
+  check_same(got, expected);
+  for (const char* path : {"/health", "/ready"}) {
+    BOOST_TEST(code_of(ports[0], path) == 503);
+    BOOST_TEST(code_of(ports[1], path) == 200);
+  }
+  BOOST_TEST(code_of(ports[0], "/live") == 200);
+  const json body{{"model", "tiny-tales"}, {"prompt", "Once"}, {"max_tokens", 4}};
+  const auto refused = post(ports[0], "/v1/completions", body);
+  BOOST_TEST(refused.status == 503, refused.body);
+  BOOST_TEST(refused.headers.contains("retry-after"));
+  BOOST_TEST(post(ports[1], "/v1/completions", body).status == 200);
+  const auto again = read_all({{ports[0]}, {ports[1]}}, "storm", nothing());
+  check_same(again, expected); // who comes back by name is known at any port, and gets it all
+  run.signal(SIGTERM);
+  const auto done = run.wait();
+  BOOST_TEST(done.exit_code == 0, done.err);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

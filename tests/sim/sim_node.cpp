@@ -43,7 +43,7 @@ bool kill(const Handle& actor) {
 sim_node::sim_node(const sim_schedule& schedule, sim_node_links links)
     : schedule_(schedule),
       links_(std::move(links)),
-      table_(schedule.replicas),
+      table_(make_choice()),
       waits_({.spin_budget = 0us}, links_.line->time()) {
   auto opened = ledger::open_ledger(links_.ledger_region, &links_.line->time());
   links_.checks->require(opened.has_value(), "L-5: the ledger cannot be opened");
@@ -59,6 +59,17 @@ sim_node::sim_node(const sim_schedule& schedule, sim_node_links links)
     record.workers = make_workers(replica);
     record.kv.emplace(group(replica).kv_table(), sched::table_config_of(schedule.scheduler));
   }
+}
+
+sched::replica_choice sim_node::make_choice() {
+  std::vector<const sched::replica_view*> seen;
+  for (std::int32_t replica = 0; replica < schedule_.replicas; ++replica) {
+    seen.push_back(&views_.emplace_back(schedule_.scheduler.blocks));
+  }
+  return {{.replicas = schedule_.replicas,
+           .block_size = schedule_.scheduler.block_size,
+           .weighs_prefix = schedule_.scheduler.prefix_cache},
+          std::move(seen)};
 }
 
 /// N-1.
@@ -231,7 +242,8 @@ executor_actor sim_node::spawn_executor(std::int32_t replica) {
                               .last_step = &group(replica).last_step(),
                               .kv = &*record.kv,
                               .kept_total = &group(replica).kept(),
-                              .flights = &group(replica).flights()};
+                              .flights = &group(replica).flights(),
+                              .view = &views_[static_cast<std::size_t>(replica)]};
   step_lane_config config{.replica = replica,
                           .cluster = sim_cluster,
                           .first_rank = replica * schedule_.recovery.slots,

@@ -101,6 +101,7 @@ private:
   };
 
   [[nodiscard]] sim_group& group(std::int32_t replica) const;
+  [[nodiscard]] sched::replica_choice make_choice();
   [[nodiscard]] caf::strong_actor_ptr spawn_router();
   [[nodiscard]] caf::strong_actor_ptr spawn_scheduler(std::int32_t replica);
   [[nodiscard]] caf::strong_actor_ptr spawn_supervisor(std::int32_t replica);
@@ -120,6 +121,7 @@ private:
   caf::actor_id stalled_actor_ = 0; // 0: none
   time_point actor_stalled_until_{};
   std::unique_ptr<ledger::shared_ledger> journal_;
+  std::deque<sched::replica_view> views_; // by replica
   actors::request_table table_;
   failpoints points_;
   frame::wait_policy waits_;

@@ -130,7 +130,49 @@ void set_options(acceptor& listening, const limits& bounds) {
   }
 }
 
+result<tcp::endpoint> find_endpoint(asio::io_context& context, const server_config& config) {
+  error_code failure;
+  tcp::resolver resolver(context);
+  const auto found = resolver.resolve(config.host,
+                                      std::to_string(config.port),
+                                      tcp::resolver::passive | tcp::resolver::numeric_service,
+                                      failure);
+  if (failure || found.empty()) {
+    return fail(errc::not_found,
+                fmt::format("http listen: no address for this host: {} (host={})",
+                            failure.message(),
+                            config.host));
+  }
+  return found.begin()->endpoint();
+}
+
+/// Without listening.
+error_code bind(acceptor& listening, const tcp::endpoint& wanted, const limits& bounds) {
+  error_code failure;
+  listening.open(wanted.protocol(), failure);
+  if (!failure) {
+    listening.set_option(acceptor::reuse_address(true), failure);
+  }
+  if (!failure && wanted.address().is_v6()) {
+    listening.set_option(asio::ip::v6_only(false), failure);
+  }
+  if (!failure) {
+    set_options(listening, bounds);
+    listening.bind(wanted, failure);
+  }
+  return failure;
+}
+
 } // namespace
+
+/// A socket that is bound and does not listen is in nobody's way: two checks at once, or a check and a start, do not meet.
+result<void> check_port(const server_config& config) {
+  asio::io_context context;
+  VDIST_ASSIGN(const auto wanted, find_endpoint(context, config));
+  acceptor probe(context);
+  const auto failure = bind(probe, wanted, config.bounds);
+  return failure ? result<void>(listen_error(failure, text_of(wanted))) : result<void>();
+}
 
 struct server::impl {
   impl(server_config config, handler what)
@@ -161,37 +203,14 @@ struct server::impl {
 
 result<void> server::impl::listen() {
   const auto& config = shared->config;
-  error_code failure;
-  tcp::resolver resolver(lanes.front()->context());
-  const auto found = resolver.resolve(config.host,
-                                      std::to_string(config.port),
-                                      tcp::resolver::passive | tcp::resolver::numeric_service,
-                                      failure);
-  if (failure || found.empty()) {
-    return fail(errc::not_found,
-                fmt::format("http listen: no address for this host: {} (host={})",
-                            failure.message(),
-                            config.host));
-  }
-  const tcp::endpoint wanted = found.begin()->endpoint();
-  const auto where = text_of(wanted);
-  listening->open(wanted.protocol(), failure);
-  if (!failure) {
-    listening->set_option(acceptor::reuse_address(true), failure);
-  }
-  if (!failure && wanted.address().is_v6()) {
-    listening->set_option(asio::ip::v6_only(false), failure);
-  }
-  if (!failure) {
-    set_options(*listening, config.bounds);
-    listening->bind(wanted, failure);
-  }
+  VDIST_ASSIGN(const auto wanted, find_endpoint(lanes.front()->context(), config));
+  error_code failure = bind(*listening, wanted, config.bounds);
   if (!failure) {
     listening->listen(acceptor::max_listen_connections, failure);
   }
   const auto bound = failure ? tcp::endpoint() : listening->local_endpoint(failure);
   if (failure) {
-    return listen_error(failure, where);
+    return listen_error(failure, text_of(wanted));
   }
   port = bound.port();
   address = text_of(bound);

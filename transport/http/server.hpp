@@ -31,6 +31,10 @@ namespace vdist::http {
 /// meanwhile. An exception is logged and becomes a 500.
 using handler = std::function<void(std::shared_ptr<exchange>)>;
 
+/// Whether start() could listen on config.host and config.port now. May block for the resolution of the host. Errors: those
+/// of start() for the host and the port.
+[[nodiscard]] result<void> check_port(const server_config& config);
+
 class server {
 public:
   /// Listens and serves. May block for the resolution of config.host.

@@ -56,6 +56,23 @@ struct statistics {
   [[nodiscard]] std::uint64_t refused_for(refused_by reason) const noexcept {
     return refused[static_cast<std::size_t>(reason)];
   }
+
+  /// Of several servers.
+  statistics& operator+=(const statistics& other) noexcept {
+    connections_open += other.connections_open;
+    connections_accepted += other.connections_accepted;
+    requests += other.requests;
+    vanished += other.vanished;
+    bytes_in += other.bytes_in;
+    bytes_out += other.bytes_out;
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      answers[i] += other.answers[i];
+    }
+    for (std::size_t i = 0; i < refused.size(); ++i) {
+      refused[i] += other.refused[i];
+    }
+    return *this;
+  }
 };
 
 /// The counters themselves. Any thread.

@@ -39,7 +39,8 @@ inline control::cluster_status example_status() {
                                     {1, 0, 1, "loading", 2, 4720},
                                     {2, 1, 0, "quiescing", 1, 4713},
                                     {3, 1, 1, "running", 1, 4714}}}},
-          .processes = {{"run", 4708}, {"vault", 4709}, {"node", 4710}}};
+          .processes = {{"run", 4708}, {"vault", 4709}, {"node", 4710}},
+          .ports = {{8000, {0}}, {8001, {1, 2}}}};
 }
 
 class fake_cluster final : public control::controllable {

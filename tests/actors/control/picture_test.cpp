@@ -54,6 +54,7 @@ BOOST_AUTO_TEST_CASE(draws_the_status_as_tables) {
 model tiny-tales on cpu, workers are processes
 requests: 3 under way, 12 finished, 15 accepted
 capacity: 4 of 4 workers
+ports: 8000 (replica 0), 8001 (replicas 1 2)
 
 replica  state       epoch  restarts  run  wait  KV blocks  tokens  per s  us/step
       0  recovering      2         1    3     0    12/1024    4012    500     13.4

@@ -3,6 +3,7 @@
 
 #include "transport/vault/memory_vault.hpp"
 
+#include "runtime/kv/prefix_index.hpp"
 #include "runtime/ledger/memory_ledger.hpp"
 #include "runtime/protocol/step_codec.hpp"
 
@@ -12,6 +13,7 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <numeric>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -139,7 +141,8 @@ struct lane_fixture {
             .times = &times,
             .kv = &kv,
             .kept_total = &kept_total,
-            .flights = flights.get()};
+            .flights = flights.get(),
+            .view = &view};
   }
 
   /// `kv_content`: which memory the workers keep their KV in.
@@ -280,6 +283,7 @@ struct lane_fixture {
   alignas(64) std::array<std::byte, 4096> kv_memory{};
   sched::kv_table kv{kv_memory, sched::table_config_of(lane_scheduler)};
   kept_tokens kept_total;
+  sched::replica_view view{lane_scheduler.blocks};
   vault::memory_vault memory;
   std::unique_ptr<flight_words> flights = std::make_unique<flight_words>();
   epoch wired;
@@ -315,6 +319,33 @@ BOOST_FIXTURE_TEST_CASE(commits_what_all_ranks_answered_ledger_first, lane_fixtu
   BOOST_TEST((events.back().reason == protocol::finish_reason::length));
   BOOST_TEST((*journal.tokens(id) == std::vector<token_id>{10, 11, 12}));
   BOOST_TEST(times.steps == 3U);
+}
+
+BOOST_FIXTURE_TEST_CASE(others_see_what_the_lane_that_works_holds, lane_fixture) {
+  std::vector<token_id> prompt(33);
+  std::iota(prompt.begin(), prompt.end(), 1);
+  std::vector<std::uint64_t> chain;
+  kv::chain_of(prompt, lane_scheduler.block_size, 100, lane_scheduler.prefix_salt, chain);
+  begin(1);
+  add(1, prompt);
+  step();
+  heard.wait_for_tokens(1); // behind them nobody has to ask for long
+  BOOST_TEST(view.prefixes.count_leading(chain) == 2);
+  BOOST_TEST(view.blocks_available == 32, "cached ones can be had");
+  const auto id = add(5, std::vector<token_id>(20, 7));
+  step();
+  heard.wait_for_tokens(2);
+  BOOST_TEST(view.blocks_available == 30);
+  BOOST_TEST(view.prefixes.count_leading(chain) == 2);
+  replace_lane();
+  begin(wired.value + 2);
+  hand_over(id);
+  step();
+  heard.wait_for_tokens(3);
+  BOOST_TEST(view.prefixes.count_leading(chain) == 0, "its cache went with its scheduler");
+  BOOST_TEST(view.blocks_available == 30);
+  kv::chain_of(std::vector<token_id>(20, 7), lane_scheduler.block_size, 100, 0, chain);
+  BOOST_TEST(view.prefixes.count_leading(chain) == 1, "what was kept is published again");
 }
 
 BOOST_FIXTURE_TEST_CASE(ranks_that_disagree_commit_nothing, lane_fixture) { // X-2, P-6

@@ -37,6 +37,9 @@ public:
     if (refusal) {
       return *refusal;
     }
+    if (!can_take(order.replicas)) {
+      return fail(errc::closed, "router: not these replicas");
+    }
     auto made = std::make_shared<accepted>();
     made->order = order;
     for (std::int32_t i = 0; i < order.params.n; ++i) {
@@ -58,9 +61,13 @@ public:
     return made->streams;
   }
 
-  result<void> health() override { return checks; }
+  result<void> health(std::span<const std::int32_t> replicas) override {
+    return can_take(replicas) ? checks : fail(errc::closed, "health: not these replicas");
+  }
 
-  bool is_draining() const override { return drains; }
+  bool is_draining(std::span<const std::int32_t> replicas) const override {
+    return drains || !can_take(replicas);
+  }
 
   std::string describe_cluster() override { return R"({"status":{}})"; }
 
@@ -86,8 +93,15 @@ public:
   std::optional<error> refusal; // of submit(); set while nothing is asked
   result<void> checks;
   std::atomic<bool> drains{false};
+  std::atomic<std::int32_t> gone{-1}; // a replica that takes nothing
 
 private:
+  [[nodiscard]] bool can_take(std::span<const std::int32_t> replicas) const {
+    return replicas.empty() || std::any_of(replicas.begin(), replicas.end(), [this](auto one) {
+             return one != gone;
+           });
+  }
+
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<accepted>> all_;

@@ -76,6 +76,63 @@ BOOST_AUTO_TEST_CASE(small_routes_answer) {
              boost::test_tools::per_element());
 }
 
+BOOST_AUTO_TEST_CASE(each_port_speaks_for_its_replicas_and_any_port_for_a_name) { // F-6
+  actors::front_door_config config;
+  config.ports = {{.port = 0, .replicas = {0}}, {.port = 0, .replicas = {1, 2}}};
+  front_door_fixture door(std::move(config));
+  const auto ports = door.door->ports();
+  BOOST_REQUIRE_EQUAL(ports.size(), 2U);
+  BOOST_TEST(ports[0].port != ports[1].port);
+  BOOST_TEST(door.port() == ports[0].port);
+  BOOST_TEST(door.door->url(1) == "http://127.0.0.1:" + std::to_string(ports[1].port));
+  auto first = send(ports[0].port, "/v1/completions", completion({{"stream", true}}));
+  auto second = send(ports[1].port, "/v1/completions", completion({{"stream", true}}));
+  std::vector<std::vector<std::int32_t>> asked;
+  for (const std::size_t number : {0U, 1U}) {
+    const auto made = door.backend.wait_for(number);
+    asked.push_back(made->order.replicas);
+    front_door_fixture::push(
+        *made->streams[0], front_door_fixture::ids_of(" there"), finish_reason::length);
+  }
+  std::ranges::sort(asked);
+  BOOST_TEST((asked == std::vector<std::vector<std::int32_t>>{{0}, {1, 2}}));
+  for (auto* client : {&first, &second}) {
+    BOOST_TEST(choices_in(read_stream(*client)).at(0).text == " there");
+  }
+  for (const char* path : {"/health", "/ready"}) {
+    BOOST_TEST(json_of(ask(ports[1].port, "GET", path)).at("replicas") == json({1, 2}));
+  }
+  door.backend.gone = 0;
+  for (const char* path : {"/health", "/ready"}) {
+    BOOST_TEST(ask(ports[0].port, "GET", path).headers.contains("retry-after"));
+    BOOST_TEST(ask(ports[0].port, "GET", path).status == 503);
+    BOOST_TEST(ask(ports[1].port, "GET", path).status == 200);
+  }
+  BOOST_TEST(ask(ports[0].port, "GET", "/live").status == 200);
+  const auto refused = post(ports[0].port, "/v1/completions", completion());
+  BOOST_TEST(refused.status == 503);
+  BOOST_TEST(refused.headers.contains("retry-after"));
+  const header_list named{{"Idempotency-Key", "mine"}};
+  auto there = send(ports[1].port, "/v1/completions", completion(), named);
+  const auto key = door.backend.wait_for(2)->order.client_key;
+  door.backend.gone = -1;
+  auto here = send(ports[0].port, "/v1/completions", completion(), named);
+  BOOST_TEST(door.backend.wait_for(3)->order.client_key == key, "the same name at another port");
+  BOOST_TEST(door.door->stats().requests >= 12U, "of both ports");
+}
+
+BOOST_AUTO_TEST_CASE(a_port_in_use_leaves_nobody_listening) { // F-6
+  front_door_fixture first;
+  system_clock time;
+  actors::front_door_config config;
+  config.http.io_threads = 1;
+  config.ports = {{.port = 0, .replicas = {0}}, {.port = first.port(), .replicas = {1}}};
+  const auto second = actors::http_front_door::start(std::move(config), {.name = "tiny"}, time);
+  BOOST_REQUIRE(!second.has_value());
+  BOOST_TEST((second.error().code == errc::resource_exhausted));
+  BOOST_TEST(ask(first.port(), "GET", "/live").status == 200);
+}
+
 BOOST_AUTO_TEST_CASE(what_is_not_there_and_what_is_not_allowed_is_an_error_object) { // F-1
   front_door_fixture door;
   check_error(ask(door.port(), "GET", "/nothing"), 404, "unknown_url");

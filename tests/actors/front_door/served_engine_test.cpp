@@ -16,9 +16,12 @@ using nlohmann::json;
 namespace {
 
 struct served_engine {
-  served_engine() : driver(tiny_tales_config()), backend(driver.get()) {
+  explicit served_engine(const std::vector<std::string>& overrides = {},
+                         std::vector<actors::door_port> ports = {})
+      : driver(tiny_tales_config(), overrides), backend(driver.get()) {
     actors::front_door_config config;
     config.http.port = 0;
+    config.ports = std::move(ports);
     auto started = actors::http_front_door::start(
         std::move(config),
         actors::served_model_of(driver.get().setup(), driver.get().default_params()),
@@ -52,9 +55,79 @@ struct served_engine {
   std::string name;
 };
 
+/// A port for each of two replicas.
+struct two_ports : served_engine {
+  two_ports()
+      : served_engine({"parallel.data=2"},
+                      {{.port = 0, .replicas = {0}}, {.port = 0, .replicas = {1}}}) {}
+
+  [[nodiscard]] std::uint16_t port(std::size_t index) const { return door->ports().at(index).port; }
+
+  [[nodiscard]] int status_of(std::size_t index, std::string_view path) const {
+    return ask(port(index), "GET", path).status;
+  }
+};
+
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(served)
+
+BOOST_FIXTURE_TEST_CASE(a_port_of_a_replica_that_drains_refuses_until_it_is_resumed,
+                        two_ports) { // F-6
+  const auto text = expected();
+  for (const std::size_t index : {0U, 1U}) {
+    const auto answer = post(port(index), "/v1/completions", body(json::object()));
+    BOOST_TEST(json_of(answer).at("choices").at(0).at("text") == text);
+  }
+  BOOST_REQUIRE(driver.get().drain_replica(0, true).has_value());
+  for (const char* path : {"/health", "/ready"}) {
+    BOOST_TEST(status_of(0, path) == 503);
+    BOOST_TEST(status_of(1, path) == 200);
+  }
+  const auto refused = post(port(0), "/v1/completions", body(json::object()));
+  BOOST_TEST(refused.status == 503);
+  BOOST_TEST(refused.headers.at("retry-after") == "1");
+  BOOST_TEST(post(port(1), "/v1/completions", body(json::object())).status == 200);
+  BOOST_REQUIRE(driver.get().drain_replica(0, false).has_value());
+  BOOST_TEST(status_of(0, "/ready") == 200);
+  BOOST_TEST(post(port(0), "/v1/completions", body(json::object())).status == 200);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_request_at_a_port_runs_on_its_replica, two_ports) { // F-6
+  const auto steps = [this](std::size_t replica) {
+    return driver.get().details().replicas.at(replica).tokens;
+  };
+  const auto before = steps(0);
+  for (int i = 0; i < 4; ++i) {
+    BOOST_TEST(post(port(1), "/v1/completions", body({{"n", 2}})).status == 200);
+  }
+  BOOST_TEST(steps(0) == before);
+  BOOST_TEST(steps(1) > 0U);
+}
+
+BOOST_AUTO_TEST_CASE(ports_follow_from_the_settings) { // V-4
+  config::cluster_config config;
+  config.parallel.data = 3;
+  config.server.port = 9000;
+  const auto text = [&config] {
+    std::string all;
+    for (const auto& one : actors::door_ports_of(config)) {
+      all += std::to_string(one.port) + ":";
+      for (const auto replica : one.replicas) {
+        all += std::to_string(replica);
+      }
+      all += ' ';
+    }
+    return all;
+  };
+  BOOST_TEST(text() == "9000: ");
+  config.server.balancing = config::balancing_kind::hybrid;
+  BOOST_TEST(text() == "9000:012 ");
+  config.server.balancing = config::balancing_kind::external;
+  BOOST_TEST(text() == "9000:0 9001:1 9002:2 ");
+  config.server.port = 0;
+  BOOST_TEST(text() == "0:0 0:1 0:2 ");
+}
 
 BOOST_FIXTURE_TEST_CASE(completions_and_streams_are_what_the_engine_generates, served_engine) {
   const auto text = expected();

@@ -127,6 +127,30 @@ BOOST_FIXTURE_TEST_CASE(writes_a_request_to_the_ledger_before_it_is_accepted,
   BOOST_TEST(schedulers[0]->requests[0]->arrival == reply.id.value);
 }
 
+BOOST_FIXTURE_TEST_CASE(a_request_for_one_replica_waits_for_no_other_and_moves_when_it_ends,
+                        router_fixture) { // Q-7, O-6
+  const auto submit_to = [this](std::int32_t replica, const std::shared_ptr<recording_sink>& sink) {
+    const auto request = std::make_shared<protocol::request>(request_with(0));
+    return ask<submit_reply>(router,
+                             submit{.request = request, .sink = sink, .replicas = {replica}});
+  };
+  const auto sink = std::make_shared<recording_sink>();
+  const auto first = submit_to(1, sink);
+  BOOST_TEST((submit_to(1, std::make_shared<recording_sink>()).status == errc::ok));
+  BOOST_TEST(schedulers[1]->requests.size() == 2U);
+  ask<router_status>(router, drain_replica{1, true});
+  BOOST_TEST((submit_to(1, std::make_shared<recording_sink>()).status == errc::closed));
+  BOOST_TEST((submit_to(0, std::make_shared<recording_sink>()).status == errc::ok));
+  ask<router_status>(router, drain_replica{1, false});
+  give_up(1);
+  BOOST_TEST((submit_to(1, std::make_shared<recording_sink>()).status == errc::closed));
+  BOOST_TEST(schedulers[0]->requests.size() == 3U, "one of its own, two that have moved");
+  const auto last = event_of(first.id, 0, 5, finish_reason::length);
+  commit(last);
+  publish(0, last);
+  BOOST_TEST(sink->events.size() == 1U);
+}
+
 BOOST_FIXTURE_TEST_CASE(a_replica_that_drains_keeps_what_it_has_and_gets_no_more,
                         router_fixture) {
   submit_one(std::make_shared<recording_sink>());

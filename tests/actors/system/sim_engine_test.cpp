@@ -3,8 +3,11 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <ctime>
+#include <numeric>
 #include <random>
 #include <thread>
 
@@ -25,6 +28,50 @@ std::vector<generate_request> random_requests(std::size_t count) {
     request.params.temperature = random() % 2 == 0 ? 0.0F : 1.0F;
     request.params.seed = random();
   }
+  return all;
+}
+
+/// What conversations came to: everything that was said, and how much of the prompts was in a cache.
+struct conversations {
+  std::vector<std::vector<token_id>> said;
+  std::uint64_t prefix_hits = 0;
+  std::uint64_t prefix_tokens = 0;
+};
+
+/// Every turn sends all that was said before and something new; turns come in a random order, so nothing but their
+/// prefixes leads conversations back to a replica.
+conversations converse(std::vector<std::string> overrides) {
+  constexpr std::size_t count = 12;
+  constexpr int turns = 6;
+  overrides.insert(overrides.end(),
+                   {"device.sim.max_model_len=4096", "device.kv_cache_bytes=134217728"});
+  engine_driver driver(sim_config(), overrides);
+  std::mt19937 random(11);
+  conversations all{.said = std::vector<std::vector<token_id>>(count)};
+  std::vector<std::size_t> order(count);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  for (int turn = 0; turn < turns; ++turn) {
+    std::shuffle(order.begin(), order.end(), random);
+    std::vector<generate_request> requests;
+    for (const auto one : order) {
+      for (int i = 0; i < 300; ++i) {
+        all.said[one].push_back(static_cast<token_id>(random() % 1000));
+      }
+      auto& request = requests.emplace_back();
+      request.token_ids = all.said[one];
+      request.params.max_tokens = 16;
+      request.params.ignore_eos = true;
+      request.params.seed = one;
+    }
+    const auto answers = driver.run(requests);
+    for (std::size_t i = 0; i < count; ++i) {
+      auto& said = all.said[order[i]];
+      said.insert(said.end(), answers[i].token_ids.begin(), answers[i].token_ids.end());
+    }
+  }
+  const auto status = driver.settled();
+  all.prefix_hits = status.prefix_hits;
+  all.prefix_tokens = status.prefix_tokens;
   return all;
 }
 
@@ -54,6 +101,43 @@ BOOST_AUTO_TEST_CASE(a_pool_that_is_too_small_for_all_changes_no_token) {
       {"device.kv_cache_bytes=2560", "scheduler.prefill_chunk=5", "parallel.pipeline=2"});
   BOOST_TEST((narrow.run(requests) == expected));
   BOOST_TEST(narrow.settled().preemptions > 0U);
+}
+
+/// sched/replica_choice.hpp, B-2, B-4.
+BOOST_AUTO_TEST_CASE(conversations_return_to_the_replica_that_holds_them) {
+  const std::string slow = "device.sim.step_us=500";
+  const auto alone = converse({});
+  const auto by_prefix = converse({"parallel.data=2", slow});
+  const auto by_load = converse({"parallel.data=2", slow, "scheduler.routing=load"});
+  for (const auto* one : {&alone, &by_prefix, &by_load}) {
+    BOOST_TEST_MESSAGE("found in a cache: " << one->prefix_hits << " of " << one->prefix_tokens
+                                            << " prompt tokens");
+    BOOST_TEST((one->said == alone.said));
+    BOOST_TEST(one->prefix_tokens == alone.prefix_tokens);
+  }
+  // One replica has it all; with two, a few go where there is less to do.
+  BOOST_TEST(by_prefix.prefix_hits * 10 > alone.prefix_hits * 9);
+  BOOST_TEST(by_prefix.prefix_hits * 10 > by_load.prefix_hits * 13);
+}
+
+BOOST_AUTO_TEST_CASE(requests_without_prefixes_load_replicas_alike) {
+  engine_driver driver(sim_config(), {"parallel.data=2", "device.sim.step_us=500"});
+  std::vector<generate_request> requests(200);
+  std::mt19937 random(5);
+  for (auto& request : requests) {
+    request.token_ids.resize(40);
+    std::ranges::generate(request.token_ids,
+                          [&random] { return static_cast<token_id>(random() % 1000); });
+    request.params.max_tokens = 16;
+    request.params.ignore_eos = true;
+  }
+  BOOST_TEST(driver.run(requests).size() == requests.size());
+  BOOST_TEST(driver.settled().finished_requests == requests.size());
+  const auto replicas = driver.get().details().replicas;
+  const auto first = static_cast<double>(replicas[0].tokens);
+  const auto second = static_cast<double>(replicas[1].tokens);
+  BOOST_TEST_MESSAGE("tokens computed: " << first << " and " << second);
+  BOOST_TEST(std::abs(first - second) < 0.1 * (first + second));
 }
 
 BOOST_AUTO_TEST_CASE(an_idle_engine_costs_next_to_nothing) {

@@ -187,6 +187,9 @@ BOOST_AUTO_TEST_CASE(settings_that_exclude_each_other_are_refused) {
        "c.toml:4: server.host: must not be empty; legal: an address or a host name"},
       {head + "[server]\ntls_certificate = \"c.pem\"",
        "c.toml: server.tls_key: goes with server.tls_certificate: set both or none"},
+      {head + "[parallel]\ndata = 3\n[server]\nport = 65534\nbalancing = \"external\"",
+       "c.toml:6: server.port: is the first of one per replica, the last of which would be 65536; "
+       "legal: 0 or 1..65533 (port=65534, parallel.data=3)"},
       {head + "[device.sim]\nheads = 12",
        "c.toml: device.sim.kv_heads: must divide device.sim.heads (heads=12, kv_heads=8)"},
       {head + "[[node]]\nname = \"a\"\n[[node]]\nname = \"a\"",

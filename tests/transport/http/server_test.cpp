@@ -323,6 +323,22 @@ BOOST_AUTO_TEST_CASE(a_port_in_use_is_named_with_a_remedy) {
   BOOST_TEST(second.error().context.find("choose another one") != std::string::npos);
 }
 
+BOOST_AUTO_TEST_CASE(a_check_says_whether_a_port_is_free_and_keeps_nobody_from_it) {
+  auto config = loopback();
+  {
+    http_fixture fixture;
+    config.port = fixture.server().port();
+    const auto taken = http::check_port(config);
+    BOOST_REQUIRE(!taken);
+    BOOST_TEST((taken.error().code == errc::resource_exhausted));
+    BOOST_TEST(taken.error().context.find(fixture.server().address()) != std::string::npos);
+  }
+  BOOST_TEST(http::check_port(config).has_value());
+  BOOST_TEST(http::server::start(config, [](exchange_ptr) {}).has_value());
+  config.host = "nobody.invalid";
+  BOOST_TEST((http::check_port(config).error().code == errc::not_found));
+}
+
 BOOST_AUTO_TEST_CASE(listens_on_names_and_both_families) {
   for (const std::string host : {"localhost", "::1", "::", "0.0.0.0"}) {
     auto config = loopback();
