@@ -46,6 +46,7 @@ bench: build/.packages-test ## builds the benchmarks and prints what they measur
 	@$(PROGRAMS)/vdist-bench latency config/demo.toml --tokens 200
 	@$(PROGRAMS)/vdist-bench throughput config/demo.toml --sequences 64 --tokens 128
 	@$(PROGRAMS)/vdist-bench control config/demo.toml
+	@$(PROGRAMS)/vdist-bench serve tests/bench/serve/sim.toml --workload random:32/64 --closed 512 --requests 512 --pace 50
 	@$(PROGRAMS)/vdist-bench faults config/demo.toml --n 50
 
 fault-test: $(BUILD)/build.ninja build/.packages-test ## the long fault tests and simulations: every cell of the matrix, hours

@@ -3,6 +3,7 @@
 #include "model/exec/kv_region.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <limits>
 #include <thread>
@@ -120,6 +121,7 @@ result<void> sim_runner::launch(const protocol::step_plan& plan) {
   } else {
     embed();
   }
+  const auto begun = std::chrono::steady_clock::now();
   for (std::size_t sequence = 0; sequence < plan.sequences(); ++sequence) {
     attend(sequence);
   }
@@ -128,8 +130,9 @@ result<void> sim_runner::launch(const protocol::step_plan& plan) {
   }
   add_shares();
   const auto pause = config_.step_time + static_cast<double>(tokens) * config_.token_time;
-  if (pause.count() > 0) {
-    std::this_thread::sleep_for(pause);
+  if (pause.count() > 0) { // the bookkeeping above is part of it
+    std::this_thread::sleep_until(
+        begun + std::chrono::duration_cast<std::chrono::steady_clock::duration>(pause));
   }
   if (links_.to_next != nullptr) {
     VDIST_TRY(links_.to_next->send(hidden));

@@ -12,7 +12,8 @@
 //                                                                 ranks' sums add up to that of the whole entries
 //   total(t) += sum over ranks of seen(t)                         passed from stage to stage
 //   token     = mix(total, seed, generated position) mod vocabulary
-// Cost: O(position) per token, a few ns each; plus the configured step time, slept.
+// Cost: O(position) per token, a few ns each. A step lasts that long, or the configured time where that is longer: the rest is
+// slept.
 #pragma once
 
 #include "model/exec/rank_model.hpp"

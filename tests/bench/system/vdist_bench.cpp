@@ -8,11 +8,13 @@
 //   machine            read bandwidth and peak, by threads
 //   start C.toml       from nothing to the first token, by phase
 //   faults C.toml      stall and parts of recoveries by the hundred (--kind worker|node|router|…, --n, --json)
+//   serve URL|C.toml   what clients of a server see under a load: --workload, --open, --closed
 //   collective         the tensor plane between processes: shared memory against Gloo (--ranks, --bytes)
 // All take --set key=value and --tokens / --prompt-tokens / --sequences; figures go to stdout, one per line.
 
 #include "tests/bench/kernels/kernel_bench.hpp"
 #include "tests/bench/runtime/sched/sched_bench.hpp"
+#include "tests/bench/serve/serve_bench.hpp"
 #include "tests/bench/system/collective_bench.hpp"
 #include "tests/bench/system/fault_bench.hpp"
 
@@ -54,6 +56,7 @@ struct options {
   std::int32_t repetitions = 3;
   collective_options collective;
   fault_bench_options faults;
+  serve::serve_options serving;
 };
 
 double seconds_since(steady::time_point start) {
@@ -418,6 +421,10 @@ result<void> bench_injections(const options& wanted) {
   return bench_faults(faults);
 }
 
+result<void> bench_serving(const options& wanted) {
+  return serve::bench_serve(wanted.serving);
+}
+
 using benchmark = result<void> (*)(const options&);
 
 void add(CLI::App& app,
@@ -485,6 +492,8 @@ int main_of(int argc, char** argv) {
   faults->add_option("--kind", wanted.faults.kind, "what dies: " + fault_kinds());
   faults->add_option("--n", wanted.faults.injections, "injections");
   faults->add_option("--json", wanted.faults.json, "a file for the figures");
+  add(app, wanted, chosen, "serve", "what clients see under load", bench_serving, false);
+  serve::add_options(*app.get_subcommand("serve"), wanted.serving);
   add(app, wanted, chosen, "scheduler", "the scheduler alone", bench_scheduler, false);
   add(app, wanted, chosen, "machine", "read bandwidth and peak", bench_machine, false);
   add(app,
