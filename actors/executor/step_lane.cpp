@@ -46,6 +46,7 @@ step_lane::step_lane(step_lane_config config,
       scheduler_(config_.scheduler, links_.kv),
       next_step_(links_.last_step != nullptr ? links_.last_step->load() + 1 : 1),
       flights_(*links_.flights, config_.scheduler.max_sequences),
+      meter_(links_.requests),
       results_(config_.stage_of_slot.size()),
       events_(std::make_shared<token_events>()) {}
 
@@ -126,6 +127,7 @@ void step_lane::keep_kv() {
 
 void step_lane::end() {
   publish(); // what is committed belongs to the clients, also when the lane has to go
+  count_drops();
   wiring_.reset();
   word_.enter(work_phase::idle);
   has_returned_ = true;
@@ -206,6 +208,9 @@ void step_lane::take_request(const protocol::request& request) {
     return;
   }
   live_.insert(request.id);
+  if (request.generated.empty()) {
+    meter_.queued(request.id, waits_.now());
+  }
   judge(request.id, known->strikes);
 }
 
@@ -278,7 +283,26 @@ step_id step_lane::last_step() const {
   return step_id(next_step_.value - 1);
 }
 
+/// Of the epoch that ends.
+void step_lane::count_drops() const {
+  using frame::drop_reason;
+  if (links_.recoveries == nullptr || !wiring_) {
+    return;
+  }
+  auto& into = *links_.recoveries;
+  for (const auto& results : wiring_->results) {
+    const auto& drops = results->drops();
+    const auto foreign = drops.of(drop_reason::foreign);
+    const auto stale = drops.of(drop_reason::stale_epoch) + drops.of(drop_reason::stale_incarnation)
+                       + drops.of(drop_reason::duplicate);
+    metrics::count(into.frames_stale, stale);
+    metrics::count(into.frames_foreign, foreign);
+    metrics::count(into.frames_damaged, drops.total() - stale - foreign);
+  }
+}
+
 void step_lane::leave_epoch() {
+  count_drops();
   flying_.clear();
   is_collecting_ = false;
   wiring_.reset();
@@ -294,6 +318,7 @@ bool step_lane::fill_pipeline() {
     watch.lap(links_.times->plan_ns);
     is_checked_ = false;
     flying_.push_back({next_step_, waits_.now()});
+    meter_.planned(plan_, flying_.back().sent_at);
     if (links_.last_step != nullptr) {
       links_.last_step->store(next_step_.value, std::memory_order_relaxed);
     }
@@ -427,6 +452,7 @@ void step_lane::finish_step() {
 ///
 void step_lane::note_stats() {
   const auto now = scheduler_.stats();
+  meter_.note(now);
   if (links_.view != nullptr) {
     links_.view->blocks_available.store(now.blocks_free + now.blocks_cached,
                                         std::memory_order_relaxed);
@@ -451,6 +477,7 @@ void step_lane::commit_events() {
   if (auto written = links_.journal->commit(batch_); !written) {
     throw std::runtime_error(written.error().context);
   }
+  meter_.committed(*events_, waits_.now());
   if (outgoing_) {
     outgoing_->insert(outgoing_->end(),
                       std::make_move_iterator(events_->begin()),

@@ -28,6 +28,7 @@
 // One thread runs run(), or takes its turns by hand; stop() and the inbox are for the others.
 #pragma once
 
+#include "actors/executor/sequence_meter.hpp"
 #include "actors/executor/step_inbox.hpp"
 #include "actors/gateway/board_areas.hpp"
 #include "actors/gateway/epoch_wiring.hpp"
@@ -38,6 +39,8 @@
 #include "runtime/base/failpoint.hpp"
 #include "runtime/base/progress_word.hpp"
 #include "runtime/ledger/ledger.hpp"
+#include "runtime/metrics/recovery_metrics.hpp"
+#include "runtime/metrics/request_metrics.hpp"
 #include "runtime/metrics/step_times.hpp"
 #include "runtime/protocol/step.hpp"
 #include "runtime/sched/replica_choice.hpp"
@@ -101,9 +104,11 @@ struct step_lane_links {
   std::atomic<std::uint64_t>* last_step = nullptr;
   sched::kv_table* kv =
       nullptr; // of the replica's KV, as long as that; null: every lane begins without KV
-  kept_tokens* kept_total = nullptr; // may be null
-  flight_words* flights = nullptr;
-  sched::replica_view* view = nullptr; // X-11; null: nobody looks
+  kept_tokens* kept_total = nullptr;               // may be null
+  flight_words* flights = nullptr;
+  sched::replica_view* view = nullptr;             // X-11; null: nobody looks
+  metrics::request_metrics* requests = nullptr;    // may be null
+  metrics::recovery_metrics* recoveries = nullptr; // may be null
 };
 
 /// What one turn of the loop came to.
@@ -165,6 +170,7 @@ private:
   [[nodiscard]] std::string text_of_poison(std::int32_t strikes) const;
   [[nodiscard]] step_id last_step() const;
   void leave_epoch();
+  void count_drops() const;
   [[nodiscard]] bool fill_pipeline();
   [[nodiscard]] result<void> send_plan();
   [[nodiscard]] lane_turn collect(time_point patience);
@@ -172,9 +178,9 @@ private:
   [[nodiscard]] result<void> read_result(std::size_t slot, step_id step, time_point deadline);
   [[nodiscard]] result<void> check_digests() const;
   void finish_step();
+  void note_stats();
   void commit_events();
   void publish();
-  void note_stats();
   void handle_failure(const error& cause);
   [[nodiscard]] lane_turn rest(time_point patience);
 
@@ -189,6 +195,7 @@ private:
   std::shared_ptr<epoch_wiring> wiring_; // null: between epochs
   step_id next_step_{1};
   flight_log flights_;
+  sequence_meter meter_;
   step_death last_death_; // that struck somebody
   bool follows_death_ = false; // … the end of the process before this one
   std::deque<flying_step> flying_;

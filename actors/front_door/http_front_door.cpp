@@ -2,6 +2,7 @@
 
 #include "actors/front_door/event_id.hpp"
 #include "actors/front_door/generation_answer.hpp"
+#include "actors/front_door/http_metrics.hpp"
 #include "actors/front_door/request_name.hpp"
 #include "actors/front_door/request_reading.hpp"
 #include "actors/front_door/work_pool.hpp"
@@ -140,17 +141,23 @@ struct http_front_door::impl {
     bool needs_backend = false;
   };
 
-  impl(front_door_config settings, served_model what, const clock& time)
+  impl(front_door_config settings, served_model what, const clock& with)
       : config(std::move(settings)),
         model(std::move(what)),
-        lane(std::make_shared<delivery_lane>(time)),
+        time(with),
+        counts(std::make_shared<http_metrics>(paths())),
+        lane(std::make_shared<delivery_lane>(with)),
         pool("submit", config.submit_threads, config.submit_queue_max),
         ports(config.ports.empty() ? std::vector{door_port{.port = config.http.port}}
                                    : config.ports),
-        servers(ports.size()) {}
+        servers(ports.size()),
+        listening(ports.size()) {}
 
   static const std::vector<route>& routes();
-  result<void> listen(std::size_t index, time_point patient_until, const clock& time);
+  /// In the same order, and one for all others behind them.
+  static std::vector<std::string> paths();
+  result<void> listen(std::size_t index, time_point patient_until);
+  [[nodiscard]] http::statistics stats() const;
   void handle(exchange with, const door_port& port);
   void dispatch(const route& to, call made);
 
@@ -165,6 +172,7 @@ struct http_front_door::impl {
   void live(const call& made);
   void ready(const call& made);
   void version(const call& made);
+  void show_metrics(const call& made);
 
   void generate(const call& made, generation_input input);
   openai::answer<std::vector<std::shared_ptr<text_stream>>>
@@ -187,10 +195,14 @@ struct http_front_door::impl {
   front_door_config config;
   const served_model model;
   std::atomic<serving_backend*> backend{nullptr};
-  std::shared_ptr<delivery_lane> lane; // shared with the answers
+  const clock& time;
+  std::shared_ptr<http_metrics> counts; // shared with the exchanges
+  std::shared_ptr<delivery_lane> lane;  // shared with the answers
   work_pool pool;
   std::vector<door_port> ports;                       // fixed before anybody listens; as `servers`
   std::vector<std::unique_ptr<http::server>> servers; // null: it does not listen yet
+  /// The same; requests come before start() has returned.
+  std::vector<std::atomic<const http::server*>> listening;
   bool is_closed = false;
 };
 
@@ -206,8 +218,18 @@ const std::vector<http_front_door::impl::route>& http_front_door::impl::routes()
       {"GET", "/live", &impl::live, true, false, false},
       {"GET", "/ready", &impl::ready, true, false, false},
       {"GET", "/version", &impl::version, false, false, false},
+      {"GET", "/metrics", &impl::show_metrics, false, true, false},
       {"GET", model_prefix, &impl::one_model, false, false, false},
   };
+  return all;
+}
+
+std::vector<std::string> http_front_door::impl::paths() {
+  std::vector<std::string> all;
+  for (const auto& one : routes()) {
+    all.emplace_back(one.path);
+  }
+  all.emplace_back("other");
   return all;
 }
 
@@ -218,6 +240,9 @@ void http_front_door::impl::handle(exchange with, const door_port& port) {
     return one.path.ends_with('/') ? asked.path.starts_with(one.path) : asked.path == one.path;
   });
   call made{.with = std::move(with), .port = &port};
+  made.with->on_answer([counts = counts, index = found - all.begin()](int status) {
+    counts->note_answer(static_cast<std::size_t>(index), status);
+  });
   const bool is_public = found != all.end() && found->is_public;
   const auto* given = asked.find("authorization");
   const auto client = config.keys.find(given != nullptr ? std::string_view(*given) : "");
@@ -258,7 +283,8 @@ void http_front_door::impl::dispatch(const route& to, call made) {
   if (!to.is_pooled) {
     return (this->*to.serve)(made);
   }
-  const bool is_taken = pool.try_add([this, made, serve = to.serve] {
+  const bool is_taken = pool.try_add([this, made, serve = to.serve, since = time.now()] {
+    counts->note_wait(time.now() - since);
     if (!made.with->is_gone()) {
       (this->*serve)(made);
     }
@@ -495,6 +521,31 @@ void http_front_door::impl::version(const call& made) {
   made.with->reply(json_answer(200, std::move(body)));
 }
 
+void http_front_door::impl::show_metrics(const call& made) {
+  metrics::exposition page;
+  describe(made.backend != nullptr
+               ? made.backend->sample()
+               : metrics::sample_before_start(model.name, model.max_model_len, model.replicas),
+           page);
+  counts->describe({.server = stats(),
+                    .answers_under_way = lane->size(),
+                    .version = model.version},
+                   page);
+  made.with->reply({.status = 200,
+                    .headers = {{"content-type", std::string(metrics::text_format)}},
+                    .body = page.text()});
+}
+
+http::statistics http_front_door::impl::stats() const {
+  http::statistics all;
+  for (const auto& from : listening) {
+    if (const auto* const server = from.load()) {
+      all += server->stats();
+    }
+  }
+  return all;
+}
+
 http_front_door::http_front_door(std::unique_ptr<impl> inside) : impl_(std::move(inside)) {}
 
 http_front_door::~http_front_door() {
@@ -502,7 +553,7 @@ http_front_door::~http_front_door() {
 }
 
 result<void>
-http_front_door::impl::listen(std::size_t index, time_point patient_until, const clock& time) {
+http_front_door::impl::listen(std::size_t index, time_point patient_until) {
   const auto& port = ports[index];
   auto wanted = config.http;
   wanted.port = port.port;
@@ -512,6 +563,7 @@ http_front_door::impl::listen(std::size_t index, time_point patient_until, const
     });
     if (server) {
       servers[index] = std::move(*server);
+      listening[index] = servers[index].get();
       return {};
     }
     const bool is_in_use = server.error().code == errc::resource_exhausted;
@@ -531,7 +583,7 @@ http_front_door::start(front_door_config config, served_model model, const clock
       new http_front_door(std::make_unique<impl>(std::move(config), std::move(model), time)));
   auto& inside = *made->impl_;
   for (std::size_t index = 0; index < inside.ports.size(); ++index) {
-    VDIST_TRY(inside.listen(index, patient_until, time));
+    VDIST_TRY(inside.listen(index, patient_until));
   }
   if (const auto& defect = inside.model.chat.defect()) {
     log::warn("{}: chats are refused (model={})", defect->context, inside.model.name);
@@ -585,11 +637,7 @@ std::string http_front_door::url(std::size_t index) const {
 }
 
 http::statistics http_front_door::stats() const {
-  http::statistics all;
-  for (const auto& server : impl_->servers) {
-    all += server->stats();
-  }
-  return all;
+  return impl_->stats();
 }
 
 std::size_t http_front_door::answers_under_way() const {

@@ -1,14 +1,14 @@
 // actors/front_door/http_front_door.hpp — the OpenAI API over HTTP: routes, keys, and from bodies to orders for a backend.
 //
 //   POST /v1/completions, /v1/chat/completions, /tokenize, /detokenize
-//   GET  /v1/models, /v1/models/<name>, /v1/cluster, /health, /live, /ready, /version
+//   GET  /v1/models, /v1/models/<name>, /v1/cluster, /health, /live, /ready, /version, /metrics
 //
 // F-1 Every error is OpenAI's error object with its status: 400 naming the parameter, 401, 404, 405, 409, 413, 429 and 503 with
 // Retry-After, … F-2 No io thread blocks or computes: bodies are parsed, templates rendered and orders submitted by a
 // pool of submit_threads behind a queue of submit_queue_max, beyond which it is 429. F-3 Every POST that generates has a name
 // (Idempotency-Key, drawn if absent, returned): the same again attaches to the same generation, with Last-Event-ID behind
 // that event; another body under the name is 409. F-4 Until open(), and while the backend drains, requests get 503;
-// /live is always 200, /ready tells. F-5 Without a legal key only /live, /ready and /health answer.
+// /live is always 200, /ready tells, /metrics has zeros until open(). F-5 Without a legal key only /live, /ready and /health answer.
 // F-6 There may be several ports, each for some replicas: these alone are asked to run what comes there, and /health and /ready
 // speak of them (503, and the requests, too, while none of them takes any; "replicas" names them). Names (F-3) are those
 // of the whole front door, so a client may come back to any port. A port has io threads and connections of its own; pool, lane

@@ -7,6 +7,7 @@
 #include "runtime/api/sampling_params.hpp"
 #include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
+#include "runtime/metrics/engine_sample.hpp"
 #include "runtime/text/jinja/model_template.hpp"
 #include "runtime/text/tokenizer.hpp"
 
@@ -49,6 +50,9 @@ public:
 
   /// Topology, epochs, workers, load as JSON. Blocks, with a deadline.
   [[nodiscard]] virtual std::string describe_cluster() = 0;
+
+  /// What it has measured; parts are read from the backend as long as that lives. Waits for nobody.
+  [[nodiscard]] virtual metrics::engine_sample sample() const = 0;
 };
 
 /// What is served; constant while it is.
@@ -59,7 +63,8 @@ struct served_model {
   std::shared_ptr<const text::tokenizer> tokenizer; // null: token ids only
   api::sampling_params defaults;
   text::jinja::model_template chat;
-  std::string version; // of the server
+  std::string version;       // of the server
+  std::int32_t replicas = 1; // of the backend, for metrics while there is none
 };
 
 } // namespace vdist::actors

@@ -141,6 +141,7 @@ void text_stream::add_text(std::string_view piece, text_chunk& into) {
   if (matcher_->match() && into.reason == finish_reason::none) {
     into.reason = finish_reason::stop;
     into.stop_string = config_.stop.at(*matcher_->match());
+    is_satisfied_ = true;
     cancel();
   }
 }

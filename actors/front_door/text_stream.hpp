@@ -8,7 +8,7 @@
 // D-4 A watcher is told when the queue has something after it had nothing, also what was there before it watched: who
 // takes until nothing is left misses nothing.
 // D-5 What a sequence gives after k tokens does not depend on how many were taken at a time.
-// push() and is_cancelled() by the router's thread; everything else by one reader thread at a time.
+// push(), is_cancelled() and is_satisfied() by the router's thread; everything else by one reader thread at a time.
 #pragma once
 
 #include "actors/router/token_sink.hpp"
@@ -75,6 +75,8 @@ public:
 
   [[nodiscard]] bool is_cancelled() const override { return is_cancelled_; }
 
+  [[nodiscard]] bool is_satisfied() const override { return is_satisfied_; }
+
   /// What to call when the reader wants no more (set once, before reading).
   void on_cancel(std::function<void()> cancel) { cancel_ = std::move(cancel); }
 
@@ -106,6 +108,7 @@ private:
   std::optional<text::stop_matcher> matcher_;
   std::function<void()> cancel_;
   std::atomic<bool> is_cancelled_{false};
+  std::atomic<bool> is_satisfied_{false};
   bool has_ended_ = false; // the last chunk was returned
 
   mutable std::mutex mutex_;

@@ -40,6 +40,13 @@ request_table::entry& request_table::add(request_id id, entry value) {
   choice_.give(value.replica, value.prefill);
   ++accepted_;
   orphans_ += value.sink ? 0U : 1U;
+  if (meter_) {
+    const auto now = meter_->now();
+    if (value.times.accepted == time_point()) {
+      value.times.accepted = now;
+    }
+    meter_->entered(value.replica, value.times.accepted, now);
+  }
   return entries_.insert_or_assign(id, std::move(value)).first->second;
 }
 
@@ -52,8 +59,17 @@ void request_table::move(request_id id, std::int32_t replica, std::int64_t prefi
   if (auto* found = find(id)) {
     choice_.take(found->replica, found->prefill);
     choice_.give(replica, prefill);
+    if (meter_) {
+      meter_->moved(found->replica, replica, meter_->now());
+    }
     found->replica = replica;
     found->prefill = prefill;
+  }
+}
+
+void request_table::note_refusal(errc why) {
+  if (meter_) {
+    meter_->refused(why);
   }
 }
 
@@ -67,7 +83,7 @@ std::shared_ptr<token_sink> request_table::attach(request_id id, std::shared_ptr
   return std::exchange(found.sink, std::move(sink));
 }
 
-delivery request_table::deliver(const protocol::token_event& event) {
+delivery request_table::deliver(const protocol::token_event& event, time_point now) {
   auto* found = find(event.id);
   if (found == nullptr) {
     return delivery::repeated;
@@ -85,6 +101,9 @@ delivery request_table::deliver(const protocol::token_event& event) {
   if (has_token && event.position == found->reached) { // else it is told again
     ++found->reached;
     choice_.begin(found->replica, std::exchange(found->prefill, 0));
+  }
+  if (meter_) {
+    meter_->delivered(found->times, *found->request, found->replica, event, found->sink.get(), now);
   }
   if (found->sink) {
     found->sink->push(event);

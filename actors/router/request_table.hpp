@@ -15,6 +15,7 @@
 // Not thread-safe: one router acts at a time.
 #pragma once
 
+#include "actors/router/request_meter.hpp"
 #include "actors/router/token_sink.hpp"
 
 #include "runtime/base/ids.hpp"
@@ -27,6 +28,7 @@
 #include <optional>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace vdist::actors {
@@ -49,6 +51,7 @@ public:
     bool is_cancelled = false;  // asked for; said again to whoever takes the request over
     std::int64_t prefill = 0;   // tokens to compute before its next one, when given; 0: it decodes
     std::int32_t reached = 0;   // positions that are known, whatever the sink of the moment has
+    request_times times;        // of one that is taken over; add() notes when a new one came
   };
 
   using choice = sched::replica_choice::choice;
@@ -57,6 +60,12 @@ public:
       : request_table(sched::replica_choice({.replicas = replicas}, {})) {}
 
   explicit request_table(sched::replica_choice choice);
+
+  /// From now on what passes is measured. Before anything is added.
+  void measure(request_meter meter) { meter_.emplace(std::move(meter)); }
+
+  /// Why a request was not accepted, for whoever measures.
+  void note_refusal(errc why);
 
   /// The id and arrival of the next request.
   [[nodiscard]] request_id next_id() { return request_id(++last_id_); }
@@ -95,8 +104,13 @@ public:
   /// replaces; null: none, or the same one, which goes on where it is. The id is in the table.
   std::shared_ptr<token_sink> attach(request_id id, std::shared_ptr<token_sink> sink);
 
+  /// The time for deliver(), read once for all events of a step; time_point{} when nothing is measured.
+  [[nodiscard]] time_point now() const { return meter_ ? meter_->now() : time_point(); }
+
   ///
-  delivery deliver(const protocol::token_event& event);
+  delivery deliver(const protocol::token_event& event, time_point now);
+
+  delivery deliver(const protocol::token_event& event) { return deliver(event, now()); }
 
   /// Ids of a replica's requests in order of acceptance.
   [[nodiscard]] std::vector<request_id> requests_of(std::int32_t replica) const;
@@ -139,6 +153,7 @@ private:
   std::uint64_t orphans_ = 0;
   std::uint64_t delivered_to_nobody_ = 0;
   bool is_draining_ = false;
+  std::optional<request_meter> meter_;
 };
 
 } // namespace vdist::actors

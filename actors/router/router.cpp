@@ -7,7 +7,9 @@
 
 #include <fmt/format.h>
 #include <iterator>
+#include <limits>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 
 namespace vdist::actors {
@@ -38,8 +40,9 @@ bool catch_up(router_pointer self, request_id id) {
                                       .message = "the ledger has lost the request"});
     return true;
   }
+  const auto now = config.table->now();
   for (const auto& event : *missed) {
-    config.table->deliver(event);
+    config.table->deliver(event, now);
   }
   return config.table->find(id) == nullptr;
 }
@@ -180,6 +183,14 @@ submit_reply on_submit(router_pointer self, const submit& message) {
   return {.id = request->id};
 }
 
+submit_reply answer_submit(router_pointer self, const submit& message) {
+  auto reply = on_submit(self, message);
+  if (reply.status != errc::ok) {
+    self->state.config.table->note_refusal(reply.status);
+  }
+  return reply;
+}
+
 void on_cancel(router_pointer self, const cancel& message) {
   auto& config = self->state.config;
   if (auto* entry = config.table->find(message.id)) {
@@ -190,8 +201,10 @@ void on_cancel(router_pointer self, const cancel& message) {
 
 void on_tokens(router_pointer self, const step_tokens& message) {
   reach_point(self, self->state.config.points, "router.tokens", {.replica = message.replica});
+  auto& table = *self->state.config.table;
+  const auto now = table.now();
   for (const auto& event : *message.events) {
-    if (self->state.config.table->deliver(event) == delivery::gap) {
+    if (table.deliver(event, now) == delivery::gap) {
       catch_up(self, event.id); // this one included: it was committed before it was sent
     }
   }
@@ -233,6 +246,15 @@ request_table::choice choice_for(const router_config& config, const protocol::re
   return chosen;
 }
 
+/// Of all that is held.
+std::unordered_map<request_id, time_point> acceptance_times(const ledger::ledger& journal) {
+  std::unordered_map<request_id, time_point> times;
+  for (const auto& entry : journal.list(std::numeric_limits<std::size_t>::max())) {
+    times.emplace(entry.id, entry.accepted);
+  }
+  return times;
+}
+
 /// O-3, Q-5: goes on from what the predecessor left, in this process or in one that has died. Streams
 /// get what died in its mailbox; requests that the table lacks become orphans and run on.
 void take_over(router_pointer self) {
@@ -246,6 +268,7 @@ void take_over(router_pointer self) {
                 : hand_over(self, id, "router: the replica has failed");
     }
   }
+  const auto accepted = acceptance_times(*config.journal);
   for (auto& request : config.journal->unfinished()) {
     const auto id = request.id;
     if (table.find(id) != nullptr) {
@@ -253,12 +276,16 @@ void take_over(router_pointer self) {
     }
     const auto chosen = choice_for(config, request);
     const auto reached = static_cast<std::int32_t>(request.generated.size());
+    const auto since = accepted.find(id);
+    const request_times times{.accepted = since != accepted.end() ? since->second : time_point(),
+                              .counted = reached};
     request.generated.clear();
     table.add(id,
               {.request = std::make_shared<protocol::request>(std::move(request)),
                .replica = chosen.replica,
                .prefill = chosen.prefill,
-               .reached = reached});
+               .reached = reached,
+               .times = times});
     hand_over(self, id, "router: no replica is alive");
   }
   config.kept_by.clear(); // of the moment of the start
@@ -281,7 +308,7 @@ router_actor::behavior_type make_router(router_pointer self, router_config confi
   self->state.config = std::move(config);
   take_over(self);
   return {
-      [self](const submit& message) { return on_submit(self, message); },
+      [self](const submit& message) { return answer_submit(self, message); },
       [self](const cancel& message) { on_cancel(self, message); },
       [self](const step_tokens& message) { on_tokens(self, message); },
       [self](const replica_changed& message) { on_replica_changed(self, message); },

@@ -16,6 +16,9 @@ public:
   /// The reader wants no more. Becomes true before the router is sent a `cancel` for it, and stays
   /// so: a cancel that died in a mailbox is found here (O-7).
   [[nodiscard]] virtual bool is_cancelled() const { return false; }
+
+  /// That is because it has all it asked for: a stop string came.
+  [[nodiscard]] virtual bool is_satisfied() const { return false; }
 };
 
 } // namespace vdist::actors

@@ -216,6 +216,11 @@ result<void> cluster::make_replicas() {
     replicas_.push_back(
         std::make_unique<replica>(index, shared, std::move(memory), std::move(on_state)));
   }
+  std::vector<metrics::request_metrics*> requests;
+  for (const auto& replica : replicas_) {
+    requests.push_back(&replica->requests());
+  }
+  table_.measure(request_meter(std::move(requests), refusals_, time_));
   return {};
 }
 
@@ -263,6 +268,7 @@ guardian_child cluster::router_child() {
               [this, config] {
                 auto now = config;
                 now.kept_by = kept_by();
+                metrics::count(starts_.routers);
                 const auto router = system_->spawn(make_router, std::move(now));
                 router_.set(router);
                 return caf::actor_cast<caf::strong_actor_ptr>(router);
@@ -294,8 +300,11 @@ guardian_child cluster::scheduler_child(std::size_t index) {
   return {.name = fmt::format("scheduler of replica {}", index),
           .spawn =
               [this, index] {
-                return is_lost(index) ? caf::strong_actor_ptr()
-                                      : replicas_[index]->spawn_scheduler();
+                if (is_lost(index)) {
+                  return caf::strong_actor_ptr();
+                }
+                metrics::count(starts_.schedulers);
+                return replicas_[index]->spawn_scheduler();
               },
           .on_replaced = [this, index] { tell_router_of(index); },
           .on_given_up =
@@ -308,8 +317,11 @@ guardian_child cluster::supervisor_child(std::size_t index) {
   return {.name = fmt::format("supervisor of replica {}", index),
           .spawn =
               [this, index] {
-                return is_lost(index) ? caf::strong_actor_ptr()
-                                      : replicas_[index]->spawn_supervisor();
+                if (is_lost(index)) {
+                  return caf::strong_actor_ptr();
+                }
+                metrics::count(starts_.supervisors);
+                return replicas_[index]->spawn_supervisor();
               },
           .on_replaced = {},
           .on_given_up =

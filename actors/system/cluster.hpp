@@ -25,6 +25,7 @@
 
 #include "runtime/base/clock.hpp"
 #include "runtime/base/result.hpp"
+#include "runtime/metrics/request_metrics.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
@@ -50,6 +51,13 @@ struct quiet_actor_config : caf::actor_system_config {
 
 /// From the system's source of randomness.
 [[nodiscard]] std::uint64_t random_u64();
+
+/// Actors that the guardian has started, their first ones too.
+struct actor_starts {
+  metrics::counter routers{0};
+  metrics::counter schedulers{0};
+  metrics::counter supervisors{0};
+};
 
 class cluster {
 public:
@@ -84,6 +92,17 @@ public:
   [[nodiscard]] const capacity_book& capacity() const { return *capacity_; }
 
   [[nodiscard]] replica_state state_of(std::size_t replica) const { return board_.get(replica); }
+
+  [[nodiscard]] const metrics::refusal_metrics& refusals() const { return refusals_; }
+
+  [[nodiscard]] const actor_starts& starts() const { return starts_; }
+
+  [[nodiscard]] const ledger::ledger& journal() const { return *parts_.journal; }
+
+  /// nullptr: processes are not supervised.
+  [[nodiscard]] const host::board_words* board() const {
+    return parts_.board ? &**parts_.board : nullptr;
+  }
 
   /// Empty when workers are threads.
   [[nodiscard]] std::vector<host::process_info> processes() const;
@@ -134,6 +153,8 @@ private:
   isolated_parts parts_;
   std::vector<std::unique_ptr<sched::replica_view>> views_; // by replica
   request_table table_;                                     // one router at a time
+  metrics::refusal_metrics refusals_{};
+  actor_starts starts_;
   replica_board board_;
   load_meter loads_;
   std::optional<capacity_book> capacity_;

@@ -3,6 +3,7 @@
 #include "actors/control/protocol.hpp"
 #include "actors/system/cluster.hpp"
 #include "actors/system/cluster_details.hpp"
+#include "actors/system/cluster_metrics.hpp"
 #include "actors/system/restart_orders.hpp"
 
 #include "runtime/api/to_protocol.hpp"
@@ -274,6 +275,12 @@ engine_status engine::status() const {
         std::accumulate(guardian->restarts.begin(), guardian->restarts.end(), std::uint64_t{0});
   }
   return status;
+}
+
+metrics::engine_sample engine::sample() const {
+  auto sample = sample_of(impl_->cluster);
+  sample.is_draining = is_draining();
+  return sample;
 }
 
 host::host_link* engine::parent() {

@@ -22,6 +22,7 @@
 #include "runtime/base/result.hpp"
 #include "runtime/config/cluster_config.hpp"
 #include "runtime/config/environment.hpp"
+#include "runtime/metrics/engine_sample.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -140,6 +141,8 @@ public:
   [[nodiscard]] bool has_processes() const;
 
   [[nodiscard]] engine_status status() const;
+  /// Metrics of the moment, of which parts are read from this engine as long as it lives. Asks no actor, waits for nobody.
+  [[nodiscard]] metrics::engine_sample sample() const;
   [[nodiscard]] const actors::model_setup& setup() const;
   /// Defaults that the model recommends for requests.
   [[nodiscard]] api::sampling_params default_params() const;

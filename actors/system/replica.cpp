@@ -90,7 +90,8 @@ replica::replica(std::int32_t index,
           parts.setup->layout->ranks_of_replica(index).size(),
           [this](lane_request wanted) { return make_lane(std::move(wanted)); },
           [this](const worker_event& event) { supervisor_.send(event); }),
-      inbox_(static_cast<std::size_t>(parts.setup->accepted_max())) {
+      inbox_(static_cast<std::size_t>(parts.setup->accepted_max())),
+      requests_(parts.setup->max_model_len) {
   for (const auto rank : parts_.setup->layout->ranks_of_replica(index)) {
     stage_of_slot_.push_back(parts_.setup->layout->at(rank).pipeline);
   }
@@ -218,13 +219,23 @@ void replica::note_epoch(epoch now) {
   highest = std::max(highest.load(), now.value);
 }
 
-/// For reports about faults. The points have the same order on both sides.
+/// Since when it has had requests without a pause; nullopt: it has none.
+std::optional<time_point> replica::busy_since() const {
+  if (requests_.active.load() <= 0) {
+    return std::nullopt;
+  }
+  const std::chrono::nanoseconds since(requests_.active_since_ns.load());
+  return time_point(std::chrono::duration_cast<duration>(since));
+}
+
+/// For metrics, and for reports about faults. The points have the same order on both sides.
 void replica::note_recovery(const supervisor::recovery_mark& mark) {
   static_assert(static_cast<int>(supervisor::recovery_point::given_up)
                 == static_cast<int>(fault_moment_kind::given_up));
   if (mark.what == supervisor::recovery_point::begun) {
     first_of_ = mark.now.value;
   }
+  recovery_meter_.note(mark, busy_since());
   parts_.trace->note({.what = static_cast<fault_moment_kind>(mark.what),
                       .replica = index_,
                       .slot = mark.slot,
@@ -234,15 +245,16 @@ void replica::note_recovery(const supervisor::recovery_mark& mark) {
 
 /// On the step thread, behind a commit.
 void replica::note_tokens(const token_events& events) {
-  if (!parts_.trace->is_started()) {
-    return;
-  }
   const auto count = std::count_if(
       events.begin(), events.end(), [](const auto& event) { return event.token >= 0; });
   if (count == 0) {
     return;
   }
   const auto now = parts_.time->now();
+  recovery_meter_.note_tokens(now);
+  if (!parts_.trace->is_started()) {
+    return;
+  }
   parts_.trace->note_tokens(now, static_cast<std::uint32_t>(count));
   if (const auto epoch = first_of_.exchange(0); epoch != 0) {
     parts_.trace->note({.what = fault_moment_kind::first_tokens,
@@ -255,6 +267,7 @@ void replica::note_tokens(const token_events& events) {
 executor_actor replica::spawn_executor() {
   const std::lock_guard lock(lane_mutex_);
   const auto predecessor = std::exchange(lane_, nullptr);
+  metrics::count(recoveries_.executors, predecessor ? 1 : 0);
   const auto reader = inbox_.reset();
   step_lane_listener listener{
       .on_tokens =
@@ -299,7 +312,9 @@ executor_actor replica::spawn_executor() {
                               .kv = &kv_table_,
                               .kept_total = &progress().kept,
                               .flights = flights_.words,
-                              .view = parts_.views.at(static_cast<std::size_t>(index_))};
+                              .view = parts_.views.at(static_cast<std::size_t>(index_)),
+                              .requests = &requests_,
+                              .recoveries = &recoveries_};
   lane_ = std::make_shared<step_lane>(lane_config(), std::move(listener), links, waits_);
   if (given_up_) { // by the guardian, while its supervisor still worked
     lane_->stop();
@@ -432,6 +447,7 @@ replica_environment replica::environment() {
       .raise_fence =
           [this](epoch now) {
             note_epoch(now);
+            metrics::count(recoveries_.fences);
             words_->fence.raise(now);
           },
       .on_state =

@@ -10,6 +10,7 @@
 #include "actors/gateway/regions.hpp"
 #include "actors/interfaces.hpp"
 #include "actors/route.hpp"
+#include "actors/supervisor/recovery_meter.hpp"
 #include "actors/supervisor/supervisor.hpp"
 #include "actors/system/kept_lanes.hpp"
 #include "actors/system/lane_threads.hpp"
@@ -24,6 +25,8 @@
 #include "runtime/base/failpoint.hpp"
 #include "runtime/base/fault_trace.hpp"
 #include "runtime/ledger/ledger.hpp"
+#include "runtime/metrics/recovery_metrics.hpp"
+#include "runtime/metrics/request_metrics.hpp"
 #include "runtime/metrics/step_times.hpp"
 #include "runtime/sched/kv_table.hpp"
 
@@ -102,6 +105,16 @@ public:
 
   [[nodiscard]] const metrics::step_times& times() const { return times_; }
 
+  /// What the router measures of its requests goes there too.
+  [[nodiscard]] metrics::request_metrics& requests() { return requests_; }
+
+  [[nodiscard]] const metrics::request_metrics& requests() const { return requests_; }
+
+  [[nodiscard]] const metrics::recovery_metrics& recoveries() const { return recoveries_; }
+
+  /// The highest epoch that was prepared or has begun.
+  [[nodiscard]] std::uint32_t highest_epoch() const { return progress().epoch; }
+
   [[nodiscard]] sched::scheduler_stats scheduler_stats() const;
 
   /// In all, also by processes before this one.
@@ -140,6 +153,7 @@ private:
   void report_end() const;
   void note_epoch(epoch now);
   void note_recovery(const supervisor::recovery_mark& mark);
+  [[nodiscard]] std::optional<time_point> busy_since() const;
   void note_tokens(const token_events& events);
   [[nodiscard]] supervisor::group_state found_group();
   [[nodiscard]] executor_actor spawn_executor();
@@ -160,6 +174,9 @@ private:
   kept_lanes workers_;
   step_inbox inbox_;
   metrics::step_times times_;
+  metrics::request_metrics requests_;
+  metrics::recovery_metrics recoveries_;
+  supervisor::recovery_meter recovery_meter_{recoveries_};
   route<supervisor_actor> supervisor_;
   route<scheduler_actor> scheduler_;
   actor_roll spawned_; // executors, stages and workers

@@ -2,6 +2,7 @@
 
 #include "actors/control/protocol.hpp"
 #include "actors/gateway/board_areas.hpp"
+#include "actors/system/cluster_metrics.hpp"
 #include "actors/system/command_line.hpp"
 #include "actors/system/interrupt.hpp"
 
@@ -108,10 +109,7 @@ result<void> check_ports(const config::cluster_config& config) {
 
 served_model served_model_of(const model_setup& setup, api::sampling_params defaults) {
   const auto& folder = setup.folder;
-  const auto& name = setup.config.server.model_name;
-  return {.name = !name.empty()          ? name
-                  : !folder.name.empty() ? folder.name
-                                         : "sim",
+  return {.name = served_name_of(setup),
           .created = std::chrono::duration_cast<std::chrono::seconds>(
                          std::chrono::system_clock::now().time_since_epoch())
                          .count(),
@@ -120,7 +118,8 @@ served_model served_model_of(const model_setup& setup, api::sampling_params defa
           .defaults = std::move(defaults),
           .chat = folder.folder.empty() ? text::jinja::model_template()
                                         : text::jinja::model_template::load(folder.folder),
-          .version = std::string(version)};
+          .version = std::string(version),
+          .replicas = setup.layout->sizes().data};
 }
 
 result<void> engine_backend::check(const prompt_order& order) const {
@@ -243,6 +242,9 @@ void serve_run::drain(engine& engine) {
   const auto deadline = time_.now() + drain_time_;
   if (const auto told = engine.drain(); !told) {
     log::warn("serve: {}", told.error().context);
+  }
+  while (door_->answers_under_way() > 0 && time_.now() < deadline) { // V-5
+    pause();
   }
   if (const auto drained = door_->drain(deadline); !drained) {
     log::warn("serve: {}: they are cut", drained.error().context);

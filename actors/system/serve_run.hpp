@@ -3,7 +3,9 @@
 // the model is loaded the server answers already: /live, and 503 to the rest. V-3 A control process that follows one that
 // has died listens on the same ports, also when the system had chosen them. V-4 server.balancing says which ports there
 // are: one for all replicas (internal), one per replica, from server.port on (external), or one per node for the replicas of
-// that node (hybrid); what is accepted at one goes on wherever it can, when its replica ends.
+// that node (hybrid); what is accepted at one goes on wherever it can, when its replica ends. V-5 While it drains, new
+// connections are answered as long as somebody waits for the rest of an answer: 503 to who wants one, and /live, /ready,
+// /health and /metrics.
 #pragma once
 
 #include "actors/front_door/http_front_door.hpp"
@@ -46,6 +48,8 @@ public:
   [[nodiscard]] result<void> health(std::span<const std::int32_t> replicas) override;
   [[nodiscard]] bool is_draining(std::span<const std::int32_t> replicas) const override;
   [[nodiscard]] std::string describe_cluster() override;
+
+  [[nodiscard]] metrics::engine_sample sample() const override { return engine_.sample(); }
 
 private:
   engine& engine_;

@@ -1,5 +1,6 @@
 // vdist-run as a server: it says where, answers, ends by signals, and refuses settings that open it to everybody.
 #include "tests/actors/front_door/api_client.hpp"
+#include "tests/support/metrics_page.hpp"
 #include "tests/support/run_fixture.hpp"
 #include "tests/support/served_run.hpp"
 
@@ -44,6 +45,42 @@ BOOST_FIXTURE_TEST_CASE(a_termination_lets_requests_end, served) {
                                .dump()));
   client.take_until("data: ");
   run.signal(SIGTERM);
+  client.take_until("data: [DONE]");
+  const auto done = run.wait();
+  BOOST_TEST(done.exit_code == 0, done.err);
+}
+
+BOOST_FIXTURE_TEST_CASE(it_says_what_it_measures_while_it_drains, served) { // V-5
+  config =
+      folder
+          .write("slow.toml",
+                 "[device]\nkind = \"sim\"\nkv_cache_bytes = 16777216\n[device.sim]\nvocabulary = "
+                 "100\nlayers = 2\nheads = 2\nkv_heads = 2\nhidden = 16\nmax_model_len = "
+                 "256\nstep_us = 15000\n"
+                     + std::string(serving_toml))
+          .string();
+  auto run = start({"--quiet"});
+  const auto port = port_of(run);
+  http_client client(port);
+  client.send(request_text("POST",
+                           "/v1/completions",
+                           nlohmann::json{{"model", "sim"},
+                                          {"prompt", {1, 2, 3}},
+                                          {"max_tokens", 200},
+                                          {"ignore_eos", true},
+                                          {"stream", true}}
+                               .dump()));
+  const auto active = [&] {
+    return read_metrics(ask(port, "GET", "/metrics").body).value("vdist:requests_active");
+  };
+  wait_until("it is accepted", [&] { return active() == 1.0; });
+  run.signal(SIGTERM);
+  wait_until("it drains", [&] { return ask(port, "GET", "/ready").status == 503; });
+  const auto page = read_metrics(ask(port, "GET", "/metrics").body);
+  BOOST_TEST(page.violations.empty());
+  BOOST_TEST(page.value("vdist:draining").value() == 1.0);
+  BOOST_TEST(page.value("vdist:requests_active").value() == 1.0);
+  BOOST_TEST(page.value("vllm:request_success_total").value() == 0.0);
   client.take_until("data: [DONE]");
   const auto done = run.wait();
   BOOST_TEST(done.exit_code == 0, done.err);

@@ -1,6 +1,7 @@
 // Clients that stream over HTTP while workers and the control process are killed: they come back with the id of their last
 // event, and read what they would have read, once.
 #include "tests/actors/front_door/api_client.hpp"
+#include "tests/support/metrics_page.hpp"
 #include "tests/support/run_fixture.hpp"
 #include "tests/support/served_run.hpp"
 
@@ -374,6 +375,56 @@ BOOST_FIXTURE_TEST_CASE(the_port_of_a_replica_that_is_lost_refuses_and_its_strea
   run.signal(SIGTERM);
   const auto done = run.wait();
   BOOST_TEST(done.exit_code == 0, done.err);
+}
+
+/// A worker dies, then the control process: what is counted on the board goes on, the rest begins anew, and no request that
+/// runs through both is counted twice.
+BOOST_FIXTURE_TEST_CASE(metrics_tell_of_deaths_and_survive_them_where_they_can, serve_fixture) {
+  auto run = start({"--quiet"});
+  const auto port = port_of(run);
+  const auto page_now = [&] {
+    auto page = read_metrics(ask(port, "GET", "/metrics").body);
+    BOOST_TEST(page.violations.empty());
+    return page;
+  };
+  metrics_page middle;
+  const auto got = read_all(port, "counted", [&](const std::atomic<int>& events) {
+    wait_until("events come", [&] { return events > 100; });
+    const auto before = page_now();
+    BOOST_TEST(before.value("vdist:recoveries_total").value() == 0.0);
+    ::kill(children_of(run.pid()).at("worker 1"), SIGKILL);
+    wait_until("tokens come again", [&] {
+      middle = page_now();
+      return middle.value("vdist:recovery_seconds_count", {{"phase", "stall"}}) == 1.0;
+    });
+    BOOST_TEST(falls(before, middle).empty());
+    BOOST_TEST(middle.value("vdist:recoveries_total").value() == 1.0);
+    BOOST_TEST(middle.value("vdist:worker_restarts_total").value() == 1.0);
+    BOOST_TEST(middle.value("vdist:process_restarts_total", {{"process", "node"}}).value() == 0.0);
+    const auto node = children_of(run.pid()).at("node");
+    ::kill(node, SIGKILL);
+    wait_for_successor(run, "node", node);
+    port_of(run, 2);
+  });
+  double choices = 0;
+  for (const auto& one : got) {
+    BOOST_TEST(one.failure == "");
+    choices += static_cast<double>(one.choices.size());
+  }
+  const auto last = page_now();
+  BOOST_TEST(last.value("vdist:worker_restarts_total").value() == 1.0, "on the board");
+  BOOST_TEST(last.value("vdist:process_restarts_total", {{"process", "node"}}).value() == 1.0);
+  BOOST_TEST(last.value("vdist:epoch").value() > middle.value("vdist:epoch").value());
+  BOOST_TEST(middle.value("vdist:requests_accepted_total").value() == choices);
+  BOOST_TEST(last.value("vdist:requests_accepted_total").value() == 0.0, "by the one before");
+  BOOST_TEST(last.value("vllm:request_success_total").value() <= choices);
+  BOOST_TEST(last.value("vllm:generation_tokens_total").value()
+                 + middle.value("vllm:generation_tokens_total").value()
+             <= choices * 220);
+  BOOST_TEST(last.value("vllm:generation_tokens_total").value() > 0.0);
+  BOOST_TEST(last.value("vdist:requests_active").value() == 0.0);
+  run.signal(SIGTERM);
+  BOOST_TEST(run.wait().exit_code == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

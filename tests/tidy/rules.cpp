@@ -126,6 +126,7 @@ const std::vector<library_rule>& library_rules() {
         "examples/"}},
       {"curl/", {"model/hub/"}},
       {"openssl/", {"model/hub/", "transport/http/", "tests/transport/http/"}},
+      {"prometheus/", {"runtime/metrics/"}},
       {"pcre2.h", {"runtime/text/"}},
       {"unicode/", {"runtime/text/"}},
       {"msgpack", {"runtime/protocol/", "tests/runtime/protocol/"}},

@@ -70,6 +70,10 @@ public:
   /// replaces one that was not called.
   void on_drained(std::function<void()> call);
 
+  /// Calls once with the status when the answer begins, before anybody can have read it; not for an answer that there is
+  /// already. Under a lock: it may count, and call nothing of this exchange. Set it once, and first.
+  void on_answer(std::function<void(int status)> call);
+
   /// E-2. If the client has gone already, calls at once, on this thread. Set it once.
   void on_gone(std::function<void()> call);
 

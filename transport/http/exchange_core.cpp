@@ -54,6 +54,13 @@ void exchange_core::wake_locked() {
   }
 }
 
+void exchange_core::count_locked(int status) {
+  shared_->counts.answer(status);
+  if (on_answer_) {
+    std::exchange(on_answer_, nullptr)(status);
+  }
+}
+
 exchange_core::released exchange_core::end_locked() {
   stage_ = stage::ended;
   return {std::exchange(on_drained_, nullptr), std::exchange(on_gone_, nullptr)};
@@ -75,7 +82,7 @@ bool exchange_core::reply(response answer) {
   }
   after = end_locked();
   keeps_alive_ = context_.keeps_alive && !shared_->is_draining.load();
-  shared_->counts.answer(answer.status);
+  count_locked(answer.status);
   if (!is_detached_) {
     append_answer(waiting_, answer, context_, keeps_alive_);
     backlog_ += waiting_.size();
@@ -97,7 +104,7 @@ bool exchange_core::start_stream(int status, std::vector<header> headers) {
   is_chunked_ = !context_.is_http_1_0;
   has_body_ = has_body(status) && !context_.is_head;
   keeps_alive_ = is_chunked_ && context_.keeps_alive && !shared_->is_draining.load();
-  shared_->counts.answer(status);
+  count_locked(status);
   if (!is_detached_) {
     append_head(waiting_,
                 status,
@@ -185,6 +192,13 @@ void exchange_core::on_drained(std::function<void()> call) {
   on_drained_.swap(call);
   if (backlog_ <= shared_->config.bounds.output_low_bytes) {
     wake_locked();
+  }
+}
+
+void exchange_core::on_answer(std::function<void(int)> call) {
+  const std::lock_guard lock(mutex_);
+  if (stage_ == stage::open) {
+    on_answer_ = std::move(call);
   }
 }
 
@@ -296,6 +310,10 @@ std::size_t exchange::backlog_bytes() const {
 
 void exchange::on_drained(std::function<void()> call) {
   core_->on_drained(std::move(call));
+}
+
+void exchange::on_answer(std::function<void(int)> call) {
+  core_->on_answer(std::move(call));
 }
 
 void exchange::on_gone(std::function<void()> call) {

@@ -1,7 +1,7 @@
 // transport/http/exchange_core.hpp — the meeting point of an exchange's producers (any thread) and its
 // connection (one io thread). Internal to transport/http.
 // X-1 `wake` is called under the lock and never after detach(): a connection and its io thread that have
-// ended are not touched. X-2 no callback runs under the lock. X-3 a producer that finds a wake-up under
+// ended are not touched. X-2 no callback runs under the lock, but on_answer(), which only counts. X-3 a producer that finds a wake-up under
 // way does not ask for another one: any number of writes costs one.
 // Lock order: this one, then that of the io thread's queue.
 #pragma once
@@ -48,6 +48,7 @@ public:
   void abandon();
   [[nodiscard]] std::size_t backlog_bytes() const;
   void on_drained(std::function<void()> call);
+  void on_answer(std::function<void(int status)> call);
   void on_gone(std::function<void()> call);
   [[nodiscard]] bool is_gone() const;
 
@@ -73,6 +74,7 @@ private:
   };
 
   void wake_locked();
+  void count_locked(int status);
   [[nodiscard]] released end_locked();
   [[nodiscard]] std::function<void()> drained_locked();
 
@@ -84,6 +86,7 @@ private:
   std::function<void()> wake_; // empty when detached
   std::function<void()> on_drained_;
   std::function<void()> on_gone_;
+  std::function<void(int)> on_answer_;
   std::string waiting_; // framed; not taken yet
   std::size_t backlog_ = 0;
   stage stage_ = stage::open;

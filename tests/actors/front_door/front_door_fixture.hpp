@@ -71,6 +71,10 @@ public:
 
   std::string describe_cluster() override { return R"({"status":{}})"; }
 
+  metrics::engine_sample sample() const override {
+    return metrics::sample_before_start("tiny", 256, 1);
+  }
+
   /// The n-th that was accepted; waits for it.
   std::shared_ptr<accepted> wait_for(std::size_t number) {
     std::unique_lock lock(mutex_);

@@ -126,6 +126,7 @@ BOOST_AUTO_TEST_CASE(nothing_is_wrong_without_a_death) {
   }
   world.finish();
   BOOST_TEST(world.verdict() == "");
+  BOOST_TEST(world.verdict_of_metrics() == "");
   BOOST_TEST(world.journal().stats().finished == 6U);
 }
 
@@ -140,6 +141,7 @@ BOOST_AUTO_TEST_CASE(a_death_between_any_two_messages_changes_nothing) { // O-1 
         }
         world.finish();
         BOOST_TEST(world.verdict() == "");
+        BOOST_TEST(world.verdict_of_metrics() == "");
       }
     }
   }
@@ -191,6 +193,7 @@ BOOST_AUTO_TEST_CASE(any_number_of_deaths_at_random_changes_nothing) { // O-1 to
       }
       world.finish();
       BOOST_TEST(world.verdict() == "");
+      BOOST_TEST(world.verdict_of_metrics() == "");
     }
   }
 }
@@ -218,6 +221,7 @@ BOOST_AUTO_TEST_CASE(requests_return_to_the_replica_that_has_their_kv) { // O-3
   world.clients_return();
   world.finish();
   BOOST_TEST(world.verdict() == "");
+  BOOST_TEST(world.verdict_of_metrics() == "");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -83,6 +83,9 @@ void router_world::spawn_all() {
   BOOST_REQUIRE(opened.has_value());
   journal_ = std::move(*opened);
   table_ = std::make_unique<request_table>(replicas);
+  auto& measured = *measured_.emplace_back(std::make_unique<process_metrics>());
+  table_->measure(
+      request_meter({&measured.requests[0], &measured.requests[1]}, measured.refusals, time_));
   lanes_.assign(replicas, {});
   for (std::size_t replica = 0; replica < lanes_.size(); ++replica) {
     schedulers_.push_back(actors().spawn(
@@ -234,6 +237,42 @@ void router_world::restart_process() {
     each.id = {};
   }
   spawn_all();
+}
+
+std::string router_world::verdict_of_metrics() const {
+  std::uint64_t tokens = 0;
+  std::uint64_t ends = 0;
+  std::int64_t active = 0;
+  for (const auto& process : measured_) {
+    active = 0;
+    for (const auto& one : process->requests) {
+      tokens += one.generation_tokens;
+      active += one.active;
+      for (const auto& reason : one.finished) {
+        ends += reason;
+      }
+    }
+  }
+  std::uint64_t committed = 0;
+  std::uint64_t finished = 0;
+  for (const auto& [key, mine] : clients_) {
+    const auto replayed = journal_->replay(mine.id);
+    for (const auto& event : *replayed) {
+      committed += event.token >= 0 ? 1 : 0;
+      finished += event.reason != finish_reason::none ? 1 : 0;
+    }
+  }
+  const bool is_right = measured_.size() == 1 ? tokens == committed && ends == finished
+                                              : tokens <= committed && ends <= finished;
+  return is_right && active == 0
+             ? ""
+             : fmt::format("counted {} tokens of {}, {} ends of {}, {} under way, in {} processes",
+                           tokens,
+                           committed,
+                           ends,
+                           finished,
+                           active,
+                           measured_.size());
 }
 
 void router_world::clients_return() {

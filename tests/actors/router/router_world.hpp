@@ -10,6 +10,7 @@
 
 #include "runtime/ledger/shared_ledger.hpp"
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -71,6 +72,10 @@ public:
 
   [[nodiscard]] const actors::request_table& table() const { return *table_; }
 
+  /// What the routers of all processes have counted; empty: it is what the ledger has, or, when processes have died, at
+  /// most that. Behind finish().
+  [[nodiscard]] std::string verdict_of_metrics() const;
+
 private:
   struct running_request {
     std::uint64_t key = 0;
@@ -109,6 +114,16 @@ private:
   std::vector<lane> lanes_;
   std::vector<actors::route<actors::scheduler_actor>> schedulers_;
   actors::router_actor router_;
+
+  /// Of one process.
+  struct process_metrics {
+    std::array<metrics::request_metrics, replicas> requests{metrics::request_metrics(64),
+                                                            metrics::request_metrics(64)};
+    metrics::refusal_metrics refusals{};
+  };
+
+  system_clock time_;
+  std::vector<std::unique_ptr<process_metrics>> measured_; // by process
   bool keeps_kv_ = false;
   std::unordered_map<request_id, std::int32_t> kept_by_;
   std::map<std::uint64_t, client> clients_;

@@ -63,6 +63,31 @@ BOOST_AUTO_TEST_CASE(sends_each_event_when_it_is_written) {
   BOOST_TEST(client.read().body == "and goes on");
 }
 
+BOOST_AUTO_TEST_CASE(who_asks_is_told_once_how_it_is_answered) {
+  http_fixture fixture;
+  auto client = fixture.connect();
+  std::vector<int> told; // by this thread alone: it answers
+  const auto next = [&] {
+    client.send(ask);
+    auto one = fixture.next();
+    one->on_answer([&told](int status) { told.push_back(status); });
+    return one;
+  };
+  next()->reply({.status = 404});
+  BOOST_TEST(client.read().status == 404);
+  const auto stream = next();
+  BOOST_TEST(stream->start_stream(200, event_stream));
+  BOOST_TEST(!stream->reply({.status = 500}));
+  stream->on_answer([&told](int status) { told.push_back(status); }); // too late
+  stream->finish();
+  BOOST_TEST(client.read().status == 200);
+  next()->reply({.status = 200, .headers = {{"bad\n", ""}}}); // cannot be sent
+  BOOST_TEST(client.read().status == 500);
+  next().reset();
+  BOOST_TEST(client.read().status == 500);
+  BOOST_TEST(told == (std::vector<int>{404, 200, 500, 500}), boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_CASE(streams_to_HTTP_1_0_until_the_end_of_the_connection) {
   http_fixture fixture;
   auto client = fixture.connect();
