@@ -80,6 +80,11 @@ bool is_marked_dead(const life_entry& entry) {
   return (entry.owner.load() & FUTEX_OWNER_DIED) != 0;
 }
 
+std::int32_t holder_of(const life_entry& entry) {
+  const auto word = entry.owner.load();
+  return (word & FUTEX_OWNER_DIED) != 0 ? 0 : static_cast<std::int32_t>(word & FUTEX_TID_MASK);
+}
+
 void hold_life(life_entry& entry) noexcept {
   // The list is this process's own memory, the word is not: the kernel only wants to know how far apart they are.
   static struct robust_list link;

@@ -106,6 +106,9 @@ void write_identity(life_entry& entry, const protocol::process_key& key);
 /// Whether the kernel has marked the word of an ended holder (B-3).
 [[nodiscard]] bool is_marked_dead(const life_entry& entry);
 
+/// The process that holds the entry's word (B-2), 0: nobody does, or its holder has ended.
+[[nodiscard]] std::int32_t holder_of(const life_entry& entry);
+
 /// Holds the entry's word for the calling thread until that ends: call once per process, on the main thread. The entry's
 /// memory must stay mapped for ever. From now on this thread may hold no other robust lock.
 void hold_life(life_entry& entry) noexcept;

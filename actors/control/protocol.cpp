@@ -378,6 +378,10 @@ std::string encode(const control_request& request) {
   return dump(object);
 }
 
+std::string status_json(const cluster_status& status) {
+  return dump(status);
+}
+
 std::string encode(const error& cause) {
   return dump(json_of(cause));
 }

@@ -69,6 +69,10 @@ struct control_request {
 [[nodiscard]] std::string answer(controllable& cluster, std::string_view request);
 [[nodiscard]] std::string encode(const error& cause);
 
+/// The status as one JSON object, however long; as "status" of the reply above. For who answers over something else than
+/// this socket.
+[[nodiscard]] std::string status_json(const cluster_status& status);
+
 /// The client's side. Errors: what the server said, or corrupt. Control characters of texts become
 /// '?', so that a reply is safe to print on a terminal.
 [[nodiscard]] result<cluster_status> decode_status(std::string_view reply);

@@ -3,6 +3,8 @@
 #include "actors/front_door/event_id.hpp"
 #include "actors/front_door/generation_answer.hpp"
 #include "actors/front_door/http_metrics.hpp"
+#include "actors/front_door/live_page.hpp"
+#include "actors/front_door/live_snapshot.hpp"
 #include "actors/front_door/request_name.hpp"
 #include "actors/front_door/request_reading.hpp"
 #include "actors/front_door/work_pool.hpp"
@@ -27,6 +29,8 @@ namespace {
 namespace openai = api::openai;
 
 constexpr std::string_view retry_after_s = "1";
+/// What pages of other origins may read of our answers.
+constexpr const char* exposed_headers = "Idempotency-Key, Retry-After, WWW-Authenticate, Allow";
 constexpr std::chrono::milliseconds listen_pause{20};
 constexpr std::string_view model_prefix = "/v1/models/";
 
@@ -151,7 +155,9 @@ struct http_front_door::impl {
         ports(config.ports.empty() ? std::vector{door_port{.port = config.http.port}}
                                    : config.ports),
         servers(ports.size()),
-        listening(ports.size()) {}
+        listening(ports.size()),
+        feed(
+            config.live, [this] { return window.add(backend.load()->observe()); }, with) {}
 
   static const std::vector<route>& routes();
   /// In the same order, and one for all others behind them.
@@ -168,6 +174,8 @@ struct http_front_door::impl {
   void tokenize(const call& made);
   void detokenize(const call& made);
   void cluster(const call& made);
+  void cluster_events(const call& made);
+  void page(const call& made);
   void health(const call& made);
   void live(const call& made);
   void ready(const call& made);
@@ -203,6 +211,8 @@ struct http_front_door::impl {
   std::vector<std::unique_ptr<http::server>> servers; // null: it does not listen yet
   /// The same; requests come before start() has returned.
   std::vector<std::atomic<const http::server*>> listening;
+  live_window window; // of the feed's thread
+  live_feed feed;     // asks the backend only for those who came when there was one
   bool is_closed = false;
 };
 
@@ -214,11 +224,13 @@ const std::vector<http_front_door::impl::route>& http_front_door::impl::routes()
       {"POST", "/detokenize", &impl::detokenize, false, true, false},
       {"GET", "/v1/models", &impl::models, false, false, false},
       {"GET", "/v1/cluster", &impl::cluster, false, true, true},
+      {"GET", "/v1/cluster/events", &impl::cluster_events, false, false, true},
       {"GET", "/health", &impl::health, true, true, true},
       {"GET", "/live", &impl::live, true, false, false},
       {"GET", "/ready", &impl::ready, true, false, false},
       {"GET", "/version", &impl::version, false, false, false},
       {"GET", "/metrics", &impl::show_metrics, false, true, false},
+      {"GET", "/", &impl::page, true, false, false},
       {"GET", model_prefix, &impl::one_model, false, false, false},
   };
   return all;
@@ -237,7 +249,8 @@ void http_front_door::impl::handle(exchange with, const door_port& port) {
   const auto& asked = with->request();
   const auto& all = routes();
   const auto found = std::find_if(all.begin(), all.end(), [&asked](const route& one) {
-    return one.path.ends_with('/') ? asked.path.starts_with(one.path) : asked.path == one.path;
+    const bool is_prefix = one.path.size() > 1 && one.path.ends_with('/');
+    return is_prefix ? asked.path.starts_with(one.path) : asked.path == one.path;
   });
   call made{.with = std::move(with), .port = &port};
   made.with->on_answer([counts = counts, index = found - all.begin()](int status) {
@@ -492,6 +505,33 @@ void http_front_door::impl::cluster(const call& made) {
   made.with->reply(json_answer(200, made.backend->describe_cluster()));
 }
 
+/// F-7.
+void http_front_door::impl::cluster_events(const call& made) {
+  if (made.with->request().method == "HEAD") {
+    made.with->reply({.status = 200,
+                      .headers = {{"content-type", "text/event-stream; charset=utf-8"}},
+                      .body = {}});
+    return;
+  }
+  if (!feed.add(made.with)) {
+    refuse(made,
+           request_error(503,
+                         "too_many_watchers",
+                         fmt::format("server: too many watch the cluster (limit={})",
+                                     config.live.watchers_max)));
+  }
+}
+
+void http_front_door::impl::page(const call& made) {
+  made.with->reply({.status = 200,
+                    .headers = {{"content-type", "text/html; charset=utf-8"},
+                                {"content-security-policy", std::string(live_page_policy())},
+                                {"x-content-type-options", "nosniff"},
+                                {"referrer-policy", "no-referrer"},
+                                {"cache-control", "no-cache"}},
+                    .body = std::string(live_page())});
+}
+
 void http_front_door::impl::health(const call& made) {
   if (const auto well = made.backend->health(made.port->replicas); !well) {
     return refuse(made, openai::of_engine(fail(errc::closed, well.error().context)));
@@ -578,6 +618,7 @@ http_front_door::impl::listen(std::size_t index, time_point patient_until) {
 result<std::unique_ptr<http_front_door>>
 http_front_door::start(front_door_config config, served_model model, const clock& time) {
   config.http.error_answer = refusal_answer;
+  config.http.exposed_headers = exposed_headers;
   const auto patient_until = time.now() + config.listen_patience;
   std::unique_ptr<http_front_door> made(
       new http_front_door(std::make_unique<impl>(std::move(config), std::move(model), time)));
@@ -597,6 +638,7 @@ void http_front_door::open(serving_backend& backend) {
 
 /// One after the other: whoever comes to one that still listens is refused by the backend, which drains (F-4).
 result<void> http_front_door::drain(time_point deadline) {
+  impl_->feed.stop(); // it would never end by itself
   result<void> drained;
   for (const auto& server : impl_->servers) {
     if (auto one = server->drain(deadline); !one) {
@@ -615,6 +657,7 @@ void http_front_door::close() {
       server->stop();
     }
   }
+  impl_->feed.stop();
   impl_->pool.stop();  // nothing submits any more …
   impl_->lane->stop(); // … and nobody reads
 }

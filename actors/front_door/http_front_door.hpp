@@ -1,23 +1,26 @@
 // actors/front_door/http_front_door.hpp — the OpenAI API over HTTP: routes, keys, and from bodies to orders for a backend.
 //
 //   POST /v1/completions, /v1/chat/completions, /tokenize, /detokenize
-//   GET  /v1/models, /v1/models/<name>, /v1/cluster, /health, /live, /ready, /version, /metrics
+//   GET  /v1/models, /v1/models/<name>, /v1/cluster, /v1/cluster/events, /health, /live, /ready, /version, /metrics
+//   GET  /    the live page, which needs no key; what it shows and asks, it gets from the routes above
 //
 // F-1 Every error is OpenAI's error object with its status: 400 naming the parameter, 401, 404, 405, 409, 413, 429 and 503 with
 // Retry-After, … F-2 No io thread blocks or computes: bodies are parsed, templates rendered and orders submitted by a
 // pool of submit_threads behind a queue of submit_queue_max, beyond which it is 429. F-3 Every POST that generates has a name
 // (Idempotency-Key, drawn if absent, returned): the same again attaches to the same generation, with Last-Event-ID behind
 // that event; another body under the name is 409. F-4 Until open(), and while the backend drains, requests get 503;
-// /live is always 200, /ready tells, /metrics has zeros until open(). F-5 Without a legal key only /live, /ready and /health answer.
-// F-6 There may be several ports, each for some replicas: these alone are asked to run what comes there, and /health and /ready
-// speak of them (503, and the requests, too, while none of them takes any; "replicas" names them). Names (F-3) are those
-// of the whole front door, so a client may come back to any port. A port has io threads and connections of its own; pool, lane
-// and keys are everybody's.
+// /live is always 200, /ready tells, /metrics has zeros until open(). F-5 Without a legal key only /, /live, /ready and /health
+// answer. F-6 There may be several ports, each for some replicas: these alone are asked to run what comes there, and /health
+// and /ready speak of them (503, and the requests, too, while none of them takes any; "replicas" names them). Names (F-3)
+// are those of the whole front door, so a client may come back to any port. A port has io threads and connections of its own;
+// pool, lane and keys are everybody's. F-7 Snapshots of the cluster (live_snapshot.hpp) are made once for all who watch, at
+// most live.watchers_max; beyond them it is 503.
 //
 // start(), open(), drain() and close() by one thread; everything else inside.
 #pragma once
 
 #include "actors/front_door/api_keys.hpp"
+#include "actors/front_door/live_feed.hpp"
 #include "actors/front_door/serving_backend.hpp"
 
 #include "transport/http/server_config.hpp"
@@ -51,6 +54,7 @@ struct front_door_config {
   std::size_t submit_threads = 4;
   std::size_t submit_queue_max = 1024;
   std::chrono::seconds return_time{30}; // generation_answer.hpp, G-3
+  live_feed_settings live;
   /// How long a port that is in use is tried again: a predecessor may be about to end.
   std::chrono::milliseconds listen_patience{0};
 };
@@ -69,7 +73,7 @@ public:
   /// From now on requests are served. Borrowed until close().
   void open(serving_backend& backend);
 
-  /// Accepts no connection any more and lets answers end. Error: timed_out, some have not.
+  /// Accepts no connection any more, ends the snapshots, and lets answers end. Error: timed_out, some have not.
   [[nodiscard]] result<void> drain(time_point deadline);
 
   /// Ends all connections; sequences that have not ended are cancelled. A second call does nothing.

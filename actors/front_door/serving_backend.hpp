@@ -2,6 +2,7 @@
 // own. The front door owns none of it.
 #pragma once
 
+#include "actors/front_door/cluster_observation.hpp"
 #include "actors/front_door/text_stream.hpp"
 
 #include "runtime/api/sampling_params.hpp"
@@ -53,6 +54,9 @@ public:
 
   /// What it has measured; parts are read from the backend as long as that lives. Waits for nobody.
   [[nodiscard]] virtual metrics::engine_sample sample() const = 0;
+
+  /// What the live page shows. Blocks, with a deadline.
+  [[nodiscard]] virtual cluster_observation observe() = 0;
 };
 
 /// What is served; constant while it is.

@@ -10,6 +10,7 @@
 
 #include "runtime/base/failpoint.hpp"
 #include "runtime/base/fault_trace.hpp"
+#include "runtime/base/recent_moments.hpp"
 
 #include <array>
 #include <atomic>
@@ -63,6 +64,7 @@ struct run_words {
   operator_words operators;
   /// Of the front door, also of the next one, in its order; 0: none yet. A port per replica at most.
   std::array<std::atomic<std::uint32_t>, host::life_entries_max> http_ports{};
+  recent_moments_table moments; // of the recoveries of all replicas
 };
 
 template <class Words>

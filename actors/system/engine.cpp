@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "host/programs.hpp"
+#include "host/standby.hpp"
 #include "host/supervisor.hpp"
 
 namespace vdist {
@@ -281,6 +282,23 @@ metrics::engine_sample engine::sample() const {
   auto sample = sample_of(impl_->cluster);
   sample.is_draining = is_draining();
   return sample;
+}
+
+std::vector<recovery_summary> engine::recoveries(std::size_t max) const {
+  return recoveries_of(recent_moments(impl_->cluster.parts().run->moments).read(), max);
+}
+
+std::vector<std::int32_t> engine::standby_pids() const {
+  std::vector<std::int32_t> pids;
+  if (const auto& board = impl_->cluster.parts().board) {
+    for (const auto& entry : (*board)->lives) {
+      const auto pid = host::holder_of(entry);
+      if (pid != 0 && host::is_spare(host::identity_of(entry))) {
+        pids.push_back(pid);
+      }
+    }
+  }
+  return pids;
 }
 
 host::host_link* engine::parent() {

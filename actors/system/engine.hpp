@@ -19,6 +19,7 @@
 #include "runtime/base/failpoint.hpp"
 #include "runtime/base/fault_trace.hpp"
 #include "runtime/base/ids.hpp"
+#include "runtime/base/recent_moments.hpp"
 #include "runtime/base/result.hpp"
 #include "runtime/config/cluster_config.hpp"
 #include "runtime/config/environment.hpp"
@@ -143,6 +144,11 @@ public:
   [[nodiscard]] engine_status status() const;
   /// Metrics of the moment, of which parts are read from this engine as long as it lives. Asks no actor, waits for nobody.
   [[nodiscard]] metrics::engine_sample sample() const;
+  /// The newest `max` recoveries of all replicas, by the time of their fault; also those that an earlier control process
+  /// has seen. Does not block.
+  [[nodiscard]] std::vector<recovery_summary> recoveries(std::size_t max) const;
+  /// Of the spare workers that wait for an order. Does not block.
+  [[nodiscard]] std::vector<std::int32_t> standby_pids() const;
   [[nodiscard]] const actors::model_setup& setup() const;
   /// Defaults that the model recommends for requests.
   [[nodiscard]] api::sampling_params default_params() const;

@@ -236,11 +236,16 @@ void replica::note_recovery(const supervisor::recovery_mark& mark) {
     first_of_ = mark.now.value;
   }
   recovery_meter_.note(mark, busy_since());
-  parts_.trace->note({.what = static_cast<fault_moment_kind>(mark.what),
-                      .replica = index_,
-                      .slot = mark.slot,
-                      .epoch = mark.now.value,
-                      .at_ns = ns_of(mark.at)});
+  note_moment({.what = static_cast<fault_moment_kind>(mark.what),
+               .replica = index_,
+               .slot = mark.slot,
+               .epoch = mark.now.value,
+               .at_ns = ns_of(mark.at)});
+}
+
+void replica::note_moment(const fault_moment& moment) {
+  parts_.trace->note(moment);
+  recent_moments(parts_.run->moments).note(moment);
 }
 
 /// On the step thread, behind a commit.
@@ -252,15 +257,12 @@ void replica::note_tokens(const token_events& events) {
   }
   const auto now = parts_.time->now();
   recovery_meter_.note_tokens(now);
-  if (!parts_.trace->is_started()) {
-    return;
-  }
   parts_.trace->note_tokens(now, static_cast<std::uint32_t>(count));
   if (const auto epoch = first_of_.exchange(0); epoch != 0) {
-    parts_.trace->note({.what = fault_moment_kind::first_tokens,
-                        .replica = index_,
-                        .epoch = epoch,
-                        .at_ns = ns_of(now)});
+    note_moment({.what = fault_moment_kind::first_tokens,
+                 .replica = index_,
+                 .epoch = epoch,
+                 .at_ns = ns_of(now)});
   }
 }
 

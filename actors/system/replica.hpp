@@ -154,6 +154,7 @@ private:
   void note_epoch(epoch now);
   void note_recovery(const supervisor::recovery_mark& mark);
   [[nodiscard]] std::optional<time_point> busy_since() const;
+  void note_moment(const fault_moment& moment);
   void note_tokens(const token_events& events);
   [[nodiscard]] supervisor::group_state found_group();
   [[nodiscard]] executor_actor spawn_executor();

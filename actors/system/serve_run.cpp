@@ -1,6 +1,6 @@
 #include "actors/system/serve_run.hpp"
 
-#include "actors/control/protocol.hpp"
+#include "actors/front_door/live_snapshot.hpp"
 #include "actors/gateway/board_areas.hpp"
 #include "actors/system/cluster_metrics.hpp"
 #include "actors/system/command_line.hpp"
@@ -163,7 +163,20 @@ bool engine_backend::is_draining(std::span<const std::int32_t> replicas) const {
 }
 
 std::string engine_backend::describe_cluster() {
-  return control::answer(engine_, control::encode(control::control_request{}));
+  return cluster_json(engine_.details(), engine_.recoveries(recoveries_shown_max));
+}
+
+cluster_observation engine_backend::observe() {
+  cluster_observation look{.status = engine_.details(),
+                           .standby_pids = engine_.standby_pids(),
+                           .recoveries = engine_.recoveries(recoveries_shown_max),
+                           .at_ns = ns_of(system_clock().now())};
+  for (const auto& replica : engine_.sample().replicas) {
+    if (replica.requests) {
+      add_requests(look, *replica.requests);
+    }
+  }
+  return look;
 }
 
 result<std::unique_ptr<serve_run>> serve_run::listen(const model_setup& setup,

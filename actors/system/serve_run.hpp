@@ -48,6 +48,7 @@ public:
   [[nodiscard]] result<void> health(std::span<const std::int32_t> replicas) override;
   [[nodiscard]] bool is_draining(std::span<const std::int32_t> replicas) const override;
   [[nodiscard]] std::string describe_cluster() override;
+  [[nodiscard]] cluster_observation observe() override;
 
   [[nodiscard]] metrics::engine_sample sample() const override { return engine_.sample(); }
 

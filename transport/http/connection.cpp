@@ -236,7 +236,8 @@ answer_context connection::context_of(request_head& head) const {
   return {.is_http_1_0 = head.is_http_1_0,
           .is_head = head.asked.method == "HEAD",
           .keeps_alive = head.keeps_alive,
-          .allowed_origin = std::string(allowed_for(from, config().allowed_origins))};
+          .allowed_origin = std::string(allowed_for(from, config().allowed_origins)),
+          .exposed_headers = config().exposed_headers};
 }
 
 void connection::begin_exchange() {

@@ -83,6 +83,9 @@ void append_head(std::string& out,
   }
   if (!context.allowed_origin.empty()) {
     append_line(out, "Access-Control-Allow-Origin", context.allowed_origin);
+    if (!context.exposed_headers.empty()) {
+      append_line(out, "Access-Control-Expose-Headers", context.exposed_headers);
+    }
     append_line(out, "Vary", "Origin");
   }
   if (has_body(status)) {

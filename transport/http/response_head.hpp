@@ -18,6 +18,8 @@ struct answer_context {
   bool is_head = false;       // HEAD: headers as for GET, no body
   bool keeps_alive = true;    // as the client wishes
   std::string allowed_origin; // value of Access-Control-Allow-Origin; empty: none
+  /// With it, if not empty. Borrowed of the configuration, as long as the service is.
+  std::string_view exposed_headers = {};
 };
 
 enum class body_form {

@@ -60,6 +60,7 @@ struct server_config {
   std::optional<tls_files> tls;
   /// Origins whose pages may read answers, "*" for all of them; empty: no CORS headers at all.
   std::vector<std::string> allowed_origins;
+  std::string exposed_headers; // what they may read besides the usual, separated by commas
   /// Makes the answer to a request that the handler does not see. Called on io threads, must not
   /// block. The status stays that of the refusal. Empty: one line of text.
   std::function<response(const refusal&)> error_answer;

@@ -74,6 +74,7 @@ public:
   metrics::engine_sample sample() const override {
     return metrics::sample_before_start("tiny", 256, 1);
   }
+  actors::cluster_observation observe() override { return {.at_ns = ++looks}; }
 
   /// The n-th that was accepted; waits for it.
   std::shared_ptr<accepted> wait_for(std::size_t number) {
@@ -98,6 +99,7 @@ public:
   result<void> checks;
   std::atomic<bool> drains{false};
   std::atomic<std::int32_t> gone{-1}; // a replica that takes nothing
+  std::atomic<int> looks{0}; // that were taken
 
 private:
   [[nodiscard]] bool can_take(std::span<const std::int32_t> replicas) const {

@@ -263,6 +263,7 @@ BOOST_AUTO_TEST_CASE(answers_of_refusals_can_be_replaced) {
 BOOST_AUTO_TEST_CASE(answers_preflights_of_allowed_origins) {
   auto config = loopback();
   config.allowed_origins = {"https://a.example"};
+  config.exposed_headers = "Idempotency-Key";
   http_fixture fixture(std::move(config));
   auto client = fixture.connect();
   const std::string preflight =
@@ -275,6 +276,7 @@ BOOST_AUTO_TEST_CASE(answers_preflights_of_allowed_origins) {
   BOOST_TEST(leave.headers.at("access-control-allow-headers") == "authorization");
   const auto got = client.ask(get("/echo?a", "Origin: https://a.example\r\n"));
   BOOST_TEST(got.headers.at("access-control-allow-origin") == "https://a.example");
+  BOOST_TEST(got.headers.at("access-control-expose-headers") == "Idempotency-Key");
   BOOST_TEST(got.headers.at("vary") == "Origin");
   BOOST_TEST(!client.ask(get("/echo?a", "Origin: https://b\r\n"))
                   .headers.contains("access-control-allow-origin"));
