@@ -69,8 +69,10 @@ gpu-bundle: $(BUILD)/build.ninja build/.packages-test ## build/gpu-bundle: progr
 	@ninja -C $(BUILD) -j $(JOBS)
 	@tests/support/gpu_bundle.sh $(BUILD) $(PROGRAMS) build/gpu-bundle
 
-install: build ## the programs to $(PREFIX), with configurations and the demo's model
+install: build ## programs, configurations, the demo's model, libvdist and its headers, manual pages; to $(PREFIX)
+	@ninja -C $(BUILD) -j $(JOBS) vdist-ctl vdist manual
 	@cmake --install $(BUILD) --component vdist --prefix $(PREFIX) >/dev/null
+	@cmake --install $(BUILD) --component devel --prefix $(PREFIX) >/dev/null
 	@echo "installed: $(DESTDIR)$(PREFIX)/bin/vdist-run; try: cd $(DESTDIR)$(PREFIX)/share/vdist && vdist-run config/demo.toml"
 
 package: build ## a relocatable archive with all libraries but glibc and CUDA: build/release/package/*.tar.gz
@@ -82,7 +84,7 @@ headers: build/.packages-test ## compiles every header alone
 	@ninja -C $(BUILD) -j $(JOBS) headers_compile_alone
 
 format: ## formats all C++ sources
-	@find actors host kernels model programs runtime transport tests examples -regex '.*\.\(hpp\|cpp\|inl\|cu\|cuh\)' -print0 \
+	@find actors host kernels model programs runtime transport vdist man tests examples -regex '.*\.\(hpp\|cpp\|inl\|cu\|cuh\)' -print0 \
 	  | xargs -0 clang-format -i
 
 clean: ## removes everything that was built

@@ -1,4 +1,5 @@
-# `make install` and `make package`. Component "vdist": programs and what they come with. Component "bundle": the shared
+# `make install` and `make package`. Component "vdist": programs and what they come with; "devel": the library, its headers
+# and manual pages, for `make install` alone. Component "bundle": the shared
 # libraries that a machine without our packages lacks, everything but glibc and the driver's own; for the archive alone.
 set(VDIST_PROGRAM_TARGETS vdist-run vdist-node vdist-worker vdist-vault)
 if(TARGET vdist-ctl)
@@ -18,6 +19,23 @@ endif()
 install(DIRECTORY config DESTINATION share/vdist COMPONENT vdist)
 install(DIRECTORY examples/models/tiny-tales DESTINATION share/vdist/examples/models COMPONENT vdist)
 install(FILES README.md LICENSE DESTINATION share/doc/vdist COMPONENT vdist)
+
+# What programs of others build against: find_package(vdist) and pkg-config.
+include(CMakePackageConfigHelpers)
+set_target_properties(vdist PROPERTIES INSTALL_RPATH "$ORIGIN") # where libvdist_cuda.so lies
+install(TARGETS vdist EXPORT vdist_targets LIBRARY DESTINATION lib COMPONENT devel NAMELINK_COMPONENT devel)
+install(EXPORT vdist_targets NAMESPACE vdist:: FILE vdistTargets.cmake DESTINATION lib/cmake/vdist COMPONENT devel)
+install(FILES vdist/actors.hpp vdist/engine.hpp vdist/expected.hpp vdist/request.hpp vdist/stream.hpp
+        DESTINATION include/vdist COMPONENT devel)
+configure_package_config_file(cmake/vdistConfig.cmake.in "${CMAKE_BINARY_DIR}/vdistConfig.cmake"
+                              INSTALL_DESTINATION lib/cmake/vdist NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file("${CMAKE_BINARY_DIR}/vdistConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
+install(FILES "${CMAKE_BINARY_DIR}/vdistConfig.cmake" "${CMAKE_BINARY_DIR}/vdistConfigVersion.cmake"
+        DESTINATION lib/cmake/vdist COMPONENT devel)
+configure_file(cmake/vdist.pc.in "${CMAKE_BINARY_DIR}/vdist.pc" @ONLY)
+configure_file(cmake/vdist-actors.pc.in "${CMAKE_BINARY_DIR}/vdist-actors.pc" @ONLY)
+install(FILES "${CMAKE_BINARY_DIR}/vdist.pc" "${CMAKE_BINARY_DIR}/vdist-actors.pc"
+        DESTINATION lib/pkgconfig COMPONENT devel)
 
 set(system_libraries "ld-linux" "linux-vdso" "lib(c|m|dl|rt|pthread|resolv|util|anl|nsl|BrokenLocale)\\.so" "libnss_" "libcuda\\.so"
                      "libnvidia")

@@ -78,18 +78,21 @@ quiet_actor_config::quiet_actor_config() {
   set("logger.verbosity", caf::atom("quiet"));
 }
 
-cluster::cluster(model_setup made, std::function<void(std::uint64_t, std::uint64_t)> on_load)
+cluster::cluster(model_setup made,
+                 std::function<void(std::uint64_t, std::uint64_t)> on_load,
+                 caf::actor_system* borrowed)
     : setup_(std::move(made)),
       views_(make_views(setup_)),
       table_(make_choice(setup_, views_)),
       board_(static_cast<std::size_t>(setup_.layout->sizes().data)),
       loads_(static_cast<std::size_t>(setup_.layout->world()), std::move(on_load)),
+      borrowed_(borrowed),
       threads_(std::make_unique<lane_threads>()) {}
 
 /// The guardian first, or it would replace what ends; then actors, because a recovery that is under
 /// way starts lanes; lanes before the actor system, because their reports go to actors.
 cluster::~cluster() {
-  if (!system_) {
+  if (actors_ == nullptr) {
     return;
   }
   is_stopping_ = true;
@@ -98,7 +101,7 @@ cluster::~cluster() {
     watch_.reset();
   }
   if (const auto guardian = guardian_.get()) { // else it was never spawned
-    caf::scoped_actor self{*system_};
+    caf::scoped_actor self{*actors_};
     caf::anon_send_exit(guardian, caf::exit_reason::user_shutdown);
     self->wait_for(guardian);
     guardian_.close();
@@ -110,7 +113,11 @@ cluster::~cluster() {
     caf::anon_send_exit(router, caf::exit_reason::user_shutdown);
   }
   router_.close();
-  system_->await_all_actors_done();
+  if (system_) {
+    system_->await_all_actors_done(); // that of the watch, too
+  } else {
+    census_.wait_until_none(); // of a borrowed system only those that are ours
+  }
   parts_.host.reset(); // ends what is left of the worker processes
   threads_.reset();
   replicas_.clear();
@@ -130,7 +137,10 @@ result<void> cluster::start(const host_access& access) {
   }
   capacity_.emplace(setup_, parts_.run->reductions);
   has_run_before_ = has_run(*parts_.run);
-  system_ = std::make_unique<caf::actor_system>(actor_config_);
+  if (borrowed_ == nullptr) {
+    system_ = std::make_unique<caf::actor_system>(actor_config_);
+  }
+  actors_ = borrowed_ != nullptr ? borrowed_ : system_.get();
   VDIST_TRY(make_replicas());
   go_on_draining();
   spawn_guardian();
@@ -164,7 +174,7 @@ void cluster::watch_self() {
     }
     return all;
   };
-  watch_ = std::make_unique<node_watch>(*system_, node_watch_config{actors, words});
+  watch_ = std::make_unique<node_watch>(*actors_, node_watch_config{actors, words});
   parts_.host->watch([this] { return watch_->gets_on(); },
                      std::chrono::milliseconds(setup_.config.fault_tolerance.control_stall_ms));
 }
@@ -183,7 +193,8 @@ result<void> cluster::make_replicas() {
   VDIST_ASSIGN(auto left, find_workers(parts_, setup_, wait_settings_of(setup_)));
   system_parts shared{
       .setup = &setup_,
-      .actors = system_.get(),
+      .actors = actors_,
+      .census = &census_,
       .host = parts_.host.get(),
       .memory = parts_.memory.get(),
       .journal = parts_.journal.get(),
@@ -246,8 +257,9 @@ void cluster::spawn_guardian() {
   for (std::size_t index = 0; index < replicas_.size(); ++index) {
     config.children.push_back(supervisor_child(index));
   }
-  guardian_.set(system_->spawn(make_guardian, std::move(config)));
-  const auto guardian = guardian_.get();
+  const auto guardian = actors_->spawn(make_guardian, std::move(config));
+  census_.add(caf::actor_cast<caf::strong_actor_ptr>(guardian));
+  guardian_.set(guardian);
   caf::actor_cast<caf::actor>(guardian)->attach_functor([this](const caf::error&) {
     VDIST_CHECK(is_stopping_.load(), "G-4: the guardian has ended");
   });
@@ -269,7 +281,8 @@ guardian_child cluster::router_child() {
                 auto now = config;
                 now.kept_by = kept_by();
                 metrics::count(starts_.routers);
-                const auto router = system_->spawn(make_router, std::move(now));
+                const auto router = actors_->spawn(make_router, std::move(now));
+                census_.add(caf::actor_cast<caf::strong_actor_ptr>(router));
                 router_.set(router);
                 return caf::actor_cast<caf::strong_actor_ptr>(router);
               },

@@ -14,6 +14,8 @@
 #include "actors/interfaces.hpp"
 #include "actors/route.hpp"
 #include "actors/router/request_table.hpp"
+#include "actors/system/actor_census.hpp"
+#include "actors/system/caller_thread.hpp"
 #include "actors/system/capacity_book.hpp"
 #include "actors/system/isolation.hpp"
 #include "actors/system/lane_threads.hpp"
@@ -61,8 +63,11 @@ struct actor_starts {
 
 class cluster {
 public:
-  /// `on_load`: sums over all ranks, while they load for the first time.
-  cluster(model_setup made, std::function<void(std::uint64_t done, std::uint64_t total)> on_load);
+  /// `on_load`: sums over all ranks, while they load for the first time. `borrowed`: the actor system to spawn into, which
+  /// outlives the cluster; null: one of its own.
+  cluster(model_setup made,
+          std::function<void(std::uint64_t done, std::uint64_t total)> on_load,
+          caf::actor_system* borrowed = nullptr);
   ~cluster(); // ends all actors, then their lanes
   cluster(const cluster&) = delete;
   cluster& operator=(const cluster&) = delete;
@@ -73,6 +78,9 @@ public:
   /// Returns when every replica runs, or with the first failure; one that follows a process which ran also when some of
   /// the replicas run and the others were given up.
   [[nodiscard]] result<void> wait_until_running();
+
+  /// wait_until_running() returns at once, with errc::cancelled unless it has another reason.
+  void give_up_waiting() { board_.fail(fail(errc::cancelled, "start: it was called off")); }
 
   [[nodiscard]] const model_setup& setup() const { return setup_; }
 
@@ -117,7 +125,8 @@ public:
     std::optional<Answer> answer;
     for (auto to = whom.await_successor({}, wait); to && !answer;
          to = whom.await_successor(to, deadline - time_.now())) {
-      caf::scoped_actor self{*system_};
+      const caller_thread asking(*actors_); // ends behind the actor
+      caf::scoped_actor self{*actors_};
       self->monitor(to);
       self->send(to, make_question());
       self->receive([&answer](const Answer& value) { answer = value; },
@@ -164,7 +173,10 @@ private:
   std::atomic<bool> is_stopping_{false};
 
   quiet_actor_config actor_config_;
-  std::unique_ptr<caf::actor_system> system_; // null: never started
+  std::unique_ptr<caf::actor_system> system_; // null: never started, or borrowed
+  caf::actor_system* actors_ = nullptr;       // the own one or a borrowed one; null: never started
+  caf::actor_system* borrowed_;               // null: none
+  actor_census census_;                       // all actors of this cluster
   std::unique_ptr<lane_threads> threads_;
   std::vector<std::unique_ptr<replica>> replicas_;
   route<router_actor> router_;

@@ -23,11 +23,9 @@
 #include "host/standby.hpp"
 #include "host/supervisor.hpp"
 
-namespace vdist {
+namespace vdist::actors {
 
 namespace {
-
-using namespace actors;
 
 constexpr std::chrono::seconds reply_deadline{30};
 /// Of questions whose answer people wait for.
@@ -74,14 +72,15 @@ struct engine::impl {
   std::vector<control::port_details> ports; // guarded by ports_mutex
   std::mutex ports_mutex;
 
-  impl(model_setup made, engine_listener with)
+  impl(model_setup made, engine_listener with, caf::actor_system* borrowed)
       : listener(std::move(with)),
         cluster(std::move(made),
                 [this](std::uint64_t done, std::uint64_t total) {
                   if (listener.on_load) {
                     listener.on_load(done, total);
                   }
-                }),
+                },
+                borrowed),
         seeds(random_u64()),
         keys(random_u64()) {}
 
@@ -175,14 +174,18 @@ result<std::unique_ptr<engine>> engine::start(const config::cluster_config& conf
   return start(std::move(setup), std::move(listener), {.programs = env.programs});
 }
 
-result<std::unique_ptr<engine>>
-engine::start(model_setup setup, engine_listener listener, const host_access& access) {
+result<std::unique_ptr<engine>> engine::start(model_setup setup,
+                                              engine_listener listener,
+                                              const host_access& access,
+                                              const engine_surroundings& around) {
   if (setup.shortage) {
     return *setup.shortage;
   }
   std::unique_ptr<engine> started(
-      new engine(std::make_unique<impl>(std::move(setup), std::move(listener))));
+      new engine(std::make_unique<impl>(std::move(setup), std::move(listener), around.actors)));
   VDIST_TRY(started->impl_->start(access));
+  const std::stop_callback calls_off(
+      around.stop, [&cluster = started->impl_->cluster] { cluster.give_up_waiting(); });
   VDIST_TRY(started->wait_until_running());
   return started;
 }
@@ -299,6 +302,11 @@ std::vector<std::int32_t> engine::standby_pids() const {
     }
   }
   return pids;
+}
+
+worker_count engine::workers() const {
+  const auto& gauge = impl_->cluster.capacity().gauge();
+  return {.living = gauge.workers, .configured = gauge.workers_configured};
 }
 
 host::host_link* engine::parent() {
@@ -557,4 +565,4 @@ fault_trace& engine::trace() {
   return *impl_->cluster.parts().trace;
 }
 
-} // namespace vdist
+} // namespace vdist::actors

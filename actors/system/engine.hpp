@@ -1,7 +1,7 @@
-// actors/system/engine.hpp — the embedding API: a whole vdist cluster as one object, text in and
-// text out.
+// actors/system/engine.hpp — a whole vdist cluster as one object, text in and text out. Programs of ours use it;
+// programs of others include vdist/engine.hpp, which stands on it.
 //
-//   VDIST_ASSIGN(auto engine, vdist::engine::start(config, env, {}));
+//   VDIST_ASSIGN(auto engine, actors::engine::start(config, env, {}));
 //   VDIST_ASSIGN(auto generation, engine->generate({.prompt = "Once upon a time"}));
 //   while (auto chunk = generation.sequences[0]->next(1s)) { … } // nullopt inside: nothing new yet
 //
@@ -12,6 +12,8 @@
 
 #include "actors/control/cluster_status.hpp"
 #include "actors/front_door/text_stream.hpp"
+#include "actors/interfaces.hpp"
+#include "actors/route.hpp"
 #include "actors/system/isolation.hpp"
 #include "actors/system/model_setup.hpp"
 
@@ -29,17 +31,24 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
-namespace vdist {
+namespace vdist::actors {
 
 /// What start() reports while it works, and never after it has returned; called on several threads,
 /// never two at once. All may be empty.
 struct engine_listener {
-  actors::phase_listener on_phase;
+  phase_listener on_phase;
   std::function<void(std::uint64_t bytes_done, std::uint64_t bytes_total)>
       on_load; // over all ranks
+};
+
+/// What a program that embeds the engine brings along.
+struct engine_surroundings {
+  caf::actor_system* actors = nullptr; // to spawn into; outlives the engine. null: one of its own
+  std::stop_token stop;                // start() gives up when it is told to: errc::cancelled
 };
 
 struct generate_request {
@@ -57,13 +66,13 @@ struct generate_request {
 
 /// What generate() finds out about a request before it is accepted; needs no engine, so nothing has
 /// to be loaded for it.
-[[nodiscard]] result<void> check_request(const actors::model_setup& setup,
+[[nodiscard]] result<void> check_request(const model_setup& setup,
                                          const generate_request& request);
 
 /// n sequences of one prompt.
 struct generation {
   std::int32_t prompt_tokens = 0;
-  std::vector<std::shared_ptr<actors::text_stream>> sequences; // shared with the router
+  std::vector<std::shared_ptr<text_stream>> sequences; // shared with the router
 };
 
 /// Sums over all replicas.
@@ -88,6 +97,11 @@ struct engine_status {
   std::uint64_t reductions = 0;    // to fewer workers, since the start of the cluster
 };
 
+struct worker_count {
+  std::int32_t living = 0; // of replicas that were not given up
+  std::int32_t configured = 0;
+};
+
 /// Operators see and steer it through control::controllable, whose calls any thread may make.
 class engine : public control::controllable {
 public:
@@ -99,7 +113,10 @@ public:
 
   /// The same from a setup that was made before; on_phase goes on where set_up_model() ended.
   [[nodiscard]] static result<std::unique_ptr<engine>> start(
-      actors::model_setup setup, engine_listener listener, const actors::host_access& access = {});
+      model_setup setup,
+      engine_listener listener,
+      const host_access& access = {},
+      const engine_surroundings& around = {});
 
   ~engine() override; // cancels what is under way
   engine(const engine&) = delete;
@@ -149,7 +166,9 @@ public:
   [[nodiscard]] std::vector<recovery_summary> recoveries(std::size_t max) const;
   /// Of the spare workers that wait for an order. Does not block.
   [[nodiscard]] std::vector<std::int32_t> standby_pids() const;
-  [[nodiscard]] const actors::model_setup& setup() const;
+  /// Asks nobody.
+  [[nodiscard]] worker_count workers() const;
+  [[nodiscard]] const model_setup& setup() const;
   /// Defaults that the model recommends for requests.
   [[nodiscard]] api::sampling_params default_params() const;
   /// For fault scripts and tests.
@@ -163,4 +182,4 @@ private:
   std::unique_ptr<impl> impl_;
 };
 
-} // namespace vdist
+} // namespace vdist::actors

@@ -121,6 +121,7 @@ caf::strong_actor_ptr replica::spawn_scheduler() {
         parts_.router.send(step_tokens{index_, std::make_shared<token_events>(1, event)});
       }};
   const auto scheduler = parts_.actors->spawn(make_scheduler, std::move(config));
+  parts_.census->add(caf::actor_cast<caf::strong_actor_ptr>(scheduler));
   scheduler_.set(scheduler);
   return caf::actor_cast<caf::strong_actor_ptr>(scheduler);
 }
@@ -129,6 +130,7 @@ caf::strong_actor_ptr replica::spawn_scheduler() {
 /// question reaches it.
 caf::strong_actor_ptr replica::spawn_supervisor() {
   const auto supervisor = parts_.actors->spawn(make_supervisor, environment(), parts_.router);
+  parts_.census->add(caf::actor_cast<caf::strong_actor_ptr>(supervisor));
   supervisor_.set(supervisor);
   caf::anon_send(supervisor, start_replica{});
   return caf::actor_cast<caf::strong_actor_ptr>(supervisor);
@@ -266,6 +268,11 @@ void replica::note_tokens(const token_events& events) {
   }
 }
 
+void replica::note_spawned(const caf::strong_actor_ptr& actor) {
+  parts_.census->add(actor);
+  spawned_.add(actor);
+}
+
 executor_actor replica::spawn_executor() {
   const std::lock_guard lock(lane_mutex_);
   const auto predecessor = std::exchange(lane_, nullptr);
@@ -323,7 +330,7 @@ executor_actor replica::spawn_executor() {
   }
   auto executor = parts_.actors->spawn(make_executor, lane_, &inbox_);
   *handle = executor;
-  spawned_.add(caf::actor_cast<caf::strong_actor_ptr>(executor));
+  note_spawned(caf::actor_cast<caf::strong_actor_ptr>(executor));
   parts_.threads->start(fmt::format("step-r{}", index_),
                         [lane = lane_, predecessor] { lane->run(predecessor); });
   return executor;
@@ -472,7 +479,7 @@ replica_environment replica::environment() {
       .end_lane = [this](const std::string& reason) { end_lane(reason); },
       .on_end = [this, tenure] { workers_.end_tenure(tenure); },
       .on_retire = [this](std::int32_t slot) { retired_.add(slot); },
-      .on_spawn = [this](const caf::strong_actor_ptr& actor) { spawned_.add(actor); },
+      .on_spawn = [this](const caf::strong_actor_ptr& actor) { note_spawned(actor); },
       .points = parts_.points,
       .time = parts_.time};
 }

@@ -12,6 +12,7 @@
 #include "actors/route.hpp"
 #include "actors/supervisor/recovery_meter.hpp"
 #include "actors/supervisor/supervisor.hpp"
+#include "actors/system/actor_census.hpp"
 #include "actors/system/kept_lanes.hpp"
 #include "actors/system/lane_threads.hpp"
 #include "actors/system/model_setup.hpp"
@@ -49,6 +50,7 @@ namespace vdist::actors {
 struct system_parts {
   const model_setup* setup = nullptr;
   caf::actor_system* actors = nullptr;
+  actor_census* census = nullptr; // every actor that is spawned
   host::host_link* host = nullptr; // null: workers are threads
   vault::vault* memory = nullptr;
   ledger::ledger* journal = nullptr;
@@ -156,6 +158,7 @@ private:
   [[nodiscard]] std::optional<time_point> busy_since() const;
   void note_moment(const fault_moment& moment);
   void note_tokens(const token_events& events);
+  void note_spawned(const caf::strong_actor_ptr& actor);
   [[nodiscard]] supervisor::group_state found_group();
   [[nodiscard]] executor_actor spawn_executor();
   [[nodiscard]] replica_environment environment();

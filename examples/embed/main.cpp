@@ -1,50 +1,82 @@
-// examples/embed/main.cpp — the engine inside a program of your own: start it, send prompts, read two streams at once.
+// examples/embed/main.cpp — an embedding service: threads of a server that all ask one engine, and an end that loses nobody.
 //   build/bin/vdist-example-embed [cluster.toml]
-#include "actors/system/engine.hpp"
-
-#include "runtime/config/environment.hpp"
-#include "runtime/config/load.hpp"
-
+// Here the threads answer a list of prompts; in a service of yours they answer connections.
+#include <array>
+#include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdio>
+#include <string>
+#include <thread>
+#include <vdist/engine.hpp>
+#include <vector>
 
 namespace {
 
 using namespace std::chrono_literals;
 
-vdist::result<void> tell_two_stories(const char* config_file) {
-  VDIST_ASSIGN(const auto config, vdist::config::load(config_file));
-  VDIST_ASSIGN(auto engine, vdist::engine::start(config, vdist::config::read_environment(), {}));
+constexpr std::size_t callers = 4;
+constexpr auto drain_deadline = 30s;
 
-  vdist::generate_request request{
-      .prompt = "The little rabbit", .token_ids = {}, .params = engine->default_params()};
-  request.params.max_tokens = 60;
-  request.params.seed = 7;
-  request.params.n = 2; // two stories that begin alike
-  VDIST_ASSIGN(auto generation, engine->generate(request));
+constexpr std::array prompts{"The little rabbit",
+                             "Once upon a time",
+                             "The old king",
+                             "One morning",
+                             "In the forest",
+                             "A poor miller had"};
 
-  for (const auto& story : generation.sequences) {
-    std::printf("%s", request.prompt.c_str());
-    for (bool has_ended = false; !has_ended;) {
-      VDIST_ASSIGN(const auto chunk, story->next(10s));
-      if (!chunk) {
-        return vdist::fail(vdist::errc::timed_out, "no token for 10 s");
-      }
-      std::printf("%s", chunk->text.c_str());
-      has_ended = chunk->reason != vdist::protocol::finish_reason::none;
+/// One caller: takes the next prompt until there is none. generate() may be called by all of them at once.
+void answer(vdist::engine& engine,
+            std::atomic<std::size_t>& next,
+            std::vector<std::string>& stories) {
+  for (auto index = next++; index < prompts.size(); index = next++) {
+    auto stream =
+        engine.generate({.prompt = prompts[index], .sampling = {.seed = index, .max_tokens = 40}});
+    if (!stream) { // queue_full: tell your client to come back later; closed: the service drains
+      stories[index] = "(" + stream.error().message + ")";
+      continue;
     }
-    std::printf("\n\n");
+    std::string story = prompts[index];
+    for (const auto& event :
+         *stream) { // as the tokens come; a worker that dies in between changes none
+      story += event.text;
+    }
+    const auto read = stream->status();
+    stories[index] = read ? story : "(" + read.error().message + ")";
   }
-  return {};
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
-  const auto told = tell_two_stories(argc > 1 ? argv[1] : "config/demo.toml");
-  if (!told) {
-    std::fprintf(stderr, "%s\n", told.error().context.c_str());
-    return vdist::exit_code(told.error().code);
+  auto engine = vdist::engine::from_file(argc > 1 ? argv[1] : "config/demo.toml",
+                                         {.settings = {"log.level=warn"}});
+  if (!engine) {
+    std::fprintf(stderr, "%s\n", engine.error().message.c_str());
+    return 1;
+  }
+
+  std::vector<std::string> stories(prompts.size());
+  {
+    std::atomic<std::size_t> next = 0;
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < callers; ++i) {
+      threads.emplace_back([&] { answer(*engine, next, stories); });
+    }
+  }
+
+  // The end: nothing new, everything that was accepted finishes, then the workers go.
+  if (const auto drained = engine->drain(drain_deadline); !drained) {
+    std::fprintf(stderr, "%s\n", drained.error().message.c_str());
+    return 1;
+  }
+  for (const auto& story : stories) {
+    std::printf("%s\n\n", story.c_str());
+  }
+  if (const auto stats = engine->stats()) {
+    std::printf("%llu tokens in %llu steps\n",
+                static_cast<unsigned long long>(stats->computed_tokens),
+                static_cast<unsigned long long>(stats->steps));
   }
   return 0;
 }

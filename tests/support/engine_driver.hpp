@@ -13,6 +13,10 @@
 
 namespace vdist::testing {
 
+using actors::engine;
+using actors::engine_status;
+using actors::generate_request;
+
 /// What a reader got of one sequence. Log probabilities are compared bit by bit.
 struct heard {
   std::string text;

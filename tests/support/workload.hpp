@@ -8,6 +8,8 @@
 
 namespace vdist::testing {
 
+using actors::generate_request;
+
 inline generate_request request_of(std::string prompt, std::int32_t max_tokens) {
   generate_request request{.prompt = std::move(prompt)};
   request.params.max_tokens = max_tokens;

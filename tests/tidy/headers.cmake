@@ -1,7 +1,7 @@
 # Target headers_compile_alone, outside of `all` (`make headers`): one translation unit per header of the product that
 # includes nothing else, so a header that leans on its includer's includes does not compile.
 set(header_sources "")
-foreach(folder actors host kernels model programs runtime transport)
+foreach(folder actors host kernels model programs runtime transport vdist)
   file(GLOB_RECURSE headers RELATIVE "${CMAKE_SOURCE_DIR}" CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/${folder}/*.hpp")
   foreach(header ${headers})
     string(REPLACE ".hpp" ".cpp" source "${CMAKE_CURRENT_BINARY_DIR}/headers/${header}")

@@ -97,6 +97,11 @@ const std::vector<edge_rule>& edge_rules() {
         "kernels/*",
         "transport/*",
         "runtime/*"}},
+      // The public API: its headers stand alone, its sources on the engine.
+      {"vdist", {}},
+      {"vdist/embedding",
+       {"vdist", "actors", "actors/front_door", "actors/system", "runtime/base", "runtime/config"}},
+      {"man", {"runtime/config"}},
       {"programs", {"*"}},
       {"tests/*", {"*"}},
       {"examples/*", {"*"}},
@@ -106,12 +111,24 @@ const std::vector<edge_rule>& edge_rules() {
 
 const std::vector<library_rule>& library_rules() {
   static const std::vector<library_rule> rules{
-      {"caf/", {"actors/", "tests/"}},
+      {"caf/",
+       {"actors/", "vdist/actors.hpp", "vdist/embedding/", "tests/", "examples/caf-service/"}},
       {"boost/test/", {"tests/"}},
       {"boost/mpl/", {"tests/"}}, // lists of types for Boost.Test's templates
       {"boost/", {"transport/http/", "tests/fuzz/http_fuzz_test.cpp"}},
+      {"vdist/",
+       {"examples/", "tests/vdist/outside/"}}, // as users write it; in the tree: "vdist/…"
       {"CLI/", {"actors/control/", "actors/system/", "tests/", "examples/"}},
-      {"fmt/", {"actors/", "host/", "model/", "transport/", "runtime/", "tests/", "examples/"}},
+      {"fmt/",
+       {"actors/",
+        "host/",
+        "model/",
+        "transport/",
+        "runtime/",
+        "vdist/embedding/",
+        "man/",
+        "tests/",
+        "examples/"}},
       {"spdlog/", {"runtime/base/"}},
       {"toml++/", {"runtime/config/"}},
       {"nlohmann/",
@@ -145,7 +162,7 @@ const std::vector<library_rule>& library_rules() {
 
 const std::vector<banned_rule>& banned_rules() {
   static const std::vector<std::string_view> product{
-      "actors/", "host/", "kernels/", "model/", "programs/", "runtime/", "transport/"};
+      "actors/", "host/", "kernels/", "model/", "programs/", "runtime/", "transport/", "vdist/"};
   static const std::vector<std::string_view> all{"actors/",
                                                  "host/",
                                                  "kernels/",
@@ -153,6 +170,7 @@ const std::vector<banned_rule>& banned_rules() {
                                                  "programs/",
                                                  "runtime/",
                                                  "transport/",
+                                                 "vdist/",
                                                  "tests/",
                                                  "examples/",
                                                  "config/",

@@ -12,8 +12,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::array product_folders{
-    "actors", "host", "kernels", "model", "programs", "runtime", "transport"};
-constexpr std::array other_folders{"tests", "examples", "config", "cmake", ".ci", "docs"};
+    "actors", "host", "kernels", "model", "programs", "runtime", "transport", "vdist"};
+constexpr std::array other_folders{"tests", "examples", "config", "cmake", "man", ".ci", "docs"};
 constexpr std::array text_endings{
     ".hpp", ".cpp", ".inl", ".cu", ".cuh", ".txt", ".cmake", ".md", ".toml"};
 

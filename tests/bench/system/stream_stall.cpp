@@ -23,6 +23,10 @@ namespace vdist::bench {
 
 namespace {
 
+using actors::engine;
+using actors::generate_request;
+using actors::generation;
+
 using steady = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
