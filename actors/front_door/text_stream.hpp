@@ -16,6 +16,7 @@
 #include "runtime/api/result_file.hpp"
 #include "runtime/api/sampling_params.hpp"
 #include "runtime/base/clock.hpp"
+#include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
 #include "runtime/text/detokenizer.hpp"
 #include "runtime/text/stop_matcher.hpp"
@@ -80,6 +81,11 @@ public:
   /// What to call when the reader wants no more (set once, before reading).
   void on_cancel(std::function<void()> cancel) { cancel_ = std::move(cancel); }
 
+  /// What the ledger and the rows of a watched layer call the sequence (set once, before reading); 0: not said.
+  void set_id(request_id id) { id_ = id; }
+
+  [[nodiscard]] request_id id() const { return id_; }
+
   /// Waits for tokens until the deadline. nullopt: nothing new (timed out). After the last chunk:
   /// errc::closed.
   [[nodiscard]] result<std::optional<text_chunk>> next(duration timeout);
@@ -107,6 +113,7 @@ private:
   std::optional<text::detokenizer> detokenizer_;
   std::optional<text::stop_matcher> matcher_;
   std::function<void()> cancel_;
+  request_id id_;
   std::atomic<bool> is_cancelled_{false};
   std::atomic<bool> is_satisfied_{false};
   bool has_ended_ = false; // the last chunk was returned

@@ -5,9 +5,12 @@
 //   control 1  of a first rank     words of a replica: its fence, the bell of its workers
 //   control 0  of a first rank     which requests its replica's steps in flight compute (flight_log.hpp)
 //   control 2+ of a rank           rings of one incarnation: commands down, events up (worker_link.hpp)
+//   custom 1+ of a rank            rows of a watched layer, of one order (layer_rows.hpp)
 //   channels e of a first rank     rings of one epoch: plans down, results up (epoch_wiring.hpp)
 // Exchange regions of the tensor plane: actors/worker/rank_runner.cpp.
 #pragma once
+
+#include "actors/gateway/layer_orders.hpp"
 
 #include "transport/frame/bell.hpp"
 #include "transport/frame/fence.hpp"
@@ -25,6 +28,7 @@ namespace vdist::actors {
 struct replica_words {
   frame::fence fence; // ends every wait of past epochs
   frame::bell events; // rung by workers after each event
+  layer_orders watched;
 };
 
 [[nodiscard]] inline vault::region_key kv_table_key(rank_id first_rank) {

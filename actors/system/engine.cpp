@@ -156,6 +156,7 @@ struct engine::impl {
       return fail(reply->status, reply->message);
     }
     stream->on_cancel([router = cluster.router(), id = reply->id] { router.send(cancel{id}); });
+    stream->set_id(reply->id);
     return stream;
   }
 };
@@ -307,6 +308,12 @@ std::vector<std::int32_t> engine::standby_pids() const {
 worker_count engine::workers() const {
   const auto& gauge = impl_->cluster.capacity().gauge();
   return {.living = gauge.workers, .configured = gauge.workers_configured};
+}
+
+result<std::unique_ptr<layer_watch>> engine::watch_layer(const layer_watch_config& config) {
+  VDIST_TRY(check_layer_watch(setup(), config));
+  const auto replica = setup().layout->replica_of(rank_id(config.rank));
+  return impl_->cluster.replicas()[static_cast<std::size_t>(replica)]->watch_layer(config);
 }
 
 host::host_link* engine::parent() {

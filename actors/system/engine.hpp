@@ -15,6 +15,7 @@
 #include "actors/interfaces.hpp"
 #include "actors/route.hpp"
 #include "actors/system/isolation.hpp"
+#include "actors/system/layer_watch.hpp"
 #include "actors/system/model_setup.hpp"
 
 #include "runtime/api/sampling_params.hpp"
@@ -151,6 +152,12 @@ public:
   /// vdist-run: a program that embeds the engine is left alone.
   [[nodiscard]] result<std::string> kill(const control::kill_target& target) override;
   [[nodiscard]] result<control::fault_page> faults(const control::fault_order& order) override;
+
+  /// Rows of one layer of one rank from now on, until what is returned is destroyed (layer_watch.hpp). Any thread. Errors:
+  /// unsupported (the sim device computes none), invalid_argument (no such rank, a layer that it does not have, rows_max, a
+  /// rank that is watched already), resource_exhausted.
+  [[nodiscard]] result<std::unique_ptr<actors::layer_watch>>
+  watch_layer(const actors::layer_watch_config& config);
 
   /// The link to vdist-run if this process is its child, else null.
   [[nodiscard]] host::host_link* parent();

@@ -67,6 +67,7 @@ map_replica_memory(vault::vault& memory, const model_setup& setup, std::int32_t 
   const auto layout = sched::table_config_of(scheduler_config_of(setup));
   replica_memory mapped;
   VDIST_ASSIGN(mapped.words, map_words<replica_words>(memory, replica_words_key(first)));
+  end_layer_watches(mapped.words->watched, memory);
   VDIST_ASSIGN(mapped.flights, map_words<flight_words>(memory, flight_words_key(first)));
   VDIST_ASSIGN(mapped.kv_table,
                map_kv_table(memory, kv_table_key(first), sched::kv_table::bytes_for(layout)));
@@ -191,6 +192,14 @@ std::vector<caf::actor> replica::living_actors() const {
     actors.push_back(caf::actor_cast<caf::actor>(supervisor));
   }
   return actors;
+}
+
+result<std::unique_ptr<layer_watch>> replica::watch_layer(const layer_watch_config& config) {
+  return layer_watch::start(config,
+                            parts_.setup->model->hidden,
+                            words_->watched,
+                            {.memory = parts_.memory, .mutex = &watch_mutex_},
+                            frame::wait_policy(quiet(parts_.waits), *parts_.time));
 }
 
 /// A lane that was replaced is watched no more: its successor waits for it with its own cell.
@@ -385,8 +394,11 @@ replica::make_thread_lane(lane_request wanted,
                             .waits = &waits_,
                             .make_runner = [this, order, wiring]() -> runner_result {
                               VDIST_ASSIGN(const auto config, runner_config_of(order));
-                              return make_rank_runner(
-                                  config, {.memory = wiring.memory, .stop = wiring.stop}, waits_);
+                              return make_rank_runner(config,
+                                                      {.memory = wiring.memory,
+                                                       .stop = wiring.stop,
+                                                       .orders = &words_->watched},
+                                                      waits_);
                             },
                             .progress = std::move(progress)};
   auto lane = std::make_shared<worker_thread>(worker_thread_config{.wanted = std::move(wanted),

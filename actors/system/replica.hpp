@@ -15,6 +15,7 @@
 #include "actors/system/actor_census.hpp"
 #include "actors/system/kept_lanes.hpp"
 #include "actors/system/lane_threads.hpp"
+#include "actors/system/layer_watch.hpp"
 #include "actors/system/model_setup.hpp"
 #include "actors/system/node_watch.hpp"
 #include "actors/system/slot_marks.hpp"
@@ -140,6 +141,9 @@ public:
   /// What step lane and event pump say of themselves (progress_word.hpp).
   [[nodiscard]] std::vector<std::uint64_t> progress_words() const;
 
+  /// Of a rank of this replica that computes a model and has the layer; errors as layer_watch::start(). Any thread.
+  [[nodiscard]] result<std::unique_ptr<layer_watch>> watch_layer(const layer_watch_config& config);
+
 private:
   [[nodiscard]] std::int32_t first_rank() const;
   [[nodiscard]] step_lane_config lane_config() const;
@@ -188,6 +192,7 @@ private:
   std::shared_ptr<step_lane>
       lane_; // the newest; shared with its thread and its actor; guarded by lane_mutex_
   std::optional<std::string> given_up_; // why; guarded by lane_mutex_
+  std::mutex watch_mutex_;              // for changes of words_->watched
 };
 
 } // namespace vdist::actors

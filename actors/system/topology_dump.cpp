@@ -1,5 +1,7 @@
 #include "actors/system/topology_dump.hpp"
 
+#include "actors/system/model_inspection.hpp"
+
 #include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -10,52 +12,74 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-json range_of(const weights::index_range& range) {
-  return json::array({range.first, range.end()});
+json dump_range(const described_range& range) {
+  return json::array({range.first, range.last});
 }
 
-json dump_weight(const weights::weight& weight) {
+json dump_weight(const weight_description& weight) {
   json slices = json::array();
-  for (const auto& slice : weight.slices) {
-    slices.push_back({{"tensor", slice.tensor.names.front()},
-                      {"rows", range_of(slice.rows)},
-                      {"columns", range_of(slice.columns)},
-                      {"at_row", slice.destination_row}});
+  for (const auto& part : weight.parts) {
+    slices.push_back({{"tensor", part.parameter},
+                      {"rows", dump_range(part.rows)},
+                      {"columns", dump_range(part.columns)},
+                      {"at_row", part.at_row}});
   }
-  json shape = weight.shape.is_vector() ? json::array({weight.shape.rows})
-                                        : json::array({weight.shape.rows, weight.shape.columns});
   return {{"name", weight.name},
-          {"shape", std::move(shape)},
-          {"dtype", kernels::to_string(weight.type)},
-          {"bytes", weight.bytes()},
+          {"shape", weight.shape},
+          {"dtype", weight.dtype},
+          {"bytes", weight.bytes},
           {"offset", weight.offset},
           {"padding_rows", weight.padding_rows},
           {"slices", std::move(slices)}};
 }
 
-result<json> dump_rank(const model_setup& setup, rank_id rank) {
-  const auto& layout = *setup.layout;
-  const auto at = layout.at(rank);
-  const auto place = layout.shard_of(rank);
-  const auto& memory = setup.memory[static_cast<std::size_t>(rank.value)];
-  json dumped{{"rank", rank.value},
-              {"data", at.data},
-              {"stage", at.pipeline},
-              {"tensor", at.tensor},
-              {"device", layout.place_of(rank).device},
-              {"layers", json::array({place.layers.first, place.layers.last})},
-              {"weight_bytes", memory.weights},
-              {"kv_bytes_per_block", memory.kv_per_block},
-              {"activation_bytes", memory.activations}};
-  if (setup.model) {
-    VDIST_ASSIGN(const auto network, network_of(setup, rank));
+json dump_rank(const rank_description& rank, bool has_weights) {
+  json dumped{{"rank", rank.rank},
+              {"data", rank.replica},
+              {"stage", rank.stage},
+              {"tensor", rank.tensor},
+              {"device", rank.device},
+              {"layers", dump_range(rank.layers)},
+              {"weight_bytes", rank.weight_bytes},
+              {"kv_bytes_per_block", rank.kv_bytes_per_block},
+              {"activation_bytes", rank.activation_bytes}};
+  if (has_weights) {
     json weights = json::array();
-    for (const auto& weight : network.plan.weights) {
+    for (const auto& weight : rank.weights) {
       weights.push_back(dump_weight(weight));
     }
     dumped["weights"] = std::move(weights);
   }
   return dumped;
+}
+
+json dump_parameter(const parameter_description& parameter) {
+  json shards = json::array();
+  for (const auto& shard : parameter.shards) {
+    json one{{"rank", shard.rank}, {"weight", shard.weight}, {"shape", shard.shape}};
+    if (shard.axis != whole_axis) {
+      one["axis"] = shard.axis;
+      one["offset"] = shard.offset;
+    }
+    shards.push_back(std::move(one));
+  }
+  json dumped{{"name", parameter.name},
+              {"shape", parameter.shape},
+              {"dtype", parameter.dtype},
+              {"bytes", parameter.bytes},
+              {"shards", std::move(shards)}};
+  if (parameter.layer >= 0) {
+    dumped["layer"] = parameter.layer;
+  }
+  return dumped;
+}
+
+json dump_layers(const model_description& model) {
+  json layers = json::array();
+  for (const auto& one : model.layers) {
+    layers.push_back({{"layer", one.layer}, {"stage", one.stage}, {"ranks", one.ranks}});
+  }
+  return layers;
 }
 
 json dump_groups(const topology::cluster_layout& layout) {
@@ -82,6 +106,7 @@ double in_mib(std::size_t bytes) {
 } // namespace
 
 result<std::string> dump_topology(const model_setup& setup) {
+  VDIST_ASSIGN(const auto model, describe_model(setup));
   const auto& layout = *setup.layout;
   const auto& sizes = layout.sizes();
   json stages = json::array();
@@ -95,22 +120,30 @@ result<std::string> dump_topology(const model_setup& setup) {
         {"tensor", sizes.tensor},
         {"world", sizes.world()}}},
       {"model",
-       {{"name", setup.folder.name},
-        {"architecture", setup.model ? setup.model->architecture : "sim"},
-        {"dtype", kernels::to_string(setup.type)},
-        {"layers", layout.model().layers},
-        {"heads", layout.model().heads},
-        {"kv_heads", layout.model().kv_heads},
-        {"vocabulary", setup.vocabulary},
-        {"max_model_len", setup.max_model_len}}},
+       {{"name", model.name},
+        {"architecture", model.architecture},
+        {"dtype", model.dtype},
+        {"layers", model.layers.size()},
+        {"hidden", model.hidden},
+        {"heads", model.heads},
+        {"kv_heads", model.kv_heads},
+        {"head_dim", model.head_dim},
+        {"intermediate", model.intermediate},
+        {"vocabulary", model.vocabulary},
+        {"max_model_len", model.max_model_len}}},
       {"stages", std::move(stages)},
       {"groups", dump_groups(layout)},
       {"kv_cache", {{"blocks", setup.limits.blocks}, {"block_size", setup.limits.block_size}}}};
-  json ranks = json::array();
-  for (std::int32_t rank = 0; rank < layout.world(); ++rank) {
-    VDIST_ASSIGN(auto dumped_rank, dump_rank(setup, rank_id(rank)));
-    ranks.push_back(std::move(dumped_rank));
+  json parameters = json::array();
+  for (const auto& parameter : model.parameters) {
+    parameters.push_back(dump_parameter(parameter));
   }
+  json ranks = json::array();
+  for (const auto& rank : model.ranks) {
+    ranks.push_back(dump_rank(rank, setup.model.has_value()));
+  }
+  dumped["layers"] = dump_layers(model);
+  dumped["parameters"] = std::move(parameters);
   dumped["ranks"] = std::move(ranks);
   return dumped.dump(1) + "\n";
 }

@@ -1,5 +1,7 @@
 #include "actors/worker/rank_runner.hpp"
 
+#include "actors/worker/layer_writer.hpp"
+
 #include "transport/tensor/shared_communicator.hpp"
 #include "transport/tensor/shared_pipe.hpp"
 
@@ -26,6 +28,7 @@ public:
   std::unique_ptr<tensor::communicator> group;
   std::unique_ptr<tensor::pipe> from_previous;
   std::unique_ptr<tensor::pipe> to_next;
+  std::unique_ptr<layer_writer> tap;
   std::unique_ptr<exec::step_runner> inner;
 
   [[nodiscard]] exec::peers links() const {
@@ -164,9 +167,15 @@ result<std::unique_ptr<exec::step_runner>> make_rank_runner(const rank_runner_co
   if (links.watch != nullptr && !config.cuda) { // a device calls them from threads of its own
     runner->watch_waits(*links.watch);
   }
-  if (const auto* model = std::get_if<exec::model_runner_config>(&config.device)) {
+  if (const auto* wanted = std::get_if<exec::model_runner_config>(&config.device)) {
+    auto model = with_peers(*wanted, config, links, waits);
+    if (links.orders != nullptr) {
+      runner->tap = std::make_unique<layer_writer>(
+          config.rank, model.model.hidden, *links.orders, *links.memory, waits);
+      model.tap = runner->tap.get();
+    }
     runner->inner = std::make_unique<exec::model_runner>(
-        with_peers(*model, config, links, waits),
+        std::move(model),
         runner->links(),
         *links.memory,
         config.cuda ? cuda_backend_of(*config.cuda) : cpu_backend_of(config.threads));

@@ -2,6 +2,7 @@
 // its device, its share of the model. The result owns all of it.
 #pragma once
 
+#include "actors/gateway/layer_orders.hpp"
 #include "actors/worker/step_watch.hpp"
 
 #include "model/exec/model_runner.hpp"
@@ -47,7 +48,8 @@ struct rank_runner_links {
   vault::vault* memory = nullptr;
   const frame::fence* stop = nullptr;
   bool maps_peers = false; // `memory` makes other devices' regions accessible to this rank's device
-  step_watch* watch = nullptr; // of the thread that will run the steps; may be null
+  step_watch* watch = nullptr;          // of the thread that will run the steps; may be null
+  const layer_orders* orders = nullptr; // of the replica; null: nobody watches layers
 };
 
 /// Called on the thread that will run the steps.

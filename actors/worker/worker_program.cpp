@@ -121,7 +121,8 @@ private:
               const rank_runner_links links{.memory = &memory_,
                                             .stop = &replica_->fence,
                                             .maps_peers = true,
-                                            .watch = &watch_};
+                                            .watch = &watch_,
+                                            .orders = &replica_->watched};
               return make_rank_runner(config, links, waits_);
             },
             .progress =

@@ -96,7 +96,8 @@ result<void> model_runner::load(const load_progress& progress) {
                                                            .weights = region.memory,
                                                            .kv = kv.memory,
                                                            .step_deadline = config_.device_deadline,
-                                                           .observer = config_.observer});
+                                                           .observer = config_.observer,
+                                                           .tap = config_.tap});
   } catch (const std::bad_alloc&) {
     return fail(errc::resource_exhausted,
                 fmt::format("load model: no memory for activations (rank={})", config_.rank.value));

@@ -44,6 +44,7 @@ struct model_runner_config {
   /// Ranks meet in device memory; else in the memory of the links that are given, through the host. On a device only.
   std::optional<peer_link_settings> peer_exchange;
   logits_observer observer; // may be empty
+  layer_tap* tap = nullptr; // borrowed; may be null
 };
 
 class model_runner final : public step_runner {

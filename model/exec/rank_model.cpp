@@ -99,6 +99,7 @@ rank_model::rank_model(rank_model_parts parts)
       feed_(parts.feed, limits_.max_sequences),
       outputs_(queue_, output_bytes(limits_.max_sequences + bucket_step)),
       observer_(std::move(parts.observer)),
+      watched_(parts.tap, place_, network_.decoder.hidden, queue_),
       flights_(static_cast<std::size_t>(queue_.is_host_memory() ? 1 : device_flights)) {
   VDIST_CHECK(parts.weights.size() >= network_.plan.bytes, "R-1: the weight region holds the plan");
   VDIST_CHECK(parts.kv.size() >= kv_bytes(network_, limits_),
@@ -190,6 +191,7 @@ result<void> rank_model::launch(const protocol::step_plan& plan) {
   if (mine.is_done) {
     return {}; // only retired slots: no rank computes or talks
   }
+  watched_.begin_step();
   const bool on_device = can_sample_on_device();
   const auto shape = choose_shape();
   const auto arrays =
@@ -198,6 +200,9 @@ result<void> rank_model::launch(const protocol::step_plan& plan) {
                     on_device ? sampling_rows_ : std::span<const kernels::sampling_row>(),
                     flight_number(flights_under_way_ - 1));
   VDIST_TRY(run_recorded(arrays, shape, on_device));
+  if (watched_.is_on()) {
+    VDIST_TRY(hand_over_rows(plan));
+  }
   if (!on_device) {
     return sample_and_share(arrays, shape, plan, mine);
   }
@@ -208,10 +213,10 @@ result<void> rank_model::launch(const protocol::step_plan& plan) {
   return {};
 }
 
-/// run(), replayed where the device has seen the same shape before.
+/// run(), replayed where the device has seen the same shape before. What is watched is never recorded.
 result<void>
 rank_model::run_recorded(const step_arrays& arrays, const step_shape& shape, bool on_device) {
-  if (!shape.is_padded) {
+  if (!shape.is_padded || watched_.is_on()) {
     return run(arrays, shape, on_device);
   }
 
@@ -338,10 +343,33 @@ result<void> rank_model::forward(const layers::context& in) {
   } else {
     VDIST_TRY(links_.from_previous->recv({hidden, count}));
   }
-  VDIST_TRY(network_.decoder.run_layers(in));
+  VDIST_TRY(run_layers(in));
   if (!place_.is_last_stage()) {
     VDIST_TRY(links_.to_next->send({hidden, count}));
   }
+  return {};
+}
+
+result<void> rank_model::run_layers(const layers::context& in) {
+  const auto& decoder = network_.decoder;
+  if (!watched_.is_on()) {
+    return decoder.run_layers(in);
+  }
+  VDIST_TRY(decoder.run_layers(in, 0, watched_.layers_before()));
+  watched_.copy(in.space.hidden, slots_.batch().tokens); // without rows of padding
+  return decoder.run_layers(in, watched_.layers_before(), decoder.layers.size());
+}
+
+/// T-2 of layer_tap.hpp. On a device it waits for the watched layer: a watched step hides none of the host's work.
+result<void> rank_model::hand_over_rows(const protocol::step_plan& plan) {
+  VDIST_TRY(wait_for_device(watched_.mark(), std::chrono::steady_clock::now() + step_deadline_));
+  VDIST_TRY(links_.status());
+  watched_.hand_over({.step = plan.step,
+                      .epoch = plan.epoch,
+                      .tokens = slots_.batch().tokens,
+                      .request_ids = plan.request_ids,
+                      .query_start = slots_.batch().query_start,
+                      .positions = slots_.positions()});
   return {};
 }
 

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "model/arch/registry.hpp"
+#include "model/exec/layer_tap.hpp"
 #include "model/exec/memory_plan.hpp"
 #include "model/exec/slot_table.hpp"
 #include "model/exec/step_inputs.hpp"
@@ -70,6 +71,7 @@ struct rank_model_parts {
   std::span<std::byte> kv;              // kv_bytes(); device memory; borrowed
   std::chrono::milliseconds step_deadline{30000}; // of the device, for one step
   logits_observer observer;                       // may be empty
+  layer_tap* tap = nullptr;                       // borrowed; may be null
 };
 
 class rank_model {
@@ -127,6 +129,8 @@ private:
   [[nodiscard]] result<void>
   sample_on_device(const layers::context& in, const step_arrays& arrays, const step_shape& shape);
   [[nodiscard]] result<void> forward(const layers::context& in);
+  [[nodiscard]] result<void> run_layers(const layers::context& in);
+  [[nodiscard]] result<void> hand_over_rows(const protocol::step_plan& plan);
   [[nodiscard]] result<float*> head_logits(const layers::context& in,
                                            const step_arrays& arrays,
                                            std::int32_t first,
@@ -172,6 +176,7 @@ private:
   std::optional<sampling::sampler> sampler_;         // on the sampling rank
   std::vector<kernels::sampling_row> sampling_rows_; // of the step at hand
   logits_observer observer_;
+  layer_copy watched_; // of the step that is being launched
 
   std::vector<flight> flights_; // a ring
   std::int32_t first_flight_ = 0;

@@ -69,8 +69,8 @@ void decoder::end_block(const context& in, const norm& by) const {
   }
 }
 
-result<void> decoder::run_layers(const context& in) const {
-  for (std::size_t i = 0; i < layers.size(); ++i) {
+result<void> decoder::run_layers(const context& in, std::size_t first, std::size_t last) const {
+  for (auto i = first; i < last; ++i) {
     const auto& layer = layers[i];
     VDIST_TRY(
         layer.attend.add_to_residual(in, block_input(in, layer.attention_norm), table, in.kv[i]));

@@ -14,6 +14,7 @@
 
 #include "runtime/base/result.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -46,8 +47,14 @@ struct decoder {
   /// before.
   [[nodiscard]] result<void> embed(const context& in) const;
 
-  /// Runs this stage's layers on buffers::hidden.
-  [[nodiscard]] result<void> run_layers(const context& in) const;
+  /// Runs this stage's layers first … last - 1, counted from its own first one, on buffers::hidden.
+  [[nodiscard]] result<void>
+  run_layers(const context& in, std::size_t first, std::size_t last) const;
+
+  /// All of them.
+  [[nodiscard]] result<void> run_layers(const context& in) const {
+    return run_layers(in, 0, layers.size());
+  }
 
 private:
   [[nodiscard]] result<void> embed_narrow(const context& in) const;

@@ -99,6 +99,27 @@ weights::model_config read_config(const std::filesystem::path& folder) {
   return require(weights::read_model_config(folder, arch::supported_architectures()));
 }
 
+/// Shows what is sent to somebody else before it goes.
+class overheard_pipe final : public tensor::pipe {
+public:
+  overheard_pipe(std::unique_ptr<tensor::pipe> inner,
+                 std::function<void(std::span<const float>)> on_passed)
+      : inner_(std::move(inner)), on_passed_(std::move(on_passed)) {}
+
+  result<void> start_epoch(epoch next) override { return inner_->start_epoch(next); }
+
+  result<void> send(std::span<const float> data) override {
+    on_passed_(data);
+    return inner_->send(data);
+  }
+
+  result<void> recv(std::span<float> data) override { return inner_->recv(data); }
+
+private:
+  std::unique_ptr<tensor::pipe> inner_;
+  std::function<void(std::span<const float>)> on_passed_;
+};
+
 } // namespace
 
 bool wants_gpu() {
@@ -170,6 +191,12 @@ std::unique_ptr<tensor::pipe> model_driver::join_pipe(const topology::shard& pla
       patient()));
 }
 
+void model_driver::let_listen(const driver_config& config, rank& made) const {
+  if (config.on_passed && ranks_.empty() && made.to_next) {
+    made.to_next = std::make_unique<overheard_pipe>(std::move(made.to_next), config.on_passed);
+  }
+}
+
 exec::model_runner_config model_driver::runner_config(const driver_config& config,
                                                       const topology::shard& place) {
   exec::model_runner_config made;
@@ -180,6 +207,7 @@ exec::model_runner_config model_driver::runner_config(const driver_config& confi
   made.rank = rank_id(place.stage * place.tensor_size + place.tensor_rank);
   made.limits = config.limits;
   made.random_seed = 7;
+  made.tap = ranks_.empty() ? config.tap : nullptr;
   if (config.is_on_gpu && config.meets_peers && place.tensor_size * place.stages > 1) {
     made.peer_exchange = exec::peer_link_settings{.wait = std::chrono::seconds(20)};
   }
@@ -196,6 +224,7 @@ void model_driver::add_rank(const driver_config& config, const topology::shard& 
   made->group = join_group(place);
   made->from_previous = join_pipe(place, tensor::pipe_end::receiver);
   made->to_next = join_pipe(place, tensor::pipe_end::sender);
+  let_listen(config, *made);
   const exec::peers links{.group = made->group.get(),
                           .from_previous = made->from_previous.get(),
                           .to_next = made->to_next.get()};

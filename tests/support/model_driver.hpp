@@ -46,6 +46,9 @@ struct driver_config {
   bool use_graphs = true;   // on a GPU
   bool meets_peers = false; // on GPUs, ranks meet in their memory; a GPU each, then
   bool observes = true;     // keeps the logits; on a GPU the host then chooses the tokens
+  /// Sees what rank 0 passes on to the next stage, on its thread: [tokens, hidden] of each step. May be empty.
+  std::function<void(std::span<const float>)> on_passed;
+  exec::layer_tap* tap = nullptr; // of rank 0; borrowed; may be null
 };
 
 /// One sequence as a scheduler would keep it.
@@ -126,6 +129,7 @@ private:
   std::span<std::byte> exchange_region(std::uint32_t index, std::size_t bytes);
   std::unique_ptr<tensor::communicator> join_group(const topology::shard& place);
   std::unique_ptr<tensor::pipe> join_pipe(const topology::shard& place, tensor::pipe_end end);
+  void let_listen(const driver_config& config, rank& made) const;
   exec::model_runner_config runner_config(const driver_config& config,
                                           const topology::shard& place);
   void record(const protocol::step_plan& plan,

@@ -5,7 +5,10 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <cstddef>
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,6 +40,25 @@ driver_config config_of(const std::string& model) {
 }
 
 using token_lists = std::vector<std::vector<token_id>>;
+
+/// Rows behind layer 1, as they come.
+class kept_rows final : public exec::layer_tap {
+public:
+  std::int32_t steps = 0;
+  std::int32_t lost = 0;
+  std::vector<float> values;
+
+  std::optional<exec::tap_order> wanted() noexcept override {
+    return exec::tap_order{.layer = 1, .rows_max = limits.max_batch_tokens};
+  }
+
+  void take(const exec::tapped_step& step) noexcept override {
+    ++steps;
+    lost += step.tokens - step.rows;
+    const auto floats = static_cast<std::size_t>(step.rows) * static_cast<std::size_t>(step.width);
+    values.insert(values.end(), step.values, step.values + floats);
+  }
+};
 
 /// Four prompts, decoded together; each samples in a way of its own.
 token_lists generate(const driver_config& config,
@@ -83,6 +105,29 @@ BOOST_AUTO_TEST_CASE(recorded_steps_give_the_tokens_of_steps_that_are_not) {
     config.use_graphs = false;
     BOOST_TEST((generate(config, 40) == recorded), model);
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_watched_layer_changes_no_token_and_is_what_the_stage_passes_on) {
+  auto config = config_of("llama3_gqa");
+  const auto recorded = generate(config, 40);
+  kept_rows rows;
+  config.tap = &rows;
+  BOOST_TEST((generate(config, 40) == recorded));
+  BOOST_TEST(rows.steps == 40);
+  BOOST_TEST(rows.lost == 0);
+
+  config.stage_layers = {2, 1}; // they meet through the host
+  config.tap = nullptr;
+  const auto staged = generate(config, 40);
+  std::vector<float> passed;
+  config.on_passed = [&passed](std::span<const float> step) {
+    passed.insert(passed.end(), step.begin(), step.end());
+  };
+  kept_rows watched;
+  config.tap = &watched;
+  BOOST_TEST((generate(config, 40) == staged));
+  BOOST_TEST(!passed.empty());
+  BOOST_TEST((watched.values == passed), "bit by bit");
 }
 
 BOOST_AUTO_TEST_CASE(a_run_repeats_itself) {
