@@ -1,6 +1,6 @@
 // vdist-node — the control process of a host: actors and front door. vdist-run starts it, and becomes it when workers are
 // threads.
-#include "actors/system/node_program.hpp"
+#include "actors/run/node_program.hpp"
 
 #include "runtime/base/result.hpp"
 #include "runtime/protocol/version.hpp"

@@ -1,7 +1,7 @@
 // vdist-run — launches a cluster from one file. With workers as processes it is the parent of all of them: vault, control
 // process and workers, which end when it does, however it ends, and which it starts again when they die. With workers as threads, and when nothing
 // is to be run, it becomes the control process. It knows no actors and no devices.
-#include "actors/system/command_line.hpp"
+#include "actors/run/command_line.hpp"
 
 #include "runtime/base/log.hpp"
 #include "runtime/base/result.hpp"

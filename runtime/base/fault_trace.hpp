@@ -1,6 +1,6 @@
 // runtime/base/fault_trace.hpp — when what happened around faults, as plain data in words that processes may share: the
 // moments of recoveries, and how many tokens were committed when. Reports and pictures are made of it
-// (actors/system/fault_report.hpp, time_line.hpp); the hits themselves are in the failpoints' own log.
+// (actors/run/fault_report.hpp, time_line.hpp); the hits themselves are in the failpoints' own log.
 //
 // T-1 Nothing is recorded before start(). T-2 A moment is whole or not there: its time is written last. T-3 Bounded: later
 // moments and tokens are counted as lost, never wait, and never overwrite.

@@ -143,7 +143,7 @@ class Page:
             patience,
         )
         if not held:
-            text = self.evaluate("document.body ? document.body.innerText.slice(0, 1500) : ''")
+            text = self.evaluate("document.body ? document.body.innerText.slice(0, 6000) : ''")
             raise Failure(f"not within {patience} s: {what}; the page says:\n{text}")
 
     def set_size(self, width, height):

@@ -4,7 +4,7 @@
 #include "tests/support/engine_driver.hpp"
 #include "tests/support/metrics_page.hpp"
 
-#include "actors/system/serve_run.hpp"
+#include "actors/run/serve_run.hpp"
 
 #include <atomic>
 #include <filesystem>

@@ -2,7 +2,7 @@
 #include "tests/actors/front_door/api_client.hpp"
 #include "tests/support/engine_driver.hpp"
 
-#include "actors/system/serve_run.hpp"
+#include "actors/run/serve_run.hpp"
 
 #include <boost/test/unit_test.hpp>
 
