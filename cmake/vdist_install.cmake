@@ -25,7 +25,8 @@ include(CMakePackageConfigHelpers)
 set_target_properties(vdist PROPERTIES INSTALL_RPATH "$ORIGIN") # where libvdist_cuda.so lies
 install(TARGETS vdist EXPORT vdist_targets LIBRARY DESTINATION lib COMPONENT devel NAMELINK_COMPONENT devel)
 install(EXPORT vdist_targets NAMESPACE vdist:: FILE vdistTargets.cmake DESTINATION lib/cmake/vdist COMPONENT devel)
-install(FILES vdist/actors.hpp vdist/engine.hpp vdist/expected.hpp vdist/request.hpp vdist/stream.hpp
+install(FILES vdist/actors.hpp vdist/engine.hpp vdist/expected.hpp vdist/inspection.hpp vdist/request.hpp
+        vdist/stream.hpp
         DESTINATION include/vdist COMPONENT devel)
 configure_package_config_file(cmake/vdistConfig.cmake.in "${CMAKE_BINARY_DIR}/vdistConfig.cmake"
                               INSTALL_DESTINATION lib/cmake/vdist NO_SET_AND_CHECK_MACRO)

@@ -34,6 +34,7 @@
 #include <vector>
 
 #include "vdist/expected.hpp"
+#include "vdist/inspection.hpp"
 #include "vdist/request.hpp"
 #include "vdist/stream.hpp"
 
@@ -148,6 +149,15 @@ public:
 
   /// Any thread; asks every copy of the model, up to 2 s each. Errors: not_ready, closed.
   [[nodiscard]] expected<engine_stats> stats() const;
+
+  /// What the engine computes with: architecture, layers, and each parameter with what every rank holds of it (I-1, I-2 in
+  /// inspection.hpp). Reads no file and asks nobody; computed anew by each call. Any thread. Errors: not_ready, closed.
+  [[nodiscard]] expected<model_description> model() const;
+
+  /// The output of one layer on one rank from now on, a row per token (I-3 to I-7). A rank has one watch at a time, a copy of
+  /// the model up to 8. Any thread. Errors: invalid_argument (no such rank, a layer that it does not have, rows_max, a rank
+  /// that is watched already), unsupported (the sim device computes none), resource_exhausted, not_ready, closed.
+  [[nodiscard]] expected<layer_watch> watch_layer(const layer_watch_request& request);
 
   /// From now on nothing new is taken (`closed`); returns when all that was accepted has ended, whether it was read or not.
   /// Any thread, any number of times. Error: timed_out, which names how many are left; they go on.

@@ -58,6 +58,10 @@ public:
   /// n of the request. Any thread.
   [[nodiscard]] std::int32_t sequences() const noexcept;
 
+  /// What the engine calls a sequence, 0 … n-1, for as long as there is this engine: layer_row::request_id. 0: there is no such
+  /// sequence. Any thread.
+  [[nodiscard]] std::uint64_t request_id(std::int32_t sequence) const noexcept;
+
   /// Waits for the next event, at most this long. By the reader.
   [[nodiscard]] stream_item next(std::chrono::nanoseconds timeout);
 

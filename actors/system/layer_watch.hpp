@@ -12,7 +12,7 @@
 //     watch began may run without it.
 // W-4 A control process that ends takes its watches along.
 // A watched step of a GPU is not replayed from a recording, and the host waits for the layer: it is slower.
-// Threads: one reader at a time; lost() by any. Ends before its engine.
+// Threads: one reader at a time; lost() and close() by any. Ends before its engine.
 #pragma once
 
 #include "actors/gateway/layer_rows.hpp"
@@ -81,8 +81,11 @@ public:
   layer_watch& operator=(const layer_watch&) = delete;
 
   /// The oldest row that was not read. nullopt: none came within `timeout`. Errors: corrupt (one row was damaged; the next
-  /// call goes on behind it).
+  /// call goes on behind it), closed (close()).
   [[nodiscard]] result<std::optional<layer_row>> next(duration timeout);
+
+  /// Nothing comes any more: who waits in next() comes back at once. The order stays until the watch is destroyed.
+  void close() noexcept { rows_.ring->close(); }
 
   /// Rows that were computed and will not come.
   [[nodiscard]] std::uint64_t lost() const { return rows_.counts->lost.load(); }

@@ -45,7 +45,7 @@ eval g++ -std=c++20 -O0 "'$folder/project/outside.cpp'" -o "'$folder/by_pkg_conf
 # Every public header stands alone, for every compiler that is here.
 for compiler in g++ clang++; do
   command -v "$compiler" >/dev/null || continue
-  for header in expected request stream engine; do
+  for header in expected request stream inspection engine; do
     printf '#include <vdist/%s.hpp>\n' "$header" \
       | "$compiler" -std=c++20 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I"$prefix/include" -x c++ - \
       || fail "$compiler refuses vdist/$header.hpp"

@@ -166,6 +166,14 @@ expected<engine_stats> engine::stats() const {
   return core_ ? core_->stats() : moved_from();
 }
 
+expected<model_description> engine::model() const {
+  return core_ ? core_->model() : moved_from();
+}
+
+expected<layer_watch> engine::watch_layer(const layer_watch_request& request) {
+  return core_ ? core_->watch_layer(request) : moved_from();
+}
+
 expected<void> engine::drain(std::chrono::nanoseconds timeout) {
   return core_ ? core_->drain(timeout) : moved_from();
 }

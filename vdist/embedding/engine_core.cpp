@@ -1,5 +1,7 @@
 #include "vdist/embedding/engine_core.hpp"
 
+#include "actors/system/model_inspection.hpp"
+
 #include "runtime/base/log.hpp"
 #include "runtime/config/cluster_config.hpp"
 
@@ -14,6 +16,7 @@
 
 #include "vdist/embedding/stream_state.hpp"
 #include "vdist/embedding/translate.hpp"
+#include "vdist/embedding/watch_state.hpp"
 
 namespace vdist::embedding {
 
@@ -109,6 +112,7 @@ result<std::unique_ptr<actors::engine>> engine_core::load() {
 void engine_core::own() {
   std::optional<engine_error> failed;
   std::unique_ptr<actors::engine> made;
+  watch_list watches;
   try {
     auto loaded = load();
     if (loaded) {
@@ -127,6 +131,10 @@ void engine_core::own() {
     changed_.notify_all();
     changed_.wait(lock, [this] { return is_closing_ && users_ == 0; });
     made = std::move(cluster_);
+    watches = watches_; // C-2: nobody can add one any more
+  }
+  for (const auto& [key, watch] : watches) {
+    watch->end();
   }
   made.reset(); // as long as it takes
   {
@@ -193,6 +201,20 @@ bool engine_core::add(const std::shared_ptr<stream_state>& stream) {
   return true;
 }
 
+bool engine_core::add(const std::shared_ptr<watch_state>& watch) {
+  const std::lock_guard lock(mutex_);
+  if (is_closing_) {
+    return false;
+  }
+  watches_.emplace(watch.get(), watch);
+  return true;
+}
+
+void engine_core::forget(const watch_state& watch) {
+  const std::lock_guard lock(mutex_);
+  watches_.erase(&watch);
+}
+
 void engine_core::forget(const stream_state& stream) {
   const std::lock_guard lock(mutex_);
   streams_.erase(&stream);
@@ -251,6 +273,37 @@ expected<engine_stats> engine_core::stats() {
   return to_public((*cluster)->status());
 }
 
+expected<model_description> engine_core::model() {
+  auto cluster = enter();
+  if (!cluster) {
+    return std::move(cluster).error();
+  }
+  auto described = actors::describe_model((*cluster)->setup());
+  if (!described) {
+    return to_public(described.error());
+  }
+  return to_public(std::move(*described));
+}
+
+expected<layer_watch> engine_core::watch_layer(const layer_watch_request& request) {
+  auto cluster = enter();
+  if (!cluster) {
+    return std::move(cluster).error();
+  }
+  auto made = (*cluster)->watch_layer(
+      {.layer = request.layer, .rank = request.rank, .rows_max = request.rows_max});
+  if (!made) {
+    return to_public(made.error());
+  }
+  // Shared: layer_watch, and this engine until the watch has ended.
+  const auto state = std::make_shared<watch_state>(std::move(*made), weak_from_this());
+  if (!add(state)) { // closed meanwhile, and waits for us
+    state->end();
+    return closed();
+  }
+  return layer_watch(state);
+}
+
 expected<void> engine_core::drain(std::chrono::nanoseconds timeout) {
   const auto deadline = deadline_after(timeout);
   while (true) {
@@ -285,6 +338,7 @@ expected<void> engine_core::drain(std::chrono::nanoseconds timeout) {
 expected<void> engine_core::close(std::chrono::nanoseconds timeout) {
   const auto deadline = deadline_after(timeout);
   std::vector<std::shared_ptr<stream_state>> streams;
+  watch_list watches;
   {
     const std::lock_guard lock(mutex_);
     ++users_; // C-2: the owner waits until the streams are closed
@@ -294,6 +348,7 @@ expected<void> engine_core::close(std::chrono::nanoseconds timeout) {
           streams.push_back(std::move(living));
         }
       }
+      watches = watches_;
     }
   }
   changed_.notify_all();
@@ -302,6 +357,9 @@ expected<void> engine_core::close(std::chrono::nanoseconds timeout) {
     stream->close();
   }
   streams.clear();
+  for (const auto& [key, watch] : watches) {
+    watch->refuse();
+  }
   events_->stop();
   leave();
   const bool is_own = events_->is_this_thread(); // in a callback, which is not waited for

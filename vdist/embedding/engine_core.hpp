@@ -6,7 +6,8 @@
 // waits for it with a deadline and leaves it behind.
 //
 // C-1 The cluster is used between enter() and the end of what it returned, and not destroyed meanwhile.
-// C-2 close() begins with refusing callers and closing streams; only then does the cluster end (S-1).
+// C-2 close() begins with refusing callers, closing streams and refusing watches; the owner thread ends what watches have
+//     inside; only then does the cluster end (S-1, W-1).
 // C-3 Nothing of an abandoned engine refers to its vdist::engine, its options excepted, which are copies.
 #pragma once
 
@@ -31,6 +32,7 @@
 namespace vdist::embedding {
 
 class stream_state;
+class watch_state;
 
 struct engine_launch {
   config::cluster_config config;
@@ -54,6 +56,8 @@ public:
   [[nodiscard]] expected<stream> generate(const generate_request& request);
   [[nodiscard]] engine_health health();
   [[nodiscard]] expected<engine_stats> stats();
+  [[nodiscard]] expected<model_description> model();
+  [[nodiscard]] expected<layer_watch> watch_layer(const layer_watch_request& request);
   [[nodiscard]] expected<void> drain(std::chrono::nanoseconds timeout);
   [[nodiscard]] expected<void> close(std::chrono::nanoseconds timeout);
 
@@ -63,8 +67,9 @@ public:
 
   /// True: the engine has begun to close; after `timeout` at the latest.
   [[nodiscard]] bool wait_for_close(std::chrono::nanoseconds timeout);
-  /// Of a stream that ends.
+  /// Of a stream that ends, and of a watch that has.
   void forget(const stream_state& stream);
+  void forget(const watch_state& watch);
 
   /// C-1. Of the cluster, for tests too.
   class user {
@@ -90,11 +95,15 @@ public:
   [[nodiscard]] expected<user> enter();
 
 private:
+  using watch_list = std::unordered_map<const watch_state*, std::shared_ptr<watch_state>>;
+
   void own();
   [[nodiscard]] result<std::unique_ptr<actors::engine>> load();
   void leave();
   [[nodiscard]] engine_error why_not_running() const; // under mutex_
+  /// False: it is closing.
   [[nodiscard]] bool add(const std::shared_ptr<stream_state>& stream);
+  [[nodiscard]] bool add(const std::shared_ptr<watch_state>& watch);
 
   const engine_launch launch_;
   const std::shared_ptr<event_thread> events_ = std::make_shared<event_thread>();
@@ -110,6 +119,7 @@ private:
   bool is_all_gone_ = false; // … and no callback runs any more
   std::size_t users_ = 0;
   std::unordered_map<const stream_state*, std::weak_ptr<stream_state>> streams_;
+  watch_list watches_; // until they have ended, whoever else has them
 };
 
 /// The configuration, or what is wrong with it, into an engine. `actors`: as engine_launch.

@@ -33,6 +33,10 @@ std::int32_t stream::sequences() const noexcept {
   return state_->sequences();
 }
 
+std::uint64_t stream::request_id(std::int32_t sequence) const noexcept {
+  return state_->request_id(sequence);
+}
+
 stream_item stream::next(std::chrono::nanoseconds timeout) {
   return state_->next(timeout);
 }

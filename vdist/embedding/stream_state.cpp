@@ -56,6 +56,11 @@ stream_state::~stream_state() {
   }
 }
 
+std::uint64_t stream_state::request_id(std::int32_t sequence) const noexcept {
+  const bool is_there = sequence >= 0 && sequence < sequences();
+  return is_there ? sequences_[static_cast<std::size_t>(sequence)].text->id().value : 0;
+}
+
 void stream_state::on_ready(std::size_t index) {
   {
     std::unique_lock lock(mutex_);

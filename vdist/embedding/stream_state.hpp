@@ -48,6 +48,9 @@ public:
     return static_cast<std::int32_t>(sequences_.size());
   }
 
+  /// 0: there is no such sequence. Any thread.
+  [[nodiscard]] std::uint64_t request_id(std::int32_t sequence) const noexcept;
+
   [[nodiscard]] std::chrono::milliseconds event_timeout() const { return parts_.event_timeout; }
 
   [[nodiscard]] stream_item next(std::chrono::nanoseconds timeout);

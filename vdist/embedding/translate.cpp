@@ -45,6 +45,70 @@ position_logprobs to_public(api::position_logprobs position) {
   return made;
 }
 
+parameter_shard to_public(actors::parameter_shard shard) {
+  return {.rank = shard.rank,
+          .weight = std::move(shard.weight),
+          .axis = shard.axis == actors::whole_axis ? std::nullopt : std::optional(shard.axis),
+          .offset = shard.offset,
+          .shape = std::move(shard.shape)};
+}
+
+weight_description to_public(actors::weight_description weight) {
+  return {.name = std::move(weight.name),
+          .shape = std::move(weight.shape),
+          .dtype = std::move(weight.dtype),
+          .bytes = weight.bytes,
+          .padding_rows = weight.padding_rows};
+}
+
+layer_description to_public(actors::layer_description layer) {
+  return {.layer = layer.layer, .stage = layer.stage, .ranks = std::move(layer.ranks)};
+}
+
+parameter_description to_public(actors::parameter_description parameter);
+rank_description to_public(actors::rank_description rank);
+
+template <class Inner>
+auto all_to_public(std::vector<Inner> all) {
+  std::vector<decltype(to_public(std::declval<Inner>()))> made;
+  made.reserve(all.size());
+  for (auto& one : all) {
+    made.push_back(to_public(std::move(one)));
+  }
+  return made;
+}
+
+parameter_description to_public(actors::parameter_description parameter) {
+  return {.name = std::move(parameter.name),
+          .layer = parameter.layer < 0 ? std::nullopt : std::optional(parameter.layer),
+          .shape = std::move(parameter.shape),
+          .dtype = std::move(parameter.dtype),
+          .bytes = parameter.bytes,
+          .shards = all_to_public(std::move(parameter.shards))};
+}
+
+rank_description to_public(actors::rank_description rank) {
+  return {.rank = rank.rank,
+          .replica = rank.replica,
+          .stage = rank.stage,
+          .tensor = rank.tensor,
+          .device = rank.device,
+          .first_layer = static_cast<std::int32_t>(rank.layers.first),
+          .layers = static_cast<std::int32_t>(rank.layers.last - rank.layers.first),
+          .weight_bytes = rank.weight_bytes,
+          .kv_bytes_per_block = rank.kv_bytes_per_block,
+          .activation_bytes = rank.activation_bytes,
+          .weights = all_to_public(std::move(rank.weights))};
+}
+
+std::uint64_t elements_of(const std::vector<std::int64_t>& shape) {
+  std::uint64_t elements = 1;
+  for (const auto size : shape) {
+    elements *= static_cast<std::uint64_t>(size);
+  }
+  return elements;
+}
+
 /// A TOML string.
 std::string toml_string(std::string_view text) {
   std::string made = "\"";
@@ -118,6 +182,36 @@ engine_stats to_public(const actors::engine_status& status) {
           .actor_restarts = status.actor_restarts,
           .control_us_per_step = status.control_us_per_step,
           .epochs = status.epochs};
+}
+
+model_description to_public(actors::model_description model) {
+  model_description made{.name = std::move(model.name),
+                         .architecture = std::move(model.architecture),
+                         .dtype = std::move(model.dtype),
+                         .hidden = model.hidden,
+                         .heads = model.heads,
+                         .kv_heads = model.kv_heads,
+                         .head_dim = model.head_dim,
+                         .intermediate = model.intermediate,
+                         .vocabulary = model.vocabulary,
+                         .max_model_len = model.max_model_len,
+                         .layers = all_to_public(std::move(model.layers)),
+                         .parameters = all_to_public(std::move(model.parameters)),
+                         .ranks = all_to_public(std::move(model.ranks))};
+  for (const auto& parameter : made.parameters) {
+    made.parameter_bytes += parameter.bytes;
+    made.parameter_count += elements_of(parameter.shape);
+  }
+  return made;
+}
+
+layer_row to_public(actors::layer_row row) {
+  return {.request_id = row.request.value,
+          .position = row.position,
+          .layer = row.layer,
+          .step = row.step,
+          .epoch = row.epoch,
+          .values = std::move(row.values)};
 }
 
 std::vector<std::string> to_settings(const engine_config& config) {

@@ -3,6 +3,8 @@
 
 #include "actors/front_door/text_stream.hpp"
 #include "actors/system/engine.hpp"
+#include "actors/system/layer_watch.hpp"
+#include "actors/system/model_inspection.hpp"
 
 #include "runtime/base/result.hpp"
 
@@ -23,6 +25,10 @@ namespace vdist::embedding {
 [[nodiscard]] token_event to_event(std::int32_t sequence, actors::text_chunk chunk);
 
 [[nodiscard]] engine_stats to_public(const actors::engine_status& status);
+
+[[nodiscard]] model_description to_public(actors::model_description model);
+
+[[nodiscard]] layer_row to_public(actors::layer_row row);
 
 /// "full.key=value" for every field that is set, then `settings`.
 [[nodiscard]] std::vector<std::string> to_settings(const engine_config& config);

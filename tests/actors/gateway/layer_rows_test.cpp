@@ -10,6 +10,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <future>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -185,6 +186,16 @@ BOOST_AUTO_TEST_CASE(are_not_written_for_an_order_that_is_over) {
   BOOST_REQUIRE(!opened.has_value());
   BOOST_TEST((opened.error().code == errc::stale));
   BOOST_TEST(memory.total_bytes() == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(end_for_their_reader_when_the_watch_is_closed) {
+  const auto watch = this->watch(16);
+  auto read = std::async(std::launch::async, [&watch] { return watch->next(1h); });
+  watch->close(); // whether it waits already or not
+  BOOST_REQUIRE((read.wait_for(60s) == std::future_status::ready));
+  BOOST_TEST((read.get().error().code == errc::closed));
+  BOOST_TEST((watch->next(0s).error().code == errc::closed));
+  BOOST_TEST(orders->find(watched_rank).number != 0, "until it is destroyed");
 }
 
 BOOST_AUTO_TEST_CASE(of_a_dead_control_process_are_ended_by_the_next_one) { // W-4

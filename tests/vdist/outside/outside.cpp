@@ -1,4 +1,5 @@
 // Prints a greedy story of the model folder in argv[1]; with "process" in argv[2] from workers that are processes.
+#include <chrono>
 #include <cstdio>
 #include <string_view>
 #include <vdist/engine.hpp>
@@ -16,6 +17,12 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", engine.error().message.c_str());
     return 1;
   }
+  const auto model = engine->model();
+  auto watch = engine->watch_layer({.layer = 0, .rank = 0});
+  if (!model || model->parameters.empty() || !watch) {
+    std::fprintf(stderr, "the model cannot be looked into\n");
+    return 1;
+  }
   auto stream = engine->generate(
       {.prompt = "Once upon a time", .sampling = {.temperature = 0.0F, .max_tokens = 12}});
   if (!stream) {
@@ -26,5 +33,6 @@ int main(int argc, char** argv) {
     std::fputs(event.text.c_str(), stdout);
   }
   std::fputs("\n", stdout);
-  return stream->status() ? 0 : 1;
+  const auto row = watch->next(std::chrono::seconds(0));
+  return stream->status() && row && row->request_id == stream->request_id(0) ? 0 : 1;
 }
