@@ -87,21 +87,27 @@ BOOST_AUTO_TEST_CASE(that_always_fail_end_the_cluster_and_every_stream) { // C-3
   engine_driver driver(sim_config(), {"fault_tolerance.max_restarts=3"});
   BOOST_REQUIRE(
       driver.get().points().arm({.point = "router.tokens", .action = throws, .count = 0}));
-  std::vector<std::shared_ptr<actors::text_stream>> streams;
-  for (const auto& request : requests()) {
-    auto made = driver.get().generate(request);
-    if (made) {
-      std::move(made->sequences.begin(), made->sequences.end(), std::back_inserter(streams));
-    } else { // the end came first
-      BOOST_TEST((made.error().code == errc::closed));
+  // Each router delivers what the ledger has before it dies, so on a slow machine a round can end before the cluster does.
+  constexpr int rounds_max = 50;
+  std::size_t streams = 0;
+  for (int round = 0; round < rounds_max && !driver.get().failure(); ++round) {
+    std::vector<std::shared_ptr<actors::text_stream>> begun;
+    for (const auto& request : requests()) {
+      auto made = driver.get().generate(request);
+      if (made) {
+        std::move(made->sequences.begin(), made->sequences.end(), std::back_inserter(begun));
+      } else { // the end came first
+        BOOST_TEST((made.error().code == errc::closed));
+      }
     }
+    for (const auto& stream : begun) {
+      const auto one = read_to_end(*stream);
+      BOOST_TEST((one.reason == protocol::finish_reason::failed
+                  || one.reason == protocol::finish_reason::length));
+    }
+    streams += begun.size();
   }
-  BOOST_REQUIRE(!streams.empty());
-  for (const auto& stream : streams) {
-    const auto one = read_to_end(*stream);
-    BOOST_TEST((one.reason == protocol::finish_reason::failed
-                || one.reason == protocol::finish_reason::length));
-  }
+  BOOST_TEST(streams > 0U);
   BOOST_TEST(driver.get().failure().has_value());
   const auto refused = driver.get().generate({.token_ids = {1, 2, 3}});
   BOOST_REQUIRE(!refused.has_value());
