@@ -567,9 +567,7 @@ void http_front_door::impl::show_metrics(const call& made) {
                ? made.backend->sample()
                : metrics::sample_before_start(model.name, model.max_model_len, model.replicas),
            page);
-  counts->describe({.server = stats(),
-                    .answers_under_way = lane->size(),
-                    .version = model.version},
+  counts->describe({.server = stats(), .answers_under_way = lane->size(), .version = model.version},
                    page);
   made.with->reply({.status = 200,
                     .headers = {{"content-type", std::string(metrics::text_format)}},
@@ -592,8 +590,7 @@ http_front_door::~http_front_door() {
   close();
 }
 
-result<void>
-http_front_door::impl::listen(std::size_t index, time_point patient_until) {
+result<void> http_front_door::impl::listen(std::size_t index, time_point patient_until) {
   const auto& port = ports[index];
   auto wanted = config.http;
   wanted.port = port.port;

@@ -9,8 +9,8 @@
 // B-5 Failpoint: batch.write, before each line; full is a disk without room.
 #pragma once
 
-#include "actors/system/engine.hpp"
 #include "actors/run/progress.hpp"
+#include "actors/system/engine.hpp"
 
 #include "runtime/base/result.hpp"
 

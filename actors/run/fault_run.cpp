@@ -268,7 +268,8 @@ run_with_faults(engine& engine, const fault_run_options& options, const fault_wo
   striking.clear();
   const auto armed = armed_rules(engine, options.script);
   const auto record = engine.trace().read();
-  VDIST_ASSIGN(const auto report, make_report(engine, options, armed, record, before, done.has_value()));
+  VDIST_ASSIGN(const auto report,
+               make_report(engine, options, armed, record, before, done.has_value()));
   const auto written = write_reports(options, report, record);
   say(options, to_table(report));
   engine.points().clear(); // what hangs goes on

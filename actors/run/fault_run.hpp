@@ -9,8 +9,8 @@
 #pragma once
 
 #include "actors/run/batch_run.hpp"
-#include "actors/system/engine.hpp"
 #include "actors/run/fault_report.hpp"
+#include "actors/system/engine.hpp"
 
 #include "runtime/base/result.hpp"
 #include "runtime/config/fault_script.hpp"

@@ -2,9 +2,9 @@
 
 #include "actors/front_door/live_snapshot.hpp"
 #include "actors/gateway/board_areas.hpp"
-#include "actors/system/cluster_metrics.hpp"
 #include "actors/run/command_line.hpp"
 #include "actors/run/interrupt.hpp"
+#include "actors/system/cluster_metrics.hpp"
 
 #include "transport/http/server.hpp"
 
@@ -185,10 +185,10 @@ result<std::unique_ptr<serve_run>> serve_run::listen(const model_setup& setup,
   const auto& settings = setup.config.server;
   VDIST_ASSIGN(auto config, front_door_config_of(settings));
   config.ports = door_ports_of(setup.config);
-  if (board != nullptr && board->node_starts > 1) {
-    config.listen_patience = successor_patience;
-  }
   if (board != nullptr) {
+    if (board->node_starts > 1) {
+      config.listen_patience = successor_patience;
+    }
     const auto& words = run_on(*board).http_ports;
     for (std::size_t index = 0; index < config.ports.size(); ++index) {
       auto& port = config.ports[index].port;

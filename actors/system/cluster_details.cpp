@@ -13,22 +13,6 @@ namespace {
 using control::kill_target;
 using protocol::process_role;
 
-std::string_view to_text(replica_state state) {
-  switch (state) {
-  case replica_state::loading:
-    return "loading";
-  case replica_state::running:
-    return "running";
-  case replica_state::recovering:
-  case replica_state::restarted:
-    return "recovering";
-  case replica_state::failed:
-  case replica_state::ended:
-    return "failed";
-  }
-  return "unknown";
-}
-
 process_role role_of(const kill_target& target) {
   switch (target.what) {
   case kill_target::kind::node:
@@ -73,6 +57,22 @@ control::capacity_details describe_capacity(const replica_capacity& capacity, ti
 }
 
 } // namespace
+
+std::string_view to_text(replica_state state) {
+  switch (state) {
+  case replica_state::loading:
+    return "loading";
+  case replica_state::running:
+    return "running";
+  case replica_state::recovering:
+  case replica_state::restarted:
+    return "recovering";
+  case replica_state::failed:
+  case replica_state::ended:
+    return "failed";
+  }
+  return "unknown";
+}
 
 std::uint64_t control_ns_of(const metrics::step_times& times) {
   const auto compute_ns = times.compute_us * 1000;

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "host/host_link.hpp"
 
@@ -22,6 +23,9 @@ namespace vdist::actors {
 /// What steps cost beyond the work of their slowest workers: plan, send, commit, and the rest of
 /// collecting. Nanoseconds since the start.
 [[nodiscard]] std::uint64_t control_ns_of(const metrics::step_times& times);
+
+/// loading, running, recovering, failed: for operators and metrics (metrics::replica_states).
+[[nodiscard]] std::string_view to_text(replica_state state);
 
 /// What never changes while the cluster lives.
 [[nodiscard]] control::cluster_status describe_cluster(const model_setup& setup);

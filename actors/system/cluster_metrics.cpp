@@ -1,29 +1,13 @@
 #include "actors/system/cluster_metrics.hpp"
 
 #include "actors/system/cluster.hpp"
+#include "actors/system/cluster_details.hpp"
 
 #include <utility>
 
 namespace vdist::actors {
 
 namespace {
-
-/// As metrics::replica_states.
-std::string_view state_text(replica_state state) {
-  switch (state) {
-  case replica_state::loading:
-    return "loading";
-  case replica_state::running:
-    return "running";
-  case replica_state::recovering:
-  case replica_state::restarted:
-    return "recovering";
-  case replica_state::failed:
-  case replica_state::ended:
-    break;
-  }
-  return "failed";
-}
 
 metrics::replica_sample sample_replica(const cluster& from, std::size_t index) {
   const auto& replica = *from.replicas()[index];
@@ -32,7 +16,7 @@ metrics::replica_sample sample_replica(const cluster& from, std::size_t index) {
   return {.requests = &replica.requests(),
           .recoveries = &replica.recoveries(),
           .times = &replica.times(),
-          .state = state_text(from.state_of(index)),
+          .state = to_text(from.state_of(index)),
           .epoch = replica.highest_epoch(),
           .workers = capacity.workers,
           .workers_configured = capacity.configured,
