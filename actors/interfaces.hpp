@@ -148,9 +148,17 @@ struct begin_epoch {
   epoch now;
   std::shared_ptr<epoch_wiring> wiring;
   std::optional<step_death> death; // since the last begin; the requests of those steps are struck
+  bool has_late_writers = false;   // dead workers' devices may still write; writers_gone follows
 };
 
-using executor_actor = caf::typed_actor<caf::reacts_to<fence_epoch>, caf::reacts_to<begin_epoch>>;
+/// Nobody writes any more of whom the begin_epoch of this epoch said so.
+struct writers_gone {
+  epoch now;
+};
+
+using executor_actor = caf::typed_actor<caf::reacts_to<fence_epoch>,
+                                        caf::reacts_to<begin_epoch>,
+                                        caf::reacts_to<writers_gone>>;
 
 // ---- to a stage and its workers
 // ---------------------------------------------------------------------------------
@@ -216,11 +224,26 @@ struct step_failed {
   std::string text;
 };
 
+/// From the step lane, before its step_failed: these ranks of a stage computed something else than the others, or none of
+/// them agrees with enough others (executor/digest_vote.hpp).
+struct ranks_disagree {
+  std::vector<std::int32_t> slots;
+  bool is_certain = false;
+  std::string text;
+};
+
 /// From the step lane, before its first plan of an epoch: a request was failed because steps died of it
 /// so often. `has_progressed`: steps were committed since the one before it was.
 struct culprit_found {
   std::int32_t strikes = 0;
   bool has_progressed = false;
+};
+
+/// From the step lane: nobody is suspected any more of what the begins up to that of `now` told of. `are_innocent`: all
+/// whom it struck got tokens since, but for culprits that were found.
+struct suspicion_over {
+  epoch now;
+  bool are_innocent = true;
 };
 
 struct start_replica {};
@@ -255,7 +278,9 @@ struct replace_workers {
 using supervisor_actor = caf::typed_actor<caf::reacts_to<start_replica>,
                                           caf::reacts_to<worker_event>,
                                           caf::reacts_to<step_failed>,
+                                          caf::reacts_to<ranks_disagree>,
                                           caf::reacts_to<culprit_found>,
+                                          caf::reacts_to<suspicion_over>,
                                           caf::reacts_to<check_deadlines>,
                                           caf::replies_to<get_replica_status>::with<replica_status>,
                                           caf::reacts_to<end_worker>,
@@ -297,6 +322,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::drain_replica)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::add_request)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::fence_epoch)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::begin_epoch)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::writers_gone)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::spawn_worker)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::kill_worker)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::retire_worker)
@@ -305,7 +331,9 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::enter_epoch)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::load_weights)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::protocol::worker_event)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::step_failed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::ranks_disagree)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::culprit_found)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::suspicion_over)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::start_replica)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::check_deadlines)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(vdist::actors::get_replica_status)

@@ -17,7 +17,7 @@ namespace vdist::host {
 namespace {
 
 constexpr std::uint32_t board_magic = 0x76'62'72'64; // "vbrd"
-constexpr std::uint32_t board_layout = 3;            // raised with every change of board_words
+constexpr std::uint32_t board_layout = 4;            // raised with every change of board_words
 
 /// The kernel reads and writes a plain word where the atomic is.
 std::uint32_t* address(std::atomic<std::uint32_t>& word) {
@@ -64,6 +64,7 @@ void write_identity(life_entry& entry, const protocol::process_key& key) {
   entry.progress.word.store(0);
   entry.progress.budget_ms.store(0);
   entry.progress.standstill_ms.store(0);
+  entry.progress.loaded.store(0);
   entry.resume_ms.store(0);
   entry.role.store(static_cast<std::uint32_t>(key.role));
   entry.rank.store(key.rank);

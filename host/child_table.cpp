@@ -17,7 +17,7 @@ using std::chrono::milliseconds;
 /// Parts of `detect`: the last third is the probe of a silent process, and six looks fit into all of it.
 constexpr int probe_part = 3;
 constexpr int looks_per_detect = 6;
-/// V-5: a few steps of a worker, more than leads to the one that it hangs in; and the most that patience grows.
+/// V-5: a few steps of a worker, fewer than teach it how long one takes (step_pace.hpp); and the most that patience grows.
 constexpr std::uint64_t changes_of_progress = 16;
 constexpr int doublings_max = 6;
 constexpr int first_descriptor = 3;
@@ -208,20 +208,21 @@ void child_table::look_at_stops(time_point now) {
 }
 
 void child_table::look_at_progress(time_point now) {
-  if (now < looked_ + look_interval()) {
+  if (now < look_due_) {
     return;
   }
-  looked_ = now;
+  look_due_ = now + look_interval();
   for (auto& one : children_) {
     auto& child = one.second;
     if (child.is_dying || child.stopped_since || !has_progress(child)) {
       continue;
     }
+    weigh_doubts(one.first, child);
     const auto verdict =
         child.stall.look(board_.life(child.life).progress, now, [&child](duration elapsed) {
           return child.cpu.use(child.process.pid(), elapsed);
         });
-    weigh_doubts(one.first, child);
+    look_due_ = std::min(look_due_, child.stall.due().value_or(look_due_));
     if (verdict == stall_watch::verdict::stuck) {
       ++doubts_[{one.first.role, one.first.rank}];
       kill(one,
@@ -237,7 +238,7 @@ void child_table::weigh_doubts(const protocol::process_key& key, child& one) {
   if (found == doubts_.end()) {
     return;
   }
-  if (one.stall.changes() >= changes_of_progress) {
+  if (changes_since_loaded(board_.life(one.life).progress) >= changes_of_progress) {
     doubts_.erase(found);
     one.stall.set_patience(1);
     return;
@@ -287,7 +288,7 @@ std::optional<time_point> child_table::next_look() const {
       note(*child.stopped_since
            + (resume > 0 ? std::min<duration>(detect_, milliseconds(resume)) : detect_));
     } else if (key.role == protocol::process_role::worker || has_progress(child)) {
-      note(looked_ + look_interval()); // a worker at rest may begin to compute at any time
+      note(look_due_); // a worker at rest may begin to compute at any time
     }
   }
   if (!killed_.empty()) {

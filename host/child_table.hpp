@@ -125,7 +125,7 @@ private:
   std::vector<std::uint32_t> free_lives_;
   std::map<protocol::process_key, child> children_;
   std::vector<child_event> killed_; // `dying` of those that we ended ourselves
-  time_point looked_{};             // at progress words
+  time_point look_due_{};           // at progress words
   std::map<std::pair<protocol::process_role, std::int32_t>, int>
       doubts_; // by role and rank: ends of the stuck without progress in between (V-5)
 };

@@ -63,13 +63,18 @@ result<void> host_link::receive_welcome() {
   VDIST_ASSIGN(auto message, link_.receive(time_.now() + welcome_deadline));
   VDIST_ASSIGN(auto decoded, protocol::decode_host_message(message.bytes));
   const auto* welcome = std::get_if<protocol::host_welcome>(&decoded);
-  if (welcome == nullptr || message.fds.size() != 3) {
+  if (welcome == nullptr) {
     return fail(errc::corrupt, "host link: the supervisor's first message is no welcome");
   }
   VDIST_TRY(protocol::check_version("host link: vdist-run", welcome->version)); // P-6
+  const bool has_store = welcome->store_bytes > 0;
+  if (message.fds.size() != (has_store ? 4U : 3U)) {
+    return fail(errc::corrupt, "host link: the supervisor's welcome lacks descriptors");
+  }
   welcome_ = *welcome;
   vault_ = std::move(message.fds[0]);
   ledger_ = std::move(message.fds[1]);
+  store_ = has_store ? std::move(message.fds[3]) : socket::unique_fd();
   VDIST_ASSIGN(auto opened, board::open(std::move(message.fds[2])));
   board_ = std::make_shared<const host::board>(std::move(opened));
   for (const auto& stranger : welcome_.living) {
@@ -180,6 +185,15 @@ void host_link::try_send(const char* operation, const protocol::host_message& me
   }
 }
 
+void host_link::prepare_spare(protocol::prepare_spare wanted,
+                              std::function<void(const protocol::spare_ready&)> on_ready) {
+  {
+    const std::lock_guard lock(mutex_);
+    spares_[wanted.rank] = std::move(on_ready);
+  }
+  try_send("prepare spare", std::move(wanted));
+}
+
 void host_link::kill(const protocol::process_key& key) {
   try_send("kill", protocol::kill_process{key});
 }
@@ -247,6 +261,21 @@ void host_link::obey(const protocol::host_message& message) {
     note_dying(dying->key);
   } else if (const auto* how = std::get_if<protocol::process_ended>(&message)) {
     finish(*how);
+  } else if (const auto* ready = std::get_if<protocol::spare_ready>(&message)) {
+    note_ready(*ready);
+  }
+}
+
+void host_link::note_ready(const protocol::spare_ready& ready) {
+  std::function<void(const protocol::spare_ready&)> on_ready;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = spares_.find(ready.rank); found != spares_.end()) {
+      on_ready = found->second;
+    }
+  }
+  if (on_ready) {
+    on_ready(ready);
   }
 }
 

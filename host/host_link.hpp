@@ -65,6 +65,11 @@ public:
 
   [[nodiscard]] std::size_t ledger_bytes() const { return welcome_.ledger_bytes; }
 
+  [[nodiscard]] socket::unique_fd take_store() { return std::move(store_); }
+
+  /// Of the host store; 0: there is none.
+  [[nodiscard]] std::size_t store_bytes() const { return welcome_.store_bytes; }
+
   /// The host's board; lives as long as this.
   [[nodiscard]] const host::board& board() const { return *board_; }
 
@@ -96,6 +101,11 @@ public:
   /// Takes over one of the living. What has happened to it meanwhile is told at once, by this call. Error: not_found (it
   /// is none, or has an owner).
   [[nodiscard]] result<void> adopt(const protocol::process_key& key, worker_callbacks callbacks);
+
+  /// From now on a spare is kept for what `wanted` says (runtime/protocol/host.hpp, P-7). `on_ready` (may be empty) hears of
+  /// every spare of the rank that has become ready, until the next call for it.
+  void prepare_spare(protocol::prepare_spare wanted,
+                     std::function<void(const protocol::spare_ready&)> on_ready);
 
   /// Kills the process; on_ended follows. Unknown keys are ignored.
   void kill(const protocol::process_key& key);
@@ -133,6 +143,7 @@ private:
   void obey(const protocol::host_message& message);
   void note_dying(const protocol::process_key& key);
   void finish(const protocol::process_ended& how);
+  void note_ready(const protocol::spare_ready& ready);
   void abandon_all();
 
   system_clock time_;
@@ -141,12 +152,15 @@ private:
   protocol::host_welcome welcome_;
   socket::unique_fd vault_;
   socket::unique_fd ledger_;
+  socket::unique_fd store_;
   std::shared_ptr<const host::board> board_; // shared with those who use its areas
 
   std::mutex send_mutex_;
   mutable std::mutex mutex_;
   std::map<protocol::process_key, worker> workers_; // guarded by mutex_
-  bool is_closed_ = false;                          // guarded by mutex_
+  std::map<std::int32_t, std::function<void(const protocol::spare_ready&)>>
+      spares_;             // by rank; guarded by mutex_
+  bool is_closed_ = false; // guarded by mutex_
   std::atomic<bool> is_stopping_{false};
 
   std::mutex watch_mutex_;

@@ -95,46 +95,58 @@ cpu_use cpu_meter::use(pid_t pid, duration elapsed) {
 stall_watch::verdict
 stall_watch::look(const progress_cell& cell, time_point now, const use_source& use) {
   const auto word = cell.word.load(std::memory_order_acquire);
-  const auto budget =
-      patience_ * std::chrono::milliseconds(cell.budget_ms.load(std::memory_order_relaxed));
-  const auto standstill =
-      patience_ * std::chrono::milliseconds(cell.standstill_ms.load(std::memory_order_relaxed));
+  const bounds now_bound{
+      patience_ * std::chrono::milliseconds(cell.budget_ms.load(std::memory_order_relaxed)), // V-5
+      std::chrono::milliseconds(cell.standstill_ms.load(std::memory_order_relaxed))};
   const auto phase = phase_of(word);
-  if (phase > work_phase::loading && phase_of(word_) > work_phase::loading) {
-    constexpr auto count = (std::uint64_t{1} << progress_phase_shift) - 1;
-    changes_ += (word - word_) & count;
-  }
-  const bool can_be_late = (phase == work_phase::computing || phase == work_phase::loading)
-                           && (budget.count() > 0 || standstill.count() > 0); // V-1
-  if (word != word_ || !can_be_late || since_ == time_point{}) {
+  const bool can_be_late =
+      (phase == work_phase::computing || phase == work_phase::loading)
+      && (now_bound.budget > duration(0) || now_bound.standstill > duration(0));
+  due_.reset();
+  if (word != word_ || !can_be_late || since_ == time_point{}) { // V-1
     word_ = word;
     since_ = now;
-    is_probing_ = false;
+    is_metered_ = false;
     return verdict::fine;
   }
-  const auto is_over = [silent = now - since_](duration bound) {
-    return bound > duration(0) && silent >= bound;
-  };
-  if (!is_probing_) {
-    if (!is_over(budget) && !is_over(standstill)) {
-      return verdict::fine;
+  measure(now_bound, now, use);
+  const auto stuck_at = since_ + now_bound.standstill + probe_;
+  const bool has_stood = now_bound.standstill > duration(0) && stood_ >= probe_;
+  if (is_metered_ && (counted_ >= probe_ || (has_stood && now >= stuck_at))) {
+    return verdict::stuck;
+  }
+  if (now_bound.standstill > duration(0) && now < stuck_at) {
+    due_ = stuck_at;
+  }
+  return is_over(now_bound.budget, now) || is_over(now_bound.standstill, now) ? verdict::probing
+                                                                              : verdict::fine;
+}
+
+bool stall_watch::is_over(duration bound, time_point now) const {
+  return bound > duration(0) && silence(now) >= bound;
+}
+
+void stall_watch::measure(const bounds& within, time_point now, const use_source& use) {
+  if (!is_metered_) {
+    if (is_over(within.budget, now) || is_over(within.standstill / 2, now)) {
+      is_metered_ = true;
+      counted_ = duration(0);
+      stood_ = duration(0);
+      looked_ = now;
+      (void)use(duration(0)); // from here on
     }
-    is_probing_ = true;
-    counted_ = duration(0);
-    stood_ = duration(0);
-    looked_ = now;
-    (void)use(duration(0)); // from here on
-    return verdict::probing;
+    return;
   }
   const auto elapsed = now - std::exchange(looked_, now);
   const auto used = use(elapsed);
   const auto counts = std::min(elapsed, probe_ / 2); // V-4
-  if (is_over(budget)) {
-    counted_ += counts - std::min(counts, used.waited); // V-2
+  if (is_over(within.budget, now)) {
+    const auto behind = std::min(counts, silence(now) - within.budget);
+    counted_ += behind - std::min(behind, used.waited); // V-2
   }
-  const bool stands = is_over(standstill) && used.is_standstill;
-  stood_ = stands ? stood_ + counts : duration(0); // V-3
-  return std::max(counted_, stood_) < probe_ ? verdict::probing : verdict::stuck;
+  const bool is_unbroken = used.is_standstill && elapsed < within.standstill + probe_; // V-4
+  stood_ =
+      (is_unbroken ? stood_ : duration(0)) + (used.is_standstill ? counts : duration(0)); // V-3
 }
 
 } // namespace vdist::host

@@ -46,7 +46,18 @@ result<void> supervisor::start(socket::unique_fd link) {
   VDIST_ASSIGN(auto made, board::make());
   board_.emplace(std::move(made));
   children_.emplace(*board_, detect_of(config_.settings));
+  spares_.emplace(config_.programs / "vdist-worker",
+                  spare_pool_links{.children = &*children_,
+                                   .time = &time_,
+                                   .new_vault_client = [this] { return new_vault_client(); },
+                                   .on_ready = [this](const auto& ready) { tell(ready); },
+                                   .give_store =
+                                       [this](child_spec& to) {
+                                         give_store(to);
+                                       }});
+  spares_->configure(config_.settings);
   VDIST_TRY(make_ledger());
+  VDIST_TRY(make_store());
   if (link) {
     link_.emplace(std::move(link), time_);
     VDIST_TRY(start_vault());
@@ -107,6 +118,24 @@ result<void> supervisor::make_ledger() {
   return ledger::format_ledger(mapped.memory(), limits);
 }
 
+/// H-7. The same for the host store: it takes as much memory as blocks are copied there.
+result<void> supervisor::make_store() {
+  if (config_.store_bytes > 0) {
+    VDIST_ASSIGN(store_, socket::make_shared_file("vdist-kv-store", config_.store_bytes));
+  }
+  return {};
+}
+
+/// Of a worker: behind the descriptors that it has already.
+void supervisor::give_store(child_spec& to) const {
+  constexpr std::size_t first_descriptor = 3;
+  if (store_) {
+    to.arguments.insert(to.arguments.end(),
+                        {"--store-fd", std::to_string(first_descriptor + to.descriptors.size())});
+    to.descriptors.push_back(store_.get());
+  }
+}
+
 /// In the terminal's own process group: it reads and writes there.
 result<void> supervisor::start_control() {
   VDIST_ASSIGN(auto ends, socket::make_socket_pair());
@@ -131,7 +160,8 @@ result<void> supervisor::welcome_control() {
   protocol::host_welcome welcome{.supervisor_pid = static_cast<std::int32_t>(::getpid()),
                                  .vault_pid = children_->pid_of(vault_key),
                                  .ledger_bytes = ledger_bytes_,
-                                 .node_starts = ++(*board_)->node_starts};
+                                 .node_starts = ++(*board_)->node_starts,
+                                 .store_bytes = config_.store_bytes};
   if (control != nullptr) {
     welcome.life = control->life;
   }
@@ -149,7 +179,10 @@ result<void> supervisor::welcome_control() {
     welcome.last.push_back({rank, incarnation});
   }
   protocol::encode(welcome, encoded_);
-  const std::vector<int> given{client.get(), ledger_.get(), board_->file().get()};
+  std::vector<int> given{client.get(), ledger_.get(), board_->file().get()};
+  if (store_) {
+    given.push_back(store_.get());
+  }
   const auto sent = link_->send(encoded_, given, time_.now() + send_deadline);
   if (!sent && sent.error().code != errc::closed) { // closed: its end is seen by the loop
     return sent;
@@ -197,13 +230,14 @@ void supervisor::wait_for_something() {
     watched.push_back({.fd = output_.descriptor(), .events = POLLOUT, .revents = 0});
   }
   children_->add_descriptors(watched);
+  spares_->add_descriptors(watched);
   const auto now = time_.now();
   auto until = std::min(now + loop_slice, children_->next_look().value_or(time_point::max()));
   if (pending_ && pending_->due > now) {
     until = std::min(until, pending_->due);
   }
-  if (spares_.size() < static_cast<std::size_t>(config_.settings.standby) && spare_due_ > now) {
-    until = std::min(until, spare_due_);
+  if (const auto due = spares_->next_start(); due && may_keep_spares()) {
+    until = std::min(until, *due);
   }
   const auto patience =
       std::chrono::ceil<std::chrono::milliseconds>(std::max(until - now, duration(0)));
@@ -231,7 +265,10 @@ result<std::optional<int>> supervisor::turn() {
     return std::optional<int>(exit_interrupted);
   }
   VDIST_TRY(restart_when_due());
-  keep_spares(time_.now());
+  spares_->look();
+  if (may_keep_spares()) {
+    spares_->keep();
+  }
   return std::optional<int>();
 }
 
@@ -274,7 +311,7 @@ result<std::optional<int>> supervisor::take_in(const child_event& event) {
     break;
   case process_role::worker:
     if (is_spare(event.key)) {
-      forget_spare(event.key.incarnation);
+      spares_->on_lost(event.key);
     } else if (is_dying) {
       tell(protocol::process_dying{event.key});
     } else {
@@ -332,7 +369,7 @@ void supervisor::on_vault_dying() {
   if (!is_known && config_.control_arguments) {
     pending_ = {.scope = restart_scope::all,
                 .due = time_point::max()}; // on_vault_ended() says when
-    children_->kill_all("what it needs has ended");
+    end_all();
   }
 }
 
@@ -352,8 +389,14 @@ bool supervisor::wants_other_vault() const {
   return (*board_)->vault_wanted > (*board_)->vault_starts;
 }
 
-void supervisor::restart_all_at(time_point due) {
+/// H-6, H-13: no spare outlives the vault that it has mapped.
+void supervisor::end_all() {
+  spares_->forget_all();
   children_->kill_all("what it needs has ended");
+}
+
+void supervisor::restart_all_at(time_point due) {
+  end_all();
   pending_ = {.scope = restart_scope::all, .due = due};
 }
 

@@ -5,7 +5,7 @@
 //   vdist-run ─┬─ vdist-vault              the memory of all; ends when the supervisor does
 //   (board,    ├─ vdist-node               control: actors, front door. Its exit code is the program's
 //    ledger)   ├─ vdist-worker …           asked for and given up by the control process
-//              └─ vdist-worker …           spares: warm, without an order
+//              └─ vdist-worker …           spares: warm, without an order, or prepared for a rank (spare_pool.hpp)
 //
 // A process that dies takes down what depends on it, and no more (rest for one):
 //
@@ -19,7 +19,7 @@
 //     often within a window ends everything. A control process that says how it ended (exit code) is believed, unless the
 //     code is one of `exit_restart`, `exit_escalated`. The first of them is an operator's wish: neither counted nor rested
 //     for. An interrupt is final.
-// H-7 Ledger and board are memory of the supervisor; they outlive all others.
+// H-7 Ledger, board and host store are memory of the supervisor; they outlive all others.
 // H-8 What a control process writes for the user through output() comes out once, however often it is restarted.
 // H-10 A control process is started only when the one before it, and whatever else had to end, has been reaped: ledger
 //     and vault have one writer at a time.
@@ -53,8 +53,8 @@
 #include "host/child_table.hpp"
 #include "host/outbox.hpp"
 #include "host/output_tap.hpp"
-#include "host/programs.hpp"
 #include "host/restart_history.hpp"
+#include "host/spare_pool.hpp"
 
 namespace vdist::host {
 
@@ -70,6 +70,8 @@ struct supervisor_config {
   restart_limits restarts; // of control process and vault together
   /// Requests that may be under way at a time: what the ledger has room for.
   std::uint32_t accepted_max = 5120;
+  /// Of the host store, which control process and workers get; 0: there is none.
+  std::size_t store_bytes = 0;
   /// Whether a new control process goes on with the workers of the one before it. Else it finds nothing but an empty vault.
   bool keeps_workers = false;
   /// Whether it finds the requests of the one before it. Else an empty ledger.
@@ -106,6 +108,8 @@ private:
   [[nodiscard]] result<void> start_tree(restart_scope scope);
   [[nodiscard]] result<void> start_vault();
   [[nodiscard]] result<void> make_ledger();
+  [[nodiscard]] result<void> make_store();
+  void give_store(child_spec& to) const;
   [[nodiscard]] result<void> start_control();
   [[nodiscard]] result<void> welcome_control();
   [[nodiscard]] result<socket::unique_fd> new_vault_client();
@@ -119,6 +123,9 @@ private:
   void look_at_signals();
   [[nodiscard]] result<std::optional<int>> look_at_link();
 
+  /// Not while the control process is away: it has to say first what it goes on with.
+  [[nodiscard]] bool may_keep_spares() const { return !pending_ && link_.has_value(); }
+
   // Ends and restarts.
   [[nodiscard]] result<std::optional<int>> on_control_ended(const child_event& event);
   void restart_as_ordered(bool wants_all);
@@ -127,6 +134,7 @@ private:
   [[nodiscard]] bool wants_other_vault() const;
   [[nodiscard]] result<void> plan_restart(restart_scope scope, const std::string& why);
   void restart_all_at(time_point due);
+  void end_all();
   [[nodiscard]] result<void> restart_when_due();
 
   [[nodiscard]] static duration detect_of(const protocol::host_settings& settings) {
@@ -139,12 +147,6 @@ private:
   [[nodiscard]] result<void> obey(const protocol::host_message& message);
   void spawn(const protocol::spawn_worker& wanted);
   [[nodiscard]] result<std::int32_t> start_worker(const protocol::spawn_worker& wanted);
-  [[nodiscard]] result<bool> promote_spare(const protocol::spawn_worker& wanted,
-                                           const socket::unique_fd& order,
-                                           const socket::unique_fd& client);
-  void forget_spare(std::uint32_t number);
-  void keep_spares(time_point now);
-  [[nodiscard]] result<void> start_spare();
   void tell(const protocol::host_message& message);
 
   supervisor_config config_;
@@ -157,22 +159,15 @@ private:
   output_tap output_;
   socket::unique_fd ledger_;
   std::size_t ledger_bytes_ = 0;
+  socket::unique_fd store_;                                 // none without store_bytes
   std::map<std::int32_t, std::uint32_t> last_incarnations_; // by rank
-
-  struct spare {
-    socket::message_socket orders; // where its order goes
-    program_stamp program;         // H-12
-  };
-
-  std::map<std::uint32_t, spare> spares_; // by number
-  std::uint32_t last_spare_ = 0;
-  time_point spare_due_{};
   restart_history restarts_;
   std::size_t planned_restarts_ = 0; // H-13
   std::optional<pending_restart> pending_;
   bool is_interrupted_ = false;
   std::vector<std::byte> encoded_;
-  std::optional<child_table> children_; // last: its destructor needs the rest
+  std::optional<child_table> children_; // its destructor needs the rest
+  std::optional<spare_pool> spares_;    // among the children
 };
 
 } // namespace vdist::host

@@ -1,24 +1,14 @@
 // What the control process says and is told, and what it asks for: workers and their spares.
-#include "transport/socket/shared_file.hpp"
-
 #include "runtime/base/log.hpp"
 
 #include <algorithm>
 #include <csignal>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "host/standby.hpp"
 #include "host/supervisor.hpp"
 
 namespace vdist::host {
-
-namespace {
-
-/// A spare is replaced after this long, when whoever took the last one has had time to load.
-constexpr std::chrono::milliseconds spare_rest{200};
-
-} // namespace
 
 /// Everything that the control process has said. A closed link is an exit code in embedding mode.
 result<std::optional<int>> supervisor::look_at_link() {
@@ -83,6 +73,9 @@ result<void> supervisor::obey(const protocol::host_message& message) {
   } else if (const auto* settings = std::get_if<protocol::host_settings>(&message)) {
     config_.settings = *settings;
     children_->set_detect(detect_of(*settings));
+    spares_->configure(*settings);
+  } else if (const auto* spare = std::get_if<protocol::prepare_spare>(&message)) {
+    spares_->prepare(*spare);
   }
   return {};
 }
@@ -106,82 +99,24 @@ result<std::int32_t> supervisor::start_worker(const protocol::spawn_worker& want
     return fail(errc::invalid_argument,
                 fmt::format("supervisor: {} cannot be started", to_string(wanted.key)));
   }
-  VDIST_ASSIGN(const auto order, socket::make_shared_file("vdist-order", wanted.order.size()));
-  if (::pwrite(order.get(), wanted.order.data(), wanted.order.size(), 0)
-      != static_cast<ssize_t>(wanted.order.size())) {
-    return fail(errc::io_failed, "supervisor: a worker's order cannot be written");
-  }
-  VDIST_ASSIGN(const auto client, new_vault_client());
-  VDIST_ASSIGN(const bool is_promoted, promote_spare(wanted, order, client));
+  VDIST_ASSIGN(const auto order, make_order_file(wanted.order));
+  VDIST_ASSIGN(const bool is_promoted, spares_->promote(wanted, order));
   if (!is_promoted) {
-    VDIST_TRY(children_->start(wanted.key,
-                               {.program = config_.programs / "vdist-worker",
-                                .arguments = {"--order-fd",
-                                              "3",
-                                              "--vault-fd",
-                                              "4",
-                                              "--rank",
-                                              std::to_string(wanted.key.rank),
-                                              "--incarnation",
-                                              std::to_string(wanted.key.incarnation)},
-                                .descriptors = {order.get(), client.get()}}));
+    VDIST_ASSIGN(const auto client, new_vault_client());
+    child_spec spec{.program = config_.programs / "vdist-worker",
+                    .arguments = {"--order-fd",
+                                  "3",
+                                  "--vault-fd",
+                                  "4",
+                                  "--rank",
+                                  std::to_string(wanted.key.rank),
+                                  "--incarnation",
+                                  std::to_string(wanted.key.incarnation)},
+                    .descriptors = {order.get(), client.get()}};
+    give_store(spec);
+    VDIST_TRY(children_->start(wanted.key, std::move(spec)));
   }
   return children_->find(wanted.key)->pid();
-}
-
-/// False: there is none that lives.
-result<bool> supervisor::promote_spare(const protocol::spawn_worker& wanted,
-                                       const socket::unique_fd& order,
-                                       const socket::unique_fd& client) {
-  while (!spares_.empty()) {
-    const auto first = spares_.begin();
-    const auto key = spare_key(first->first);
-    const auto* child = children_->find(key);
-    const bool is_usable = child != nullptr && !children_->has_died(*child) && !child->stopped_since
-                           && first->second.program == stamp_of(config_.programs / "vdist-worker");
-    const bool is_sent =
-        is_usable
-        && send_order(first->second.orders, order.get(), client.get(), time_.now()).has_value();
-    forget_spare(first->first);
-    if (is_sent) {
-      children_->rename(key, wanted.key);
-      return true;
-    }
-    children_->kill(key, "it does not take orders, or its program was replaced");
-  }
-  return false;
-}
-
-/// It has an order, or has ended.
-void supervisor::forget_spare(std::uint32_t number) {
-  spares_.erase(number);
-  spare_due_ = time_.now() + spare_rest;
-}
-
-void supervisor::keep_spares(time_point now) {
-  const auto wanted = static_cast<std::size_t>(std::max(config_.settings.standby, 0));
-  if (pending_ || !link_ || now < spare_due_) {
-    return;
-  }
-  while (spares_.size() < wanted) {
-    if (auto started = start_spare(); !started) {
-      log::warn("supervisor: a spare worker: {}", started.error().context);
-      spare_due_ = now + spare_rest;
-      return;
-    }
-  }
-}
-
-result<void> supervisor::start_spare() {
-  VDIST_ASSIGN(auto ends, socket::make_socket_pair());
-  const auto number = ++last_spare_;
-  const auto program = stamp_of(config_.programs / "vdist-worker"); // before: older is safe
-  VDIST_TRY(children_->start(spare_key(number),
-                             {.program = config_.programs / "vdist-worker",
-                              .arguments = {"--standby-fd", "3"},
-                              .descriptors = {ends.second.get()}}));
-  spares_.emplace(number, spare{socket::message_socket(std::move(ends.first), time_), program});
-  return {};
 }
 
 /// H-11.

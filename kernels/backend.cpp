@@ -2,6 +2,8 @@
 
 #include "kernels/contract.hpp"
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 namespace vdist::kernels {
@@ -113,6 +115,24 @@ void backend::fill_random(const random_fill_args& args) noexcept {
   }
 }
 
+void backend::checksum(const checksum_args& args) noexcept {
+  VDIST_CONTRACT("checksum", queue().is_host_memory());
+  const auto* const data = static_cast<const std::byte*>(args.data);
+  const auto words = args.bytes / sizeof(std::uint64_t);
+  auto sum = checksum_length(args.bytes);
+  for (std::size_t i = 0; i < words; ++i) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, data + i * sizeof word, sizeof word);
+    sum += checksum_mix(word, i);
+  }
+  if (const auto left = args.bytes % sizeof(std::uint64_t); left > 0) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, data + words * sizeof word, left);
+    sum += checksum_mix(word, words);
+  }
+  *args.sum = sum;
+}
+
 // Whoever calls one of these has not asked has_device_sampling().
 
 void backend::sample(const sample_args& /*args*/) noexcept {
@@ -125,6 +145,18 @@ void backend::take_fed_tokens(const fed_tokens_args& /*args*/) noexcept {
 
 void backend::update_blocks(const block_updates_args& /*args*/) noexcept {
   contract_broken("update_blocks", "has_device_sampling()");
+}
+
+bool backend::inject(injected_fault /*what*/) noexcept {
+  return false;
+}
+
+void backend::flip_bit(float* word) noexcept {
+  constexpr std::uint32_t flipped = 1U << 22U; // the highest bit of the fraction
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, word, sizeof bits);
+  bits ^= flipped;
+  std::memcpy(word, &bits, sizeof bits);
 }
 
 std::unique_ptr<device_group> backend::join_group(const device_group_config& /*config*/,

@@ -21,7 +21,9 @@
 
 #include "kernels/activation/activation.hpp"
 #include "kernels/attention/attention.hpp"
+#include "kernels/checksum/checksum.hpp"
 #include "kernels/collective/collective.hpp"
+#include "kernels/device_fault.hpp"
 #include "kernels/device_queue.hpp"
 #include "kernels/embedding/embedding.hpp"
 #include "kernels/linear/linear.hpp"
@@ -77,6 +79,9 @@ public:
   /// whose memory is elsewhere overrides it. The bits are the same everywhere (F-1).
   virtual void fill_random(const random_fill_args& args) noexcept;
 
+  /// What memory holds, as one number (H-1). Defined as fill_random() is.
+  virtual void checksum(const checksum_args& args) noexcept;
+
   /// Whether sample(), take_fed_tokens() and update_blocks() are there: steps then follow each other on the device
   /// without the host in between.
   [[nodiscard]] virtual bool has_device_sampling() const noexcept { return false; }
@@ -84,6 +89,12 @@ public:
   virtual void sample(const sample_args& args) noexcept;
   virtual void take_fed_tokens(const fed_tokens_args& args) noexcept;
   virtual void update_blocks(const block_updates_args& args) noexcept;
+
+  /// Faults on purpose. Defined as nothing (backend.cpp): false, this backend has no such fault.
+  [[nodiscard]] virtual bool inject(injected_fault what) noexcept;
+  /// One bit of `word`, of device memory, becomes another one, in the order of queue(). Defined for memory that the host can
+  /// write.
+  virtual void flip_bit(float* word) noexcept;
 
   /// This rank's member of a group of devices; what it does comes in the order of queue(). The backend outlives it. Null,
   /// and `why`, when the devices cannot reach each other or this backend has no collectives.

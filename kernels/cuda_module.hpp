@@ -4,11 +4,14 @@
 #pragma once
 
 #include "kernels/backend.hpp"
+#include "kernels/device_fault.hpp"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace vdist::kernels {
 
@@ -47,6 +50,16 @@ inline constexpr std::size_t shareable_granule = std::size_t{2} << 20U;
 /// Of addresses: what lies behind memory up to the next multiple belongs to its mapping.
 inline constexpr std::size_t shared_address_granule = std::size_t{64} << 20U;
 
+/// What the driver says of some devices of this host.
+class device_event_source {
+public:
+  virtual ~device_event_source() = default;
+
+  /// Waits for the next event, `timeout` at most. False: there was none, or nothing can be heard at the moment, as when a
+  /// device was lost, which may be said at once and again and again.
+  [[nodiscard]] virtual bool wait(std::chrono::milliseconds timeout, device_event& out) = 0;
+};
+
 class cuda_module {
 public:
   virtual ~cuda_module() = default;
@@ -66,6 +79,10 @@ public:
   /// `device` becomes the calling thread's: for a thread that takes over a backend which another one made. False, and
   /// `why`, when there is no such device or it failed.
   [[nodiscard]] virtual bool use_device(std::int32_t device, std::string& why) = 0;
+
+  /// Makes no context. Null, and `why`, when the driver came without its management library, or that cannot tell.
+  [[nodiscard]] virtual std::unique_ptr<device_event_source>
+  watch_events(const std::vector<std::int32_t>& devices, std::string& why) = 0;
 
   /// Medians, measured now: about a second, and 2 GiB of device memory.
   [[nodiscard]] virtual device_rates measure(std::int32_t device, std::string& why) = 0;
@@ -104,7 +121,7 @@ public:
 
 /// What the library exports: `cuda_entry_name`, of type cuda_entry. It answers only to a program of its own version,
 /// which changes whenever an interface of this folder does.
-inline constexpr std::uint32_t cuda_module_version = 4;
+inline constexpr std::uint32_t cuda_module_version = 5;
 inline constexpr const char* cuda_entry_name = "vdist_cuda_module";
 using cuda_entry = cuda_module* (*)(std::uint32_t version, std::string& why);
 

@@ -50,13 +50,12 @@ result<int> supervise(const std::filesystem::path& programs,
   host::supervisor supervisor(
       {.programs = programs,
        .control_arguments = std::vector<std::string>(arguments.begin(), arguments.end()),
-       .settings = {.detect_ms = limits.detect_ms,
-                    .standby = limits.standby,
-                    .control_stall_ms = limits.control_stall_ms},
+       .settings = {.detect_ms = limits.detect_ms, .control_stall_ms = limits.control_stall_ms},
        .restarts = {.restarts_max = static_cast<std::size_t>(limits.max_restarts),
                     .window = std::chrono::seconds(limits.restart_window_s),
                     .backoff = std::chrono::milliseconds(limits.restart_backoff_ms)},
        .accepted_max = accepted_max(config),
+       .store_bytes = static_cast<std::size_t>(limits.kv_host_bytes),
        .keeps_workers = true,
        .keeps_ledger = true});
   VDIST_TRY(supervisor.start());

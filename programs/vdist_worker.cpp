@@ -1,6 +1,6 @@
 // vdist-worker — one rank in a process of its own. Started by vdist-run; its arguments are descriptors that it inherited,
-// its place on the board, and rank and incarnation for whoever reads a process list. A spare waits for the first two
-// (--standby-fd) and is a worker from then on.
+// its place on the board, and rank and incarnation for whoever reads a process list. A spare gets the first two at a
+// socket (--standby-fd), and is a worker when somebody needs it.
 #include "actors/worker/worker_program.hpp"
 
 #include "runtime/base/result.hpp"
@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "host/board.hpp"
-#include "host/standby.hpp"
 
 namespace {
 
@@ -39,8 +38,9 @@ int main(int argc, char** argv) {
   const int board = number_of("--board-fd", argc, argv);
   const int life = number_of("--life", argc, argv);
   const int standby = number_of("--standby-fd", argc, argv);
-  int order = number_of("--order-fd", argc, argv);
-  int vault = number_of("--vault-fd", argc, argv);
+  const int order = number_of("--order-fd", argc, argv);
+  const int vault = number_of("--vault-fd", argc, argv);
+  const int store = number_of("--store-fd", argc, argv);
   if (board < 0 || life < 0 || (standby < 0 && (order < 0 || vault < 0))) {
     std::fputs("vdist-worker: started by vdist-run (--board-fd N --life N, and --order-fd N "
                "--vault-fd N or --standby-fd N)\n",
@@ -56,15 +56,16 @@ int main(int argc, char** argv) {
       return held.error();
     }
     if (standby >= 0) {
-      auto given = vdist::host::wait_for_order(vdist::socket::unique_fd(standby));
-      if (!given) {
-        return given.error();
-      }
-      order = given->order.release();
-      vault = given->vault.release();
+      return vdist::actors::run_spare({.order = {},
+                                       .vault = {},
+                                       .store = vdist::socket::unique_fd(store),
+                                       .board = held->words,
+                                       .life = held->entry},
+                                      vdist::socket::unique_fd(standby));
     }
     return vdist::actors::run_worker({.order = vdist::socket::unique_fd(order),
                                       .vault = vdist::socket::unique_fd(vault),
+                                      .store = vdist::socket::unique_fd(store),
                                       .board = held->words,
                                       .life = held->entry});
   }();

@@ -71,6 +71,15 @@ struct process_details {
   bool operator==(const process_details&) const = default;
 };
 
+/// A worker process that waits to take the place of another.
+struct spare_details {
+  std::int32_t pid = 0;
+  std::int32_t rank = -1; // whose place it is prepared to take; -1: anybody's
+  bool is_ready = false;  // has done all that can be done before
+
+  bool operator==(const spare_details&) const = default;
+};
+
 /// A port of the HTTP server.
 struct port_details {
   std::int32_t port = 0;
@@ -96,6 +105,7 @@ struct cluster_status {
   std::vector<stage_details> stages;
   std::vector<replica_details> replicas;
   std::vector<process_details> processes;
+  std::vector<spare_details> spares;
   std::vector<port_details> ports; // empty: it does not serve
 
   bool operator==(const cluster_status&) const = default;

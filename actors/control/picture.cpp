@@ -197,6 +197,11 @@ std::string draw_processes(const cluster_status& status) {
   for (const auto& one : status.processes) {
     processes.add({one.role, std::to_string(one.pid)});
   }
+  for (const auto& one : status.spares) {
+    const auto whose = one.rank < 0 ? std::string() : fmt::format(" of worker {}", one.rank);
+    processes.add(
+        {"spare" + whose + (one.is_ready ? "" : " (not ready)"), std::to_string(one.pid)});
+  }
   return processes.text(paint::plain);
 }
 

@@ -36,6 +36,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(replica_details,
                                    workers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(stage_details, first, last)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(process_details, role, pid, incarnation)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(spare_details, pid, rank, is_ready)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(port_details, port, replicas)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(cluster_status,
                                    name,
@@ -54,6 +55,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(cluster_status,
                                    stages,
                                    replicas,
                                    processes,
+                                   spares,
                                    ports)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(
     ledger_line, id, prompt_tokens, max_tokens, committed, reason, age_s)
@@ -193,8 +195,7 @@ json reply_to(controllable& cluster, const control_request& request) {
 }
 
 errc code_of(std::string_view name) {
-  for (auto code = static_cast<int>(errc::ok) + 1; code <= static_cast<int>(errc::internal);
-       ++code) {
+  for (auto code = static_cast<int>(errc::ok) + 1; code <= static_cast<int>(errc_last); ++code) {
     if (name == to_string(static_cast<errc>(code))) {
       return static_cast<errc>(code);
     }

@@ -18,6 +18,7 @@ make_executor(executor_pointer self, std::shared_ptr<step_lane> lane, step_inbox
       // The lane's waits end by the fence word itself; the message is for executors on other hosts.
       [](const fence_epoch&) {},
       [self](const begin_epoch& message) { self->state.inbox->begin(message); },
+      [self](const writers_gone& message) { self->state.inbox->lift(message.now); },
   };
 }
 

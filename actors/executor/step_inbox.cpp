@@ -10,6 +10,7 @@ void step_commands::clear() {
   requests.clear();
   cancels.clear();
   begin.reset();
+  lifted.reset();
 }
 
 /// True: its first copy had not been taken yet, and is replaced (I-1). Needs mutex_.
@@ -68,6 +69,19 @@ void step_inbox::begin(begin_epoch message) {
       message.death = std::move(arrived_.begin->death);
     }
     arrived_.begin = std::move(message);
+    arrived_.lifted.reset(); // of the epoch before, if at all
+    has_any_ = true;
+  }
+  door_.ring();
+}
+
+void step_inbox::lift(epoch now) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (is_closed_ || now != begun_) {
+      return;
+    }
+    arrived_.lifted = now;
     has_any_ = true;
   }
   door_.ring();

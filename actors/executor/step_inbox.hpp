@@ -30,6 +30,7 @@ struct step_commands {
   std::vector<std::shared_ptr<const protocol::request>> requests;
   std::vector<request_id> cancels;
   std::optional<begin_epoch> begin; // the newest
+  std::optional<epoch> lifted;      // the newest that lift() named; not before `begin`
 
   void clear();
 };
@@ -44,6 +45,8 @@ public:
   /// One of an epoch below the newest is dropped: it comes late, from an executor that was replaced. One that finds another
   /// still there takes over what that says of a death: nothing was in flight since.
   void begin(begin_epoch message);
+  /// The late writers have gone of whom the begin of this epoch told; what comes of another epoch is dropped.
+  void lift(epoch now);
   void stop();
 
   /// Forgets everything: a new lane gets its requests from the router (I-2). Returns the number of

@@ -1,5 +1,7 @@
 #include "actors/executor/step_lane.hpp"
 
+#include "actors/executor/digest_vote.hpp"
+
 #include "runtime/base/log.hpp"
 #include "runtime/protocol/step_codec.hpp"
 
@@ -104,11 +106,21 @@ lane_turn step_lane::take_over(time_point patience) {
   if (links_.view != nullptr) {
     scheduler_.show_prefixes(links_.view->prefixes);
   }
+  attach_store();
   keep_kv();
   if (listener_.on_taken_over) {
     listener_.on_taken_over();
   }
   return {};
+}
+
+///
+void step_lane::attach_store() {
+  if (links_.store.memory.empty()) {
+    return;
+  }
+  store_ = std::make_unique<kv::host_store>(links_.store.memory, links_.store.config);
+  scheduler_.use_store(*store_, links_.store.saves_max);
 }
 
 ///
@@ -178,6 +190,9 @@ void step_lane::obey(step_commands& commands) {
   if (commands.begin) {
     begin(*commands.begin);
   }
+  if (commands.lifted) {
+    scheduler_.lift(*commands.lifted);
+  }
 }
 
 /// For everybody who counts over the lives of lanes.
@@ -185,12 +200,18 @@ void step_lane::count_kept() {
   if (links_.kept_total == nullptr) {
     return;
   }
-  const auto restored = scheduler_.tokens_restored();
-  const auto again = scheduler_.tokens_computed_again();
-  if (restored != restored_ || again != computed_again_) {
-    links_.kept_total->restored += restored - std::exchange(restored_, restored);
-    links_.kept_total->computed_again += again - std::exchange(computed_again_, again);
-  }
+  const auto& now = scheduler_.counters();
+  const auto add = [](std::atomic<std::uint64_t>& sum, std::uint64_t& before, std::uint64_t count) {
+    if (count != before) {
+      sum += count - std::exchange(before, count);
+    }
+  };
+  auto& total = *links_.kept_total;
+  add(total.restored, counted_.tokens_restored, now.tokens_restored);
+  add(total.computed_again, counted_.tokens_computed_again, now.tokens_computed_again);
+  add(total.loaded, counted_.tokens_loaded, now.tokens_loaded);
+  add(total.blocks_saved, counted_.blocks_saved, now.blocks_saved);
+  add(total.blocks_unsaved, counted_.blocks_unsaved, now.blocks_unsaved);
 }
 
 /// A request may come twice when the router hands it over again just as it was on its way; the
@@ -208,6 +229,10 @@ void step_lane::take_request(const protocol::request& request) {
     return;
   }
   live_.insert(request.id);
+  if (known->strikes > 0) {
+    suspects_.insert(request.id);
+    owes_acquittal_ = true;
+  }
   if (request.generated.empty()) {
     meter_.queued(request.id, waits_.now());
   }
@@ -216,10 +241,13 @@ void step_lane::take_request(const protocol::request& request) {
 
 void step_lane::begin(const begin_epoch& message) {
   leave_epoch();
-  scheduler_.start_epoch(message.now);
+  scheduler_.start_epoch(message.now, message.has_late_writers);
+  begun_ = message.now;
   if (message.death) {
     follows_death_ = false;
+    owes_acquittal_ = true;
     strike(*message.death);
+    weigh_suspects();
   }
   flights_.forget(last_step());
   wiring_ = message.wiring;
@@ -239,8 +267,12 @@ void step_lane::strike(const step_death& death) {
   last_death_ = death;
   links_.journal->strike(ids);
   for (const auto id : ids) {
+    const auto strikes = links_.journal->strikes(id);
+    if (strikes > 0) { // it is unfinished
+      suspects_.insert(id);
+    }
     if (live_.contains(id)) {
-      judge(id, links_.journal->strikes(id));
+      judge(id, strikes);
     }
   }
 }
@@ -255,10 +287,35 @@ void step_lane::judge(request_id id, std::int32_t strikes) {
     scheduler_.suspect(id);
     return;
   }
+  suspects_.erase(id);
   const bool is_new = scheduler_.fail_request(id, text_of_poison(strikes));
   if (is_new && listener_.on_culprit) {
     listener_.on_culprit(
         {.strikes = strikes, .has_progressed = flights_.judge(), .is_of_process = follows_death_});
+  }
+}
+
+/// The ledger is asked, which hears of every token and every end.
+void step_lane::weigh_suspects() {
+  if (!owes_acquittal_) {
+    return;
+  }
+  std::erase_if(suspects_, [this](request_id id) {
+    const auto known = links_.journal->state(id);
+    const bool has_strikes = !known || known->strikes > 0; // of one that is forgotten nobody knows
+    if (has_strikes && known && known->reason == protocol::finish_reason::none) {
+      return false;
+    }
+    are_innocent_ = are_innocent_ && !has_strikes;
+    return true;
+  });
+  if (!suspects_.empty()) {
+    return;
+  }
+  owes_acquittal_ = false;
+  const acquittal given{.now = begun_, .are_innocent = std::exchange(are_innocent_, true)};
+  if (listener_.on_acquittal) {
+    listener_.on_acquittal(given);
   }
 }
 
@@ -415,21 +472,42 @@ result<void> step_lane::read_result(std::size_t slot, step_id step, time_point d
   return {};
 }
 
-/// P-6: tensor ranks of a stage have computed the same rows, or one of them is wrong and nobody
-/// knows which.
+/// P-6: tensor ranks of a stage have computed the same rows, or one of them is wrong.
 result<void> step_lane::check_digests() const {
-  for (std::size_t slot = 1; slot < results_.size(); ++slot) {
-    const bool is_same_stage = config_.stage_of_slot[slot] == config_.stage_of_slot[slot - 1];
-    if (is_same_stage && results_[slot].digest != results_[slot - 1].digest) {
-      return fail(errc::corrupt,
-                  fmt::format("ranks of stage {} disagree (slots {} and {}, step={})",
-                              config_.stage_of_slot[slot],
-                              slot - 1,
-                              slot,
-                              results_[slot].step));
+  const auto& stages = config_.stage_of_slot;
+  for (std::size_t first = 0, end = 0; first < results_.size(); first = end) {
+    end = first + 1;
+    bool agree = true;
+    for (; end < results_.size() && stages[end] == stages[first]; ++end) {
+      agree = agree && results_[end].digest == results_[first].digest;
+    }
+    if (!agree) {
+      return name_dissenters(first, end);
     }
   }
   return {};
+}
+
+/// The stage of slots [first, end) disagrees.
+error step_lane::name_dissenters(std::size_t first, std::size_t end) const {
+  std::vector<std::uint64_t> digests;
+  for (auto slot = first; slot < end; ++slot) {
+    digests.push_back(results_[slot].digest);
+  }
+  const auto vote = vote_on(digests);
+  std::vector<std::int32_t> named;
+  for (const auto place : vote.named) {
+    named.push_back(static_cast<std::int32_t>(first + place));
+  }
+  auto text = fmt::format("ranks of stage {} disagree ({} {}, step={})",
+                          config_.stage_of_slot[first],
+                          vote.is_certain ? "not the others': slots" : "slots",
+                          fmt::join(named, ", "),
+                          results_[first].step);
+  if (listener_.on_disagreement) {
+    listener_.on_disagreement(named, vote.is_certain, text);
+  }
+  return fail(errc::corrupt, std::move(text));
 }
 
 void step_lane::finish_step() {
@@ -442,11 +520,24 @@ void step_lane::finish_step() {
     handle_failure(fail(errc::corrupt, committed.error().context));
     return;
   }
+  note_saved();
   commit_events();
   flights_.land(step);
   watch.lap(links_.times->commit_ns);
   links_.times->steps.fetch_add(1, std::memory_order_relaxed);
   note_stats();
+}
+
+///
+void step_lane::note_saved() {
+  if (!store_) {
+    return;
+  }
+  const auto last =
+      std::min_element(results_.begin(), results_.end(), [](const auto& a, const auto& b) {
+        return a.saved_step < b.saved_step;
+      });
+  scheduler_.note_saved(step_id(last->saved_step));
 }
 
 ///
@@ -477,6 +568,7 @@ void step_lane::commit_events() {
   if (auto written = links_.journal->commit(batch_); !written) {
     throw std::runtime_error(written.error().context);
   }
+  weigh_suspects();
   meter_.committed(*events_, waits_.now());
   if (outgoing_) {
     outgoing_->insert(outgoing_->end(),

@@ -25,6 +25,11 @@
 //     what was in flight.
 // X-11 What others see of the replica's KV is written by the lane that works, at step boundaries before the events of that
 //     step leave; prefixes as they come and go.
+// X-12 An epoch that begins while dead workers may still write is planned with what they cannot reach (sched S-11), until the
+//     inbox says of this very epoch that they have gone, or the next one begins without them.
+// X-13 Whoever has strikes is suspected until it has a token, ends, or fails for them. When nobody is any more, the lane says
+//     so, and whether all were acquitted by a token: then the worker is to blame for what struck them.
+// X-14 The host store is written by the lane that works, too. A block is there when all workers have said so (P-10).
 // One thread runs run(), or takes its turns by hand; stop() and the inbox are for the others.
 #pragma once
 
@@ -38,6 +43,7 @@
 
 #include "runtime/base/failpoint.hpp"
 #include "runtime/base/progress_word.hpp"
+#include "runtime/kv/host_store.hpp"
 #include "runtime/ledger/ledger.hpp"
 #include "runtime/metrics/recovery_metrics.hpp"
 #include "runtime/metrics/request_metrics.hpp"
@@ -51,6 +57,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -77,11 +84,23 @@ struct culprit {
   bool operator==(const culprit&) const = default;
 };
 
+/// Nobody is suspected any more of what the begins up to that of `now` told of.
+struct acquittal {
+  epoch now;
+  bool are_innocent = true; // all of them, but for culprits that were found
+
+  bool operator==(const acquittal&) const = default;
+};
+
 /// What the lane reports; called on its thread, must not block.
 struct step_lane_listener {
   std::function<void(std::shared_ptr<const token_events>)> on_tokens;
   std::function<void(epoch, std::string)> on_step_failed; // nobody died; run it again
-  std::function<void(std::string)> on_crashed;            // the lane is of no use any more
+  /// Before on_step_failed: these slots of a stage are named for that (digest_vote.hpp). May be empty.
+  std::function<void(
+      const std::vector<std::int32_t>& slots, bool is_certain, const std::string& text)>
+      on_disagreement;
+  std::function<void(std::string)> on_crashed; // the lane is of no use any more
   /// The lane works from now on, and knows of no request (only of KV, X-5): the predecessor, if there was one, has
   /// published its last, and what was in the inbox before is forgotten (I-2). May be empty.
   std::function<void()> on_taken_over;
@@ -90,7 +109,16 @@ struct step_lane_listener {
   std::function<void()> on_ended;
   /// A request is failed for its strikes, before anything is planned without it. May be empty.
   std::function<void(const culprit& found)> on_culprit;
+  /// May be empty.
+  std::function<void(const acquittal& given)> on_acquittal;
   std::function<void()> kill_actor; // what a kill_actor failpoint does: ends the executor
+};
+
+/// The replica's part of the host store. Empty memory: there is none.
+struct lane_store {
+  std::span<std::byte> memory; // outlives the lane
+  kv::host_store_config config;
+  std::int32_t saves_max = 1; // blocks on their way there at a time
 };
 
 /// Borrowed; all outlive the lane.
@@ -103,7 +131,8 @@ struct step_lane_links {
   /// Number of the newest plan, where it outlives the process. May be null: numbers begin at 1.
   std::atomic<std::uint64_t>* last_step = nullptr;
   sched::kv_table* kv =
-      nullptr; // of the replica's KV, as long as that; null: every lane begins without KV
+      nullptr;      // of the replica's KV, as long as that; null: every lane begins without KV
+  lane_store store;
   kept_tokens* kept_total = nullptr;               // may be null
   flight_words* flights = nullptr;
   sched::replica_view* view = nullptr;             // X-11; null: nobody looks
@@ -159,6 +188,7 @@ private:
 
   [[nodiscard]] lane_turn take_over(time_point patience);
   void keep_kv();
+  void attach_store();
   [[nodiscard]] lane_turn work(time_point patience);
   void end();
   void obey(step_commands& commands);
@@ -167,6 +197,7 @@ private:
   void begin(const begin_epoch& message);
   void strike(const step_death& death);
   void judge(request_id id, std::int32_t strikes);
+  void weigh_suspects();
   [[nodiscard]] std::string text_of_poison(std::int32_t strikes) const;
   [[nodiscard]] step_id last_step() const;
   void leave_epoch();
@@ -177,7 +208,9 @@ private:
   [[nodiscard]] result<void> read_results(const flying_step& flying, time_point patience);
   [[nodiscard]] result<void> read_result(std::size_t slot, step_id step, time_point deadline);
   [[nodiscard]] result<void> check_digests() const;
+  [[nodiscard]] error name_dissenters(std::size_t first, std::size_t end) const;
   void finish_step();
+  void note_saved();
   void note_stats();
   void commit_events();
   void publish();
@@ -188,6 +221,7 @@ private:
   step_lane_listener listener_;
   step_lane_links links_;
   frame::wait_policy waits_;
+  std::unique_ptr<kv::host_store> store_; // null: there is none, or it is not this lane's turn yet
   sched::scheduler scheduler_;
 
   std::shared_ptr<step_lane> predecessor_; // null: none, or it has ended
@@ -196,16 +230,19 @@ private:
   step_id next_step_{1};
   flight_log flights_;
   sequence_meter meter_;
-  step_death last_death_; // that struck somebody
-  bool follows_death_ = false; // … the end of the process before this one
+  step_death last_death_;                   // that struck somebody
+  bool follows_death_ = false;              // … the end of the process before this one
+  epoch begun_{0};                          // the last one
+  std::unordered_set<request_id> suspects_;
+  bool are_innocent_ = true;                // who was among them since the last acquittal
+  bool owes_acquittal_ = false;             // something was told since then
   std::deque<flying_step> flying_;
   bool is_collecting_ = false;          // the oldest of them
   std::size_t slots_read_ = 0;          // of it: results_ up to here are there
   std::unordered_set<request_id> live_; // requests that the scheduler knows
   bool is_checked_ = false;             // integrity, once per idle time
   time_point kept_until_{};
-  std::uint64_t restored_ = 0;          // counted in links_.kept_total
-  std::uint64_t computed_again_ = 0;    // the same
+  sched::scheduler_stats counted_;      // in links_.kept_total
 
   progress_cell progress_;
   progress_word word_{progress_};

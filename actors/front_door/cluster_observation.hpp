@@ -18,7 +18,6 @@ inline constexpr std::size_t recoveries_shown_max = 64;
 
 struct cluster_observation {
   control::cluster_status status;
-  std::vector<std::int32_t> standby_pids;   // of spare workers
   std::vector<recovery_summary> recoveries; // the newest, recoveries_shown_max at most
   std::uint64_t generated_tokens = 0;       // since the start of the control process; only rises
   metrics::histogram_snapshot time_to_first_token; // seconds; without bounds: not measured

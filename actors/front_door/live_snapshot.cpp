@@ -19,14 +19,15 @@ constexpr double ns_per_ms = 1e6;
 constexpr double ns_per_s = 1e9;
 
 /// Behind the fault, in the order of a recovery.
-constexpr std::array<std::pair<kind, std::string_view>, 7> phases{
+constexpr std::array<std::pair<kind, std::string_view>, 8> phases{
     {{kind::fenced, "fenced"},
      {kind::quiesced, "quiesced"},
      {kind::spawned, "spawned"},
      {kind::attached, "attached"},
      {kind::begun, "begun"},
      {kind::given_up, "given_up"},
-     {kind::first_tokens, "first_tokens"}}};
+     {kind::first_tokens, "first_tokens"},
+     {kind::spare_ready, "spare_ready"}}};
 
 template <class... Values>
 void append(std::string& out, fmt::format_string<Values...> text, Values&&... values) {
@@ -90,13 +91,17 @@ std::string live_window::add(const cluster_observation& now) {
                     .inter_token_latency = now.inter_token_latency});
   const auto& first = looks_.front();
   const auto& last = looks_.back();
+  std::vector<std::int32_t> standby_pids;
+  for (const auto& spare : now.status.spares) {
+    standby_pids.push_back(spare.pid);
+  }
   std::string out;
   append(
       out,
       R"({{"now_ms":{:.3f},"status":{},"standby":[{}],"generated_tokens":{},"tokens_per_s":{:.2f})",
       static_cast<double>(now.at_ns) / ns_per_ms,
       control::status_json(now.status),
-      fmt::join(now.standby_pids, ","),
+      fmt::join(standby_pids, ","),
       now.generated_tokens,
       tokens_per_s(last));
   append(out,

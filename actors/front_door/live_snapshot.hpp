@@ -4,7 +4,7 @@
 // An event of GET /v1/cluster/events has the data
 //   {"now_ms": 81234.5,                      monotonic clock of the host: later events have more, also of another process
 //    "status": {…},                          as GET /v1/cluster (control::cluster_status)
-//    "standby": [4711],                      pids of spare workers
+//    "standby": [4711],                      pids of spare workers; more is in status.spares
 //    "generated_tokens": 90210,              by this control process
 //    "tokens_per_s": 512.3,                  generated, over the last second
 //    "latency": {"window_s": 30.0,           over what time; less than 30 just after somebody has begun to watch
@@ -13,8 +13,8 @@
 //    "recoveries": [{"replica": 0, "epoch": 3, "slots": [1],  epoch that it led to; workers at fault, [] the whole replica
 //                    "at_ms": 80012.1,                        of the fault, same clock as now_ms
 //                    "phases_ms": {"fenced": 0.1, "quiesced": 0.4, "spawned": 1.2, "attached": 9.8, "begun": 10.1,
-//                                  "first_tokens": 12.0}}]}   after the fault; what has not come is missing. "given_up"
-//                                                             instead of "begun": the replica has ended
+//                                  "first_tokens": 12.0, "spare_ready": 390.0}}]}   after the fault; what has not
+//                                      come is missing. "given_up" instead of "begun": the replica has ended
 // and the last one of a server that closes {"end": true}. Members are only added, never renamed.
 #pragma once
 

@@ -26,6 +26,9 @@ namespace vdist::actors {
 struct kept_tokens {
   std::atomic<std::uint64_t> restored{0};       // whose KV was still there
   std::atomic<std::uint64_t> computed_again{0}; // whose KV was lost
+  std::atomic<std::uint64_t> loaded{0};         // whose KV came from the host store; of any request
+  std::atomic<std::uint64_t> blocks_saved{0};   // copied to the host store
+  std::atomic<std::uint64_t> blocks_unsaved{0}; // full, and given up before they were there
 };
 
 /// Numbers of one replica that no later one may repeat; all only rise.

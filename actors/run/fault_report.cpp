@@ -74,8 +74,9 @@ recovery_times recovery_after(const failpoint_hit& hit, std::span<const fault_mo
       break;
     case kind::given_up:
       return times;
-    case kind::first_tokens:
-      break; // of the epoch before
+    case kind::first_tokens: // of the epoch before
+    case kind::spare_ready:
+      break;
     }
   }
   return times;
@@ -94,6 +95,18 @@ void set_times(fault_row& row, std::int64_t hit_ns, const recovery_times& times)
   row.rebuild_ms = part(std::max(times.quiesced, times.attached), times.begun);
   row.first_token_ms = times.is_interrupted ? std::nullopt : part(times.begun, times.first_tokens);
   row.stall_ms = part(hit_ns, times.first_tokens);
+}
+
+/// When the worker had a spare again that was ready, behind the recovery.
+std::optional<std::int64_t> spare_after(const failpoint_hit& hit,
+                                        const recovery_times& times,
+                                        std::span<const fault_moment> moments) {
+  const auto found =
+      std::find_if(moments.begin(), moments.end(), [&hit, &times](const auto& moment) {
+        return moment.what == kind::spare_ready && times.begun && moment.at_ns >= *times.begun
+               && moment.replica == hit.replica && moment.slot == hit.rank;
+      });
+  return found == moments.end() ? std::nullopt : std::optional(found->at_ns);
 }
 
 /// Whether another fault came between the hit and the recovery that would be its own.
@@ -183,6 +196,7 @@ std::vector<fault_row> rows_of(std::span<const failpoint_hit> hits,
     const auto times = recovery_after(hit, record.moments);
     if (!belongs_to_another(hit, hits, times)) {
       set_times(row, hit.at_ns, times);
+      row.spare_ms = part(hit.at_ns, spare_after(hit, times, record.moments));
     }
     rows.push_back(std::move(row));
   }
@@ -257,6 +271,13 @@ std::string to_table(const fault_report& report) {
   if (shown < report.hits) {
     text += fmt::format("  … and {} more\n", report.hits - shown);
   }
+  std::optional<double> slowest;
+  for (const auto& row : report.rows) {
+    slowest = std::max(slowest, row.spare_ms);
+  }
+  if (slowest) {
+    text += fmt::format("  spares     ready again {:.1f} ms after a fault at most\n", *slowest);
+  }
   if (report.comparison) {
     for (const auto& example : report.comparison->examples) {
       text += fmt::format("  differs    {}\n", example);
@@ -300,7 +321,8 @@ std::string to_json(const fault_report& report) {
                               {"attach_ms", json_of(row.attach_ms)},
                               {"rebuild_ms", json_of(row.rebuild_ms)},
                               {"first_token_ms", json_of(row.first_token_ms)},
-                              {"stall_ms", json_of(row.stall_ms)}});
+                              {"stall_ms", json_of(row.stall_ms)},
+                              {"spare_ms", json_of(row.spare_ms)}});
   }
   return object.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }

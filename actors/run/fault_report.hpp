@@ -41,6 +41,7 @@ struct fault_row {
   std::optional<double> rebuild_ms;
   std::optional<double> first_token_ms;
   std::optional<double> stall_ms;
+  std::optional<double> spare_ms; // hit → its worker has a spare again that is ready
 };
 
 struct fault_report {

@@ -168,7 +168,6 @@ std::string engine_backend::describe_cluster() {
 
 cluster_observation engine_backend::observe() {
   cluster_observation look{.status = engine_.details(),
-                           .standby_pids = engine_.standby_pids(),
                            .recoveries = engine_.recoveries(recoveries_shown_max),
                            .at_ns = ns_of(system_clock().now())};
   for (const auto& replica : engine_.sample().replicas) {

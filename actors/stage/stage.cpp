@@ -27,7 +27,7 @@ void on_spawn(stage_pointer self, const spawn_worker& message) {
     self->send(worker, load_weights{});
   }
   auto& place = state.workers[message.slot];
-  if (place.actor) { // one that was retired: its lane has gone before
+  if (place.actor) { // one that was retired, or whose lane has halted
     self->send_exit(place.actor, caf::exit_reason::kill);
   }
   place = {worker, message.worker};

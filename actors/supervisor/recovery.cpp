@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <set>
 #include <type_traits>
 #include <utility>
 
@@ -107,6 +108,9 @@ void recovery::start(time_point now, const group_state& from) {
 ///
 void recovery::take_over(std::int32_t slot, const slot_start& found, time_point now) {
   slots_[static_cast<std::size_t>(slot)].worker = found.worker;
+  for (const auto late : found.late) {
+    late_.push_back({.slot = slot, .worker = late, .due = now + config_.gone_deadline});
+  }
   switch (found.what) {
   case slot_start::kind::absent:
     spawn(slot);
@@ -163,7 +167,10 @@ void recovery::died(std::int32_t slot, incarnation worker, time_point now) {
     return;
   }
   record.is_leaving = false;
-  record.deaths.push_back({now, is_over_step ? note_step_death(slot) : 0});
+  record.deaths.push_back({now, is_over_step ? blame::untold : blame::own});
+  if (is_over_step) {
+    note_step_death(slot);
+  }
   fence(slot, now);
   if (is_over_intensity(record.deaths, now)) {
     fail(fmt::format("worker slot {} died {} times within {} s",
@@ -174,19 +181,47 @@ void recovery::died(std::int32_t slot, incarnation worker, time_point now) {
   }
 }
 
-void recovery::gone(std::int32_t slot, incarnation worker, time_point now) {
-  // The two tidings travel by different ways: a thread that has ended may be heard of before its
-  // actor's death.
-  died(slot, worker, now);
-  auto& record = slots_[static_cast<std::size_t>(slot)];
+void recovery::halted(std::int32_t slot, incarnation worker, time_point now) {
+  died(slot, worker, now); // as in gone()
+  const auto& record = slots_[static_cast<std::size_t>(slot)];
   if (record.worker != worker || record.state != slot_state::dying) {
     return;
   }
-  if (phase_ == phase::failed) {
-    record.state = slot_state::absent;
+  if (phase_ != phase::failed) {
+    late_.push_back(
+        {.slot = slot, .worker = worker, .worked_in = record.worked_in, .due = record.due});
+  }
+  replace_dead(slot, now);
+}
+
+void recovery::gone(std::int32_t slot, incarnation worker, time_point now) {
+  const auto late = std::find_if(late_.begin(), late_.end(), [slot, worker](const auto& each) {
+    return each.slot == slot && each.worker == worker;
+  });
+  if (late != late_.end()) {
+    late_.erase(late);
+    if (late_.empty() && std::exchange(is_told_of_late_, false)) {
+      actions_.push_back({.what = action::kind::writers_gone, .now = epoch_});
+    }
+    begin_when_all_idle();
     return;
   }
-  rest_or_spawn(slot, now);
+  // The tidings travel by different ways: a thread that has ended may be heard of before its
+  // actor's death.
+  died(slot, worker, now);
+  const auto& record = slots_[static_cast<std::size_t>(slot)];
+  if (record.worker == worker && record.state == slot_state::dying) {
+    replace_dead(slot, now);
+  }
+}
+
+/// nothing of it acts any more.
+void recovery::replace_dead(std::int32_t slot, time_point now) {
+  if (phase_ == phase::failed) {
+    slots_[static_cast<std::size_t>(slot)].state = slot_state::absent;
+  } else {
+    rest_or_spawn(slot, now);
+  }
 }
 
 void recovery::step_failed(epoch at, time_point now) {
@@ -230,7 +265,8 @@ void recovery::executor_died(time_point now) {
   }
   fault counted{.at = now};
   if (phase_ == phase::working) {
-    counted.round = note_step_death(-1);
+    counted.whose = blame::untold;
+    note_step_death(-1);
     fence(-1, now);
   }
   count_control_fault(counted, "the executor died");
@@ -256,14 +292,33 @@ void recovery::culprit_found(std::int32_t strikes, bool has_progressed, time_poi
                      culprits_));
     return;
   }
-  const auto is_its = [this, strikes](const fault& counted) {
-    return counted.round != 0 && counted.round <= rounds_
-           && counted.round + static_cast<std::uint32_t>(strikes) > rounds_;
-  };
-  std::erase_if(control_faults_, is_its);
-  for (auto& record : slots_) {
-    std::erase_if(record.deaths, is_its);
+  std::set<epoch> told;
+  for_all_faults([&told](std::vector<fault>& faults) {
+    for (const auto& each : faults) {
+      if (each.whose == blame::open) {
+        told.insert(each.told_in);
+      }
+    }
+  });
+  while (std::ssize(told) > std::max(strikes, 0)) {
+    told.erase(told.begin());
   }
+  for_all_faults([&told](std::vector<fault>& faults) {
+    std::erase_if(faults, [&told](const fault& each) {
+      return each.whose == blame::open && told.contains(each.told_in);
+    });
+  });
+}
+
+///
+void recovery::suspicion_over(epoch at, bool are_innocent) {
+  for_all_faults([at, are_innocent](std::vector<fault>& faults) {
+    for (auto& each : faults) {
+      if (each.whose == blame::open && each.told_in <= at) {
+        each.whose = are_innocent ? blame::own : blame::unproven;
+      }
+    }
+  });
 }
 
 void recovery::abandon(std::string reason, time_point now, std::int32_t culprit) {
@@ -277,6 +332,7 @@ void recovery::tick(time_point now) {
   for (std::int32_t slot = 0; slot < config_.slots && phase_ != phase::failed; ++slot) {
     check_deadline(slot, now);
   }
+  check_late_writers(now);
 }
 
 std::optional<time_point> recovery::next_deadline() const {
@@ -286,6 +342,9 @@ std::optional<time_point> recovery::next_deadline() const {
         && (!earliest || record.due < *earliest)) {
       earliest = record.due;
     }
+  }
+  for (const auto& late : late_) {
+    earliest = !earliest || late.due < *earliest ? late.due : earliest;
   }
   return earliest;
 }
@@ -325,6 +384,7 @@ void recovery::done(const action& carried_out, time_point now) {
   case action::kind::kill:
   case action::kind::prepare:
   case action::kind::retire:
+  case action::kind::writers_gone:
     break;
   }
 }
@@ -347,7 +407,7 @@ recovery_state recovery::state() const {
     return recovery_state::quiesce;
   }
   const bool is_waiting_for_ends = has_slot(slot_state::retiring) || has_slot(slot_state::dying)
-                                   || has_slot(slot_state::resting);
+                                   || has_slot(slot_state::resting) || waits_for_late_writers();
   return is_waiting_for_ends ? recovery_state::plan : recovery_state::rebuild;
 }
 
@@ -363,15 +423,16 @@ std::string recovery::fingerprint() const {
   append(bytes, epoch_);
   append(bytes, struck_by_.has_value());
   append(bytes, culprits_);
-  append_ages(bytes, control_faults_);
+  append(bytes, is_told_of_late_);
+  append_faults(bytes, control_faults_);
   return bytes;
 }
 
-/// Deaths count by number, and by how many rounds ago they were.
-void recovery::append_ages(std::string& bytes, const std::vector<fault>& faults) const {
+void recovery::append_faults(std::string& bytes, const std::vector<fault>& faults) {
   append(bytes, faults.size());
-  for (const auto& counted : faults) {
-    append(bytes, counted.round == 0 ? 0U : rounds_ + 2 - counted.round);
+  for (const auto& each : faults) {
+    append(bytes, each.whose);
+    append(bytes, each.told_in);
   }
 }
 
@@ -383,8 +444,16 @@ std::string recovery::fingerprint(std::int32_t slot, time_point now) const {
   append(bytes, record.is_leaving);
   append(bytes, record.is_wanted);
   append(bytes, record.worker);
-  append_ages(bytes, record.deaths);
+  append_faults(bytes, record.deaths);
   append(bytes, has_deadline(record.state) ? record.due - now : duration::zero());
+  append(bytes, epochs_since(record.worked_in));
+  for (const auto& late : late_) {
+    if (late.slot == slot) {
+      append(bytes, late.worker);
+      append(bytes, epochs_since(late.worked_in));
+      append(bytes, late.due - now);
+    }
+  }
   return bytes;
 }
 
@@ -392,6 +461,7 @@ std::string recovery::fingerprint(std::int32_t slot, time_point now) const {
 void recovery::spawn(std::int32_t slot) {
   auto& record = slots_[static_cast<std::size_t>(slot)];
   record.worker = record.worker.next();
+  record.worked_in = epoch_;
   record.is_leaving = false;
   record.is_wanted = false;
   push(action::kind::spawn, slot);
@@ -443,6 +513,7 @@ void recovery::fence(std::int32_t culprit, time_point now) {
   phase_ = phase::mending;
   epoch_ = epoch_.next();
   is_carried_out_ = false;
+  is_told_of_late_ = false; // the next begin says it anew
   note(recovery_point::detected, culprit, now);
   actions_.push_back({.what = action::kind::raise_fence, .now = epoch_});
   for (std::int32_t slot = 0; slot < config_.slots; ++slot) {
@@ -461,26 +532,55 @@ void recovery::begin_when_all_idle() {
   const auto is_idle = [](const slot_record& record) {
     return record.state == slot_state::idle;
   };
-  if (!std::all_of(slots_.begin(), slots_.end(), is_idle)) {
+  if (phase_ == phase::failed || !std::all_of(slots_.begin(), slots_.end(), is_idle)
+      || waits_for_late_writers()) {
     return;
   }
   for (auto& record : slots_) {
     record.state = slot_state::running;
+    record.worked_in = epoch_;
   }
+  is_told_of_late_ = !late_.empty();
   phase_ = phase::working;
   is_carried_out_ = false;
-  rounds_ += struck_by_ ? 1 : 0;
+  for_all_faults([this](std::vector<fault>& faults) {
+    for (auto& each : faults) {
+      if (each.whose == blame::untold) {
+        each = {.at = each.at, .whose = blame::open, .told_in = epoch_};
+      }
+    }
+  });
   actions_.push_back({.what = action::kind::begin,
                       .now = epoch_,
-                      .struck_by = std::exchange(struck_by_, std::nullopt)});
+                      .struck_by = std::exchange(struck_by_, std::nullopt),
+                      .has_late_writers = is_told_of_late_});
 }
 
-/// the first worker's is the one that is told. Returns the round.
-std::uint32_t recovery::note_step_death(std::int32_t slot) {
+/// R-12, of the epoch that is being prepared.
+bool recovery::waits_for_late_writers() const {
+  return std::any_of(late_.begin(), late_.end(), [this](const late_writer& late) {
+    return epochs_since(late.worked_in) > config_.late_epochs_max;
+  });
+}
+
+/// No more than matters.
+std::uint32_t recovery::epochs_since(epoch past) const {
+  return std::min(epoch_.value - past.value, config_.late_epochs_max + 1);
+}
+
+/// the first worker's is the one that is told.
+void recovery::note_step_death(std::int32_t slot) {
   if (!struck_by_ || *struck_by_ < 0) {
     struck_by_ = slot;
   }
-  return rounds_ + 1;
+}
+
+template <class Do>
+void recovery::for_all_faults(const Do& act) {
+  act(control_faults_);
+  for (auto& record : slots_) {
+    act(record.deaths);
+  }
 }
 
 ///
@@ -489,6 +589,8 @@ void recovery::fail(std::string reason, std::int32_t culprit) {
     return;
   }
   phase_ = phase::failed;
+  late_.clear(); // nobody waits for them
+  is_told_of_late_ = false;
   actions_.push_back(
       {.what = action::kind::give_up, .slot = culprit, .now = epoch_, .reason = std::move(reason)});
   for (std::int32_t slot = 0; slot < config_.slots; ++slot) {
@@ -529,6 +631,16 @@ void recovery::check_deadline(std::int32_t slot, time_point now) {
   }
 }
 
+///
+void recovery::check_late_writers(time_point now) {
+  const auto late = std::find_if(
+      late_.begin(), late_.end(), [now](const late_writer& each) { return now >= each.due; });
+  if (late != late_.end()) {
+    const auto slot = late->slot;
+    fail(fmt::format("the process of worker slot {} does not end", slot), slot);
+  }
+}
+
 /// The slot's record if this answer is the one that it waits for, else null.
 recovery::slot_record*
 recovery::answering(std::int32_t slot, incarnation worker, slot_state expected) {
@@ -547,7 +659,18 @@ bool recovery::is_over_intensity(std::vector<fault>& faults, time_point now) con
   std::erase_if(faults, [this, now](const fault& counted) {
     return now - counted.at > config_.restart_window;
   });
-  return static_cast<std::int32_t>(faults.size()) > config_.max_restarts;
+  const auto counted = std::count_if(
+      faults.begin(), faults.end(), [](const fault& each) { return each.whose == blame::own; });
+  const auto provisional = std::ssize(faults) - counted;
+  return counted + std::max<std::ptrdiff_t>(provisional - provisional_max(), 0)
+         > config_.max_restarts;
+}
+
+///
+std::int32_t recovery::provisional_max() const {
+  return config_.max_restarts < config_.poison_strikes
+             ? 0
+             : config_.poison_strikes * config_.culprits_in_a_row_max;
 }
 
 ///

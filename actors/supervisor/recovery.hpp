@@ -16,17 +16,17 @@
 //   idle      loaded, its thread waits for an epoch
 //   running   its thread works in an epoch                    → quiescing when the fence is raised
 //   quiescing told to stop, or adopted                        → idle on `quiesced`
-//   retiring  left its epoch, told to end by order     → loading (next incarnation) on `gone`
-//   dying     its actor is dead, its thread may not be        → resting or loading (next incarnation) on `gone`
+//   retiring  left its epoch, told to end by order     → loading (next incarnation) on `halted`, `gone`
+//   dying     its actor is dead, its thread may not be        → resting or loading (next incarnation) on `halted`, `gone`
 //   resting   nobody is there until the back-off is over      → loading (next incarnation)
 //   absent    nobody is there, and nobody comes: before the start, or given up
 //
 // R-1 The fence is raised before anything else happens after a fault, so nobody waits for a dead peer.
-// R-2 A replacement is spawned only after `gone` of the incarnation before it: at most one acts in an epoch.
+// R-2 A replacement is spawned only after `halted` or `gone` of the incarnation before it: at most one acts in an epoch.
 // R-3 An epoch begins only when every slot is idle; its number was never used before.
 // R-4 Every wait has a deadline: a slot that stays quiescing or loading too long is killed and becomes a fault; one that
-//     stays dying too long, or does not die of its kill, fails the replica, because a thread of this process cannot be
-//     ended from outside. next_deadline() is the earliest; while somebody is waited for there is one.
+//     stays dying too long, does not die of its kill, or has halted and does not go, fails the replica, because a thread of
+//     this process cannot be ended from outside. next_deadline() is the earliest; while somebody is waited for there is one.
 // R-5 Events of an earlier incarnation or epoch change nothing; nor do answers of one that was told to end.
 // R-6 Failed steps and dead executors together are bounded like the deaths of one slot: what fails always does not go on
 //     for ever. Waits for a slow peer are not counted.
@@ -41,9 +41,21 @@
 //     told to end has died.
 // R-11 A death over steps is that of a slot in an epoch or leaving one, unless it was wished for (expect_end); so is an
 //     executor that dies in a running epoch, but no failed step. The next begin says once that there was one, and whose.
-//     When a request was found to be what the last so many begins of that kind had in common, those deaths and faults
-//     are taken out of every count: a poisonous request costs no worker its restarts. But more than
-//     culprits_in_a_row_max such findings without a committed step in between fail the replica: then it is the workers.
+//     When a request was found to be what so many begins of that kind had in common, the deaths and faults of the newest
+//     of them that are not judged are taken out of every count: a poisonous request costs no worker its
+//     restarts. But more than culprits_in_a_row_max such findings without a committed step in between fail the replica:
+//     then it is the workers.
+// R-12 Who has halted but not gone is a late writer: it begins nothing any more, but its device may still write what it had
+//     begun. Its successor comes meanwhile. A begin says whether there are late writers; of those it told of, writers_gone
+//     says once, in that epoch, that the last has gone. If another epoch comes first, its begin says what is true then. None
+//     begins more than late_epochs_max above the one that a late writer worked in: what it writes to is not used again.
+// R-13 Such a death or fault counts against max_restarts only once nobody is suspected of it any more: all whom it struck
+//     have got tokens since (suspicion_over), so the worker is to blame. If one of them ended otherwise, as by a cancel,
+//     nobody will ever know, and it does not count. Until then it is provisional, so a replica is not given up one death
+//     before the culprit is found. But no more than poison_strikes * culprits_in_a_row_max are, of one slot within the
+//     window: what comes above counts, so that what dies always is given up. With max_restarts below poison_strikes none
+//     is provisional: then the worker is to blame first. That something counts now gives nobody up who works again; the
+//     next death does.
 // Cost: O(slots) per event. Not thread-safe.
 #pragma once
 
@@ -72,6 +84,8 @@ struct recovery_config {
   duration restart_backoff{}; // R-8; 0: no pauses
   duration restart_backoff_max = std::chrono::seconds(5);
   std::int32_t culprits_in_a_row_max = 3; // requests
+  std::uint32_t late_epochs_max = 7;
+  std::int32_t poison_strikes = 0;        // deaths until a culprit is found; 0: none ever is
 };
 
 enum class recovery_state : std::uint8_t {
@@ -108,6 +122,8 @@ struct slot_start {
   };
   kind what = kind::absent;
   incarnation worker;
+  /// Before it, or itself if it is absent: halted, and their `gone` is still to come.
+  std::vector<incarnation> late;
 };
 
 /// A group as its supervisor finds it. Default: a group that never was.
@@ -119,13 +135,14 @@ struct group_state {
 /// What the supervisor has to do, in this order.
 struct action {
   enum class kind : std::uint8_t {
-    spawn,       // slot, incarnation: create the worker actor and let it load
-    adopt,       // slot, incarnation: create the actor of a worker that lives already
-    kill,        // slot: end the actor; its `died` event follows
-    raise_fence, // now: survivors' waits end with `aborted`
-    prepare,     // slot: stop working, answer `quiesced`
-    retire,      // slot: end by order; `gone` follows, or a kill
-    begin,       // now: connect all workers, rewind the scheduler, go on
+    spawn,        // slot, incarnation: create the worker actor and let it load
+    adopt,        // slot, incarnation: create the actor of a worker that lives already
+    kill,         // slot: end the actor; its `died` event follows
+    raise_fence,  // now: survivors' waits end with `aborted`
+    prepare,      // slot: stop working, answer `quiesced`
+    retire,       // slot: end by order; `gone` follows, or a kill
+    begin,        // now: connect all workers, rewind the scheduler, go on
+    writers_gone, // now: nobody of whom the begin of this epoch told writes any more
     give_up, // reason, and the slot that it is about or -1: the replica cannot be kept alive; kills of its workers follow
   };
   kind what;
@@ -134,7 +151,8 @@ struct action {
   epoch now;
   std::string reason;
   std::optional<std::int32_t>
-      struck_by; // of begin: the slot of a death over steps, -1: no worker's
+      struck_by;                 // of begin: the slot of a death over steps, -1: no worker's
+  bool has_late_writers = false; // of begin
 };
 
 class recovery {
@@ -148,8 +166,11 @@ public:
   /// The slot's actor died, for whatever reason, or its stage died with it, or its process is known
   /// to be dying: it will never answer again.
   void died(std::int32_t slot, incarnation worker, time_point now);
+  /// The dead incarnation begins nothing any more, but what it had begun may still write until it has gone. Only a
+  /// process can be known to be so. Implies died().
+  void halted(std::int32_t slot, incarnation worker, time_point now);
   /// The dead incarnation's thread has ended: nothing of it touches memory any more. Implies
-  /// died().
+  /// died() and halted().
   void gone(std::int32_t slot, incarnation worker, time_point now);
   /// The slot's thread left the epochs before `at`.
   void quiesced(std::int32_t slot, incarnation worker, epoch at, time_point now);
@@ -169,6 +190,9 @@ public:
   /// A request was failed, over which the last `strikes` deaths came. `has_progressed`: steps
   /// were committed since the finding before this one.
   void culprit_found(std::int32_t strikes, bool has_progressed, time_point now);
+  /// Nobody is suspected any more of what the begins up to that of `at` told of. `are_innocent`: all whom it struck
+  /// got tokens since, but for culprits that were found.
+  void suspicion_over(epoch at, bool are_innocent);
   /// The group cannot go on for a reason that a restart does not change; -1: of no slot of its own.
   void abandon(std::string reason, time_point now, std::int32_t culprit = -1);
 
@@ -210,24 +234,42 @@ public:
 private:
   enum class phase : std::uint8_t { starting, working, mending, failed };
 
-  /// One that counts.
+  /// Whose fault it was.
+  enum class blame : std::uint8_t {
+    own,      // of who died: it counts
+    untold,   // over a step; the next begin tells
+    open,     // somebody is suspected
+    unproven, // nobody is any more, but not all were acquitted
+  };
+
   struct fault {
     time_point at;
-    std::uint32_t round = 0; // the begin that says it, counted from 1; 0: over no step
+    blame whose = blame::own;
+    epoch told_in{0}; // the begin that told; 0: none did
+  };
+
+  ///
+  struct late_writer {
+    std::int32_t slot = 0;
+    incarnation worker;
+    epoch worked_in;
+    time_point due; // of its `gone`
   };
 
   struct slot_record {
     slot_state state = slot_state::absent;
     incarnation worker;
-    time_point due;            // of what the slot waits for: R-4, or the end of its rest
-    bool kill_sent = false;    // its death must follow
-    bool is_leaving = false;   // it is to end by order, or has
-    bool is_wanted = false;    // its death was wished for
+    epoch worked_in;         // the last one; 0: nobody knows; before its first: when it was spawned
+    time_point due;          // of what the slot waits for: R-4, or the end of its rest
+    bool kill_sent = false;  // its death must follow
+    bool is_leaving = false; // it is to end by order, or has
+    bool is_wanted = false;  // its death was wished for
     std::vector<fault> deaths; // within the window
   };
 
   void take_over(std::int32_t slot, const slot_start& found, time_point now);
   void spawn(std::int32_t slot);
+  void replace_dead(std::int32_t slot, time_point now);
   void rest_or_spawn(std::int32_t slot, time_point now);
   void wait_until(std::int32_t slot, slot_state state, time_point due);
   void push(action::kind what, std::int32_t slot);
@@ -235,13 +277,19 @@ private:
   void fence(std::int32_t culprit, time_point now);
   void begin_when_all_idle();
   void fail(std::string reason, std::int32_t culprit = -1);
-  [[nodiscard]] std::uint32_t note_step_death(std::int32_t slot);
+  void note_step_death(std::int32_t slot);
+  template <class Do>
+  void for_all_faults(const Do& act);
+  [[nodiscard]] std::int32_t provisional_max() const;
   void count_control_fault(const fault& counted, const char* what);
   void check_deadline(std::int32_t slot, time_point now);
+  void check_late_writers(time_point now);
+  [[nodiscard]] bool waits_for_late_writers() const;
+  [[nodiscard]] std::uint32_t epochs_since(epoch past) const;
   slot_record* answering(std::int32_t slot, incarnation worker, slot_state expected);
   [[nodiscard]] bool has_slot(slot_state state) const;
   [[nodiscard]] bool is_over_intensity(std::vector<fault>& faults, time_point now) const;
-  void append_ages(std::string& bytes, const std::vector<fault>& faults) const;
+  static void append_faults(std::string& bytes, const std::vector<fault>& faults);
   [[nodiscard]] duration pause_after(std::size_t deaths) const;
 
   recovery_config config_;
@@ -249,8 +297,9 @@ private:
   epoch epoch_ = epoch(1);      // the epoch that runs, or that is being prepared
   bool is_carried_out_ = false; // the last fence or begin
   std::vector<slot_record> slots_;
+  std::vector<late_writer> late_;
+  bool is_told_of_late_ = false;          // by the begin of the epoch that runs
   std::vector<fault> control_faults_;     // within the window: failed steps and dead executors
-  std::uint32_t rounds_ = 0;              // begins after a death over steps
   std::optional<std::int32_t> struck_by_; // such a death since the last begin: whose
   std::int32_t culprits_ = 0;             // found in a row
   std::vector<action> actions_;

@@ -115,7 +115,7 @@ void begin(supervisor_pointer self, const action& todo) {
   }
   ensure_executor(self);
   const bool is_first = mine.published == replica_state::loading;
-  const begin_epoch message{now, std::move(*wiring), take_death(self, todo)};
+  const begin_epoch message{now, std::move(*wiring), take_death(self, todo), todo.has_late_writers};
   for (auto& stage : mine.stages) {
     self->send(stage, enter_epoch{now});
   }
@@ -183,6 +183,13 @@ void spawn(supervisor_pointer self, const spawn_worker& wanted) {
             [self, stage, wanted](const caf::error&) { on_spawn_lost(self, stage, wanted); });
 }
 
+/// An executor that has died meanwhile hears nothing, and needs not: the next one begins another epoch.
+void lift(supervisor_pointer self, epoch now) {
+  if (const auto& executor = self->state.executor) {
+    self->send(executor, writers_gone{now});
+  }
+}
+
 /// V-8. The down of this executor is nobody's fault: it is not ours any more when it comes.
 void give_up(supervisor_pointer self, const action& todo) {
   auto& mine = self->state;
@@ -222,6 +229,9 @@ void carry_out(supervisor_pointer self, const action& todo) {
     break;
   case action::kind::begin:
     begin(self, todo);
+    break;
+  case action::kind::writers_gone:
+    lift(self, todo.now);
     break;
   case action::kind::give_up:
     give_up(self, todo);
@@ -272,7 +282,7 @@ void on_check_deadlines(supervisor_pointer self, const check_deadlines& message)
 /// A load that failed for such a reason would fail again.
 bool is_permanent(errc status) {
   return status != errc::internal && status != errc::aborted && status != errc::timed_out
-         && status != errc::closed;
+         && status != errc::closed && status != errc::device_failed;
 }
 
 void on_death(supervisor_pointer self, const worker_event& event) {
@@ -285,6 +295,27 @@ void on_death(supervisor_pointer self, const worker_event& event) {
     note_cause(self, event.slot, event.text.empty() ? "its actor died" : event.text);
   }
   mine.machine->died(event.slot, event.worker, mine.environment.time->now());
+}
+
+void on_failure(supervisor_pointer self, const worker_event& event) {
+  auto& mine = self->state;
+  if (event.status == errc::device_lost // V-11
+      || (mine.machine->state() == recovery_state::starting && is_permanent(event.status))) {
+    mine.machine->abandon(event.text, mine.environment.time->now(), event.slot);
+  } else {
+    on_death(self, event); // V-4
+  }
+}
+
+/// It may have overtaken the failure, and says it, too.
+void on_halted(supervisor_pointer self, const worker_event& event) {
+  auto& mine = self->state;
+  if (event.status != errc::ok && mine.machine->is_alive(event.slot, event.worker)) {
+    on_failure(self, event);
+  } else {
+    on_death(self, event);
+  }
+  mine.machine->halted(event.slot, event.worker, mine.environment.time->now());
 }
 
 void on_worker_event(supervisor_pointer self, const worker_event& event) {
@@ -302,11 +333,7 @@ void on_worker_event(supervisor_pointer self, const worker_event& event) {
     mine.machine->quiesced(event.slot, event.worker, event.now, now);
     break;
   case worker_event::kind::failed:
-    if (mine.machine->state() == recovery_state::starting && is_permanent(event.status)) {
-      mine.machine->abandon(event.text, now, event.slot);
-    } else {
-      on_death(self, event); // V-4
-    }
+    on_failure(self, event);
     break;
   case worker_event::kind::peer_late:
     if (event.now == mine.machine->current_epoch()) { // the first who says so
@@ -320,6 +347,9 @@ void on_worker_event(supervisor_pointer self, const worker_event& event) {
     break;
   case worker_event::kind::died:
     on_death(self, event);
+    break;
+  case worker_event::kind::halted:
+    on_halted(self, event);
     break;
   case worker_event::kind::gone:
     if (mine.machine->is_alive(event.slot, event.worker)) {
@@ -364,6 +394,29 @@ void on_down(supervisor_pointer self, const caf::down_msg& message) {
       return;
     }
   }
+}
+
+/// V-11. The step is run again whatever happens here: step_failed follows.
+void on_ranks_disagree(supervisor_pointer self, const ranks_disagree& message) {
+  using verdict = supervisor::accusations::verdict;
+  auto& mine = self->state;
+  const auto now = mine.environment.time->now();
+  for (const auto slot : message.slots) {
+    const auto found = mine.accused.accuse(static_cast<std::size_t>(slot), message.is_certain, now);
+    log::warn("replica {}: {} (slot={} certain={})",
+              mine.environment.replica,
+              message.text,
+              slot,
+              message.is_certain);
+    if (found == verdict::retire) {
+      mine.machine->abandon(
+          message.text + ", once too often: its device is not used any more", now, slot);
+    } else if (found == verdict::replace) {
+      note_cause(self, slot, message.text);
+      kill(self, slot, mine.machine->worker(slot));
+    }
+  }
+  carry_out_all(self);
 }
 
 void on_culprit(supervisor_pointer self, const culprit_found& message) {
@@ -438,6 +491,7 @@ supervisor_actor::behavior_type make_supervisor(supervisor_pointer self,
                                       mine.environment.stage_of_slot.end());
   mine.stages.resize(stages.size());
   mine.causes.resize(mine.environment.stage_of_slot.size() + 1);
+  mine.accused = supervisor::accusations(mine.environment.stage_of_slot.size());
   self->set_down_handler([self](caf::down_msg& message) { on_down(self, message); });
   return {
       [self](const start_replica&) { on_start(self); },
@@ -447,7 +501,11 @@ supervisor_actor::behavior_type make_supervisor(supervisor_pointer self,
         self->state.machine->step_failed(message.now, self->state.environment.time->now());
         carry_out_all(self);
       },
+      [self](const ranks_disagree& message) { on_ranks_disagree(self, message); },
       [self](const culprit_found& message) { on_culprit(self, message); },
+      [self](const suspicion_over& message) {
+        self->state.machine->suspicion_over(message.now, message.are_innocent);
+      },
       [self](const check_deadlines& message) { on_check_deadlines(self, message); },
       [self](const get_replica_status&) { return status_of(self); },
       [self](const end_worker& message) { on_end_worker(self, message); },

@@ -8,7 +8,9 @@
 // V-3 Deadlines and back-offs are looked at when the machine's next one is due, and at least every
 //     deadline_check_interval; on the actor clock, so tests move them by hand.
 // V-4 A worker that reports `failed`, as that of a process does as soon as anybody knows that it is dying, counts as dead at
-//     once: the fence is up before its actor has ended. Its successor waits for `gone` all the same.
+//     once: the fence is up before its actor has ended. Its successor waits for `halted` or `gone` all the same
+//     . With an epoch the lane hears whether late writers are left, and of an epoch that began so, when the last has
+//     gone.
 // V-5 A supervisor that starts over an existing group (`group`) adopts living workers. One of them whose stage ends
 //     before it took it over is handed to the next stage only to be ended, so that its `gone` comes.
 // V-6 A supervisor that ends, for whatever reason, says so (on_end) before it ends stages and executor: their workers' lanes
@@ -18,11 +20,14 @@
 // V-9 replace_workers is the machine's to take or to refuse: who asks looks at the status, and asks again.
 // V-10 The lane hears with a new epoch what ended the steps before it: the first cause that was heard of the death that
 //     R-11 tells. The end of a worker that an operator wishes is none (`end_worker`).
+// V-11 A device that must not be used any more (errc::device_lost), whoever says so and of whichever incarnation, and a slot
+//     whose workers err too often (accusations.hpp) end the replica for that slot: the cluster goes on without the device.
 // V-7 Failpoint: supervisor.event, before an event of a worker is heard.
 #pragma once
 
 #include "actors/interfaces.hpp"
 #include "actors/route.hpp"
+#include "actors/supervisor/accusations.hpp"
 #include "actors/supervisor/recovery.hpp"
 #include "actors/worker/worker_lane.hpp"
 
@@ -64,8 +69,8 @@ struct replica_environment {
   /// The replica is given up for that slot, or for none of them (-1): called before anybody else hears of it. Returns the
   /// reason that they are told, or ends the process (system/reduction.hpp). May be empty; must not block.
   std::function<std::string(std::int32_t slot, const std::string& reason)> on_given_up;
-  /// The group that is found at the start, asked once then: every `gone` of a slot that it calls
-  /// dying must come after the question. Empty: a group that never was.
+  /// The group that is found at the start, asked once then: every `halted` and `gone` of a slot that it calls
+  /// dying, and every `gone` of a late writer, must come after the question. Empty: a group that never was.
   std::function<supervisor::group_state()> group;
   /// Every mark of the recovery trace as it is made. May be empty; must not block.
   supervisor::recovery_observer on_recovery;
@@ -91,12 +96,12 @@ struct supervisor_state {
   replica_environment environment;
   route<router_actor> router;
   std::optional<supervisor::recovery> machine;
+  supervisor::accusations accused{0};
   std::vector<stage_actor> stages; // by stage; null until needed
   executor_actor executor;
   replica_state published = replica_state::loading;
   time_point fault_at{};
-  std::vector<std::string>
-      causes; // by slot, then of executors: heard since the last begin (V-10)
+  std::vector<std::string> causes; // by slot, then of executors: heard since the last begin (V-10)
   std::optional<time_point> next_look; // when the newest timer is due
   std::uint64_t timer = 0;             // its number
   const char* name = "supervisor";

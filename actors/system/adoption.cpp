@@ -82,12 +82,16 @@ public:
   }
 
 private:
-  /// False: no epoch can come behind it, and its words are given back for new ones.
+  /// False: no epoch can come behind it, and its words are given back for new ones. Spares have mapped them, too.
   result<bool> look_at_fence() {
-    const auto key = replica_words_key(setup_.layout->ranks_of_replica(index_).front());
+    const auto ranks = setup_.layout->ranks_of_replica(index_);
+    const auto key = replica_words_key(ranks.front());
     VDIST_ASSIGN(const auto words, map_words<replica_words>(*parts_.memory, key));
     if (words->fence.word().load() != std::numeric_limits<std::uint32_t>::max()) {
       return true;
+    }
+    for (const auto rank : ranks) {
+      parts_.host->prepare_spare({.rank = rank.value, .order = {}}, {});
     }
     VDIST_TRY(parts_.memory->release(key));
     return false;
@@ -105,7 +109,7 @@ private:
                            && one.order_hash == order_hash(slot, incarnation(last));
       if (is_ours) {
         found.what = has_loaded(*host.board(), one.key) ? slot_start::kind::living
-                                                         : slot_start::kind::loading;
+                                                        : slot_start::kind::loading;
       } else {
         log::warn("adoption: {} (pid={}) was started for another order: it is ended",
                   to_string(one.key),

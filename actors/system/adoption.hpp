@@ -3,6 +3,8 @@
 //
 // A-1 Of a rank at most one incarnation is adopted, the last one that there was, and only while its control words can go
 //     on: a predecessor that was about to end for good has raised the fence above every epoch.
+//     Every other one, also one that has halted and may still write (supervisor R-12), is waited for: what dies later the new
+//     supervisor hears of.
 // A-2 Links of incarnations that nobody will speak to any more are given back.
 // Cost: a request to the vault per replica, and some per rank if there was a predecessor.
 #pragma once

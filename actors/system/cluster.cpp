@@ -2,6 +2,7 @@
 
 #include "actors/router/router.hpp"
 #include "actors/system/adoption.hpp"
+#include "actors/system/devices.hpp"
 #include "actors/system/machine.hpp"
 #include "actors/system/reduction.hpp"
 
@@ -12,6 +13,7 @@
 
 #include <fmt/format.h>
 #include <random>
+#include <set>
 #include <unistd.h>
 #include <utility>
 
@@ -65,6 +67,23 @@ host::restart_limits restart_limits_of(const model_setup& setup) {
           .backoff = std::chrono::milliseconds(wanted.restart_backoff_ms)};
 }
 
+/// The host store is the supervisor's; threads have theirs in this process.
+result<void> find_store(model_setup& setup, isolated_parts& parts) {
+  const auto wanted = static_cast<std::size_t>(setup.config.fault_tolerance.kv_host_bytes);
+  if (!parts.host && wanted > 0) {
+    VDIST_ASSIGN(const auto file, socket::make_shared_file("vdist-kv-store", wanted));
+    VDIST_ASSIGN(parts.store_memory, socket::shared_mapping::map(file, wanted));
+  }
+  if (parts.store_memory) {
+    VDIST_ASSIGN(setup.host_store, plan_host_store(setup, parts.store_memory->memory().size()));
+  } else if (wanted > 0) {
+    log::warn("cluster: no host store: worker processes of a program that embeds the engine have "
+              "none (fault_tolerance.kv_host_bytes={})",
+              wanted);
+  }
+  return {};
+}
+
 } // namespace
 
 std::uint64_t random_u64() {
@@ -96,6 +115,7 @@ cluster::~cluster() {
     return;
   }
   is_stopping_ = true;
+  devices_.reset();
   if (watch_) { // ends take as long as they take
     parts_.host->stop_watching();
     watch_.reset();
@@ -129,9 +149,11 @@ result<void> cluster::start(const host_access& access) {
   if (parts_.host) {
     const auto& limits = setup_.config.fault_tolerance;
     parts_.host->configure({.detect_ms = limits.detect_ms,
-                            .standby = limits.standby,
-                            .control_stall_ms = limits.control_stall_ms});
+                            .standby = prepares_spares(setup_) ? 0 : limits.standby,
+                            .control_stall_ms = limits.control_stall_ms,
+                            .prepares_spares = prepares_spares(setup_)});
   }
+  VDIST_TRY(find_store(setup_, parts_));
   if (setup_.device == config::device_kind::cuda) {
     VDIST_TRY(use_devices(parts_, setup_));
   }
@@ -145,7 +167,48 @@ result<void> cluster::start(const host_access& access) {
   go_on_draining();
   spawn_guardian();
   watch_self();
+  watch_devices();
   return {};
+}
+
+/// Of every rank on a GPU, where the driver says something of it.
+void cluster::watch_devices() {
+  std::string why;
+  auto* const module =
+      setup_.device == config::device_kind::cuda ? kernels::load_cuda_module(why) : nullptr;
+  if (module == nullptr) {
+    return;
+  }
+  std::set<std::int32_t> used;
+  for (std::int32_t rank = 0; rank < setup_.layout->world(); ++rank) {
+    used.insert(device_of(setup_, rank_id(rank)));
+  }
+  device_source_ = module->watch_events({used.begin(), used.end()}, why);
+  if (!device_source_) {
+    log::debug("cluster: nobody tells what happens to devices: {}", why);
+    return;
+  }
+  devices_ = std::make_unique<device_watch>(
+      device_watch_config{
+          .next =
+              [this](std::chrono::milliseconds timeout, kernels::device_event& event) {
+                return device_source_->wait(timeout, event);
+              },
+          .on_lost =
+              [this](std::int32_t device, const std::string& reason) {
+                lose_device(device, reason);
+              }},
+      device_events_);
+}
+
+/// Whatever its workers say of it themselves.
+void cluster::lose_device(std::int32_t device, const std::string& reason) {
+  for (std::int32_t rank = 0; rank < setup_.layout->world(); ++rank) {
+    if (device_of(setup_, rank_id(rank)) == device) {
+      const auto replica = static_cast<std::size_t>(setup_.layout->replica_of(rank_id(rank)));
+      replicas_.at(replica)->lose_device_of(rank_id(rank), reason);
+    }
+  }
 }
 
 void cluster::watch_self() {
@@ -197,6 +260,7 @@ result<void> cluster::make_replicas() {
       .census = &census_,
       .host = parts_.host.get(),
       .memory = parts_.memory.get(),
+      .store = parts_.store_memory ? parts_.store_memory->memory() : std::span<std::byte>(),
       .journal = parts_.journal.get(),
       .points = parts_.points.get(),
       .trace = &*parts_.trace,

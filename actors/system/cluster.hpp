@@ -17,6 +17,7 @@
 #include "actors/system/actor_census.hpp"
 #include "actors/system/caller_thread.hpp"
 #include "actors/system/capacity_book.hpp"
+#include "actors/system/device_watch.hpp"
 #include "actors/system/isolation.hpp"
 #include "actors/system/lane_threads.hpp"
 #include "actors/system/load_meter.hpp"
@@ -28,6 +29,8 @@
 #include "runtime/base/clock.hpp"
 #include "runtime/base/result.hpp"
 #include "runtime/metrics/request_metrics.hpp"
+
+#include "kernels/cuda_module.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
@@ -105,6 +108,8 @@ public:
 
   [[nodiscard]] const actor_starts& starts() const { return starts_; }
 
+  [[nodiscard]] const device_event_counts& device_events() const { return device_events_; }
+
   [[nodiscard]] const ledger::ledger& journal() const { return *parts_.journal; }
 
   /// nullptr: processes are not supervised.
@@ -149,6 +154,8 @@ private:
   [[nodiscard]] guardian_child supervisor_child(std::size_t index);
   void spawn_guardian();
   void watch_self();
+  void watch_devices();
+  void lose_device(std::int32_t device, const std::string& reason);
   [[nodiscard]] bool is_lost(std::size_t index) const;
   void tell_router_of(std::size_t index) const;
   [[nodiscard]] std::string
@@ -182,6 +189,9 @@ private:
   route<router_actor> router_;
   route<guardian_actor> guardian_;
   std::unique_ptr<node_watch> watch_; // null: nobody looks after this process
+  device_event_counts device_events_{};
+  std::unique_ptr<kernels::device_event_source> device_source_; // null: nothing is heard
+  std::unique_ptr<device_watch> devices_;                       // ends before what it tells
 };
 
 } // namespace vdist::actors

@@ -166,10 +166,15 @@ result<void> check_target(const kill_target& target,
 
 result<host::process_info> find_process(const kill_target& target,
                                         std::span<const host::process_info> processes) {
+  const host::process_info* newest = nullptr; // those before it may not be over yet
   for (const auto& one : processes) {
-    if (one.key.role == role_of(target) && one.key.rank == target.rank) {
-      return one;
+    const bool is_meant = one.key.role == role_of(target) && one.key.rank == target.rank;
+    if (is_meant && (newest == nullptr || one.key.incarnation > newest->key.incarnation)) {
+      newest = &one;
     }
+  }
+  if (newest != nullptr) {
+    return *newest;
   }
   return fail(errc::not_found,
               fmt::format("kill: {} is being replaced", control::to_string(target)));

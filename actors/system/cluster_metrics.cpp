@@ -27,7 +27,10 @@ metrics::replica_sample sample_replica(const cluster& from, std::size_t index) {
           .kv_total = from.setup().limits.blocks,
           .worker_restarts = replica.restarts(),
           .tokens_restored = replica.kept().restored,
-          .tokens_computed_again = replica.kept().computed_again};
+          .tokens_computed_again = replica.kept().computed_again,
+          .tokens_loaded = replica.kept().loaded,
+          .blocks_saved = replica.kept().blocks_saved,
+          .blocks_unsaved = replica.kept().blocks_unsaved};
 }
 
 /// The first ones of `expected` replaced nobody.
@@ -65,6 +68,9 @@ metrics::engine_sample sample_of(const cluster& from) {
       .ledger_requests_max = limits.requests_max,
       .ledger_tokens = stats.tokens_reserved,
       .ledger_tokens_max = limits.tokens_max};
+  for (std::size_t i = 0; i < sample.device_events.size(); ++i) {
+    sample.device_events.at(i) = metrics::read(from.device_events().at(i));
+  }
   for (std::size_t index = 0; index < replicas; ++index) {
     sample.replicas.push_back(sample_replica(from, index));
   }

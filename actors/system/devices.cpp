@@ -45,6 +45,11 @@ result<device_kind> find_device(device_kind wanted) {
       fmt::format("device.kind \"cuda\" on {}: {} (legal here: auto, cpu, sim)", host_name(), why));
 }
 
+/// Beside what is counted, of each worker with its spare.
+std::size_t reserve_of(const model_setup& setup) {
+  return device_reserve_bytes * (prepares_spares(setup) ? 2 : 1);
+}
+
 /// Bits that do not depend on the batch are the CPU's promise alone.
 result<void> check_numerics(device_kind device, const config::cluster_config& config) {
   if (device == device_kind::cuda && config.numerics.mode == config::numerics_mode::invariant) {
@@ -142,14 +147,15 @@ std::string use_text(const kernels::device_facts& facts) {
 std::string
 origin_text(const model_setup& setup, std::int32_t device, const used_device& tightest) {
   return fmt::format("{}: device {} ({}) has {}, {}; {:.0f} % may be used "
-                     "(device.memory_utilization), less {} for the context{}",
+                     "(device.memory_utilization), less {} for the context{}{}",
                      naming(tightest.first_rank),
                      device,
                      tightest.facts.name,
                      in_mib(tightest.facts.total_bytes),
                      use_text(tightest.facts),
                      setup.config.device.memory_utilization * 100,
-                     in_mib(device_reserve_bytes),
+                     in_mib(reserve_of(setup)),
+                     prepares_spares(setup) ? " and a spare" : "",
                      tightest.ranks == 1 ? ""
                                          : fmt::format(" of each of {} workers", tightest.ranks));
 }
@@ -258,7 +264,7 @@ result<worker_budget> budget_on_devices(const model_setup& setup, kernels::cuda_
     const auto taken = mine.facts.total_bytes - mine.facts.free_bytes;
     const auto left = static_cast<std::size_t>(std::max(0.0, usable - static_cast<double>(taken)))
                       / static_cast<std::size_t>(mine.ranks);
-    const auto bytes = left - std::min(left, device_reserve_bytes);
+    const auto bytes = left - std::min(left, reserve_of(setup));
     if (bytes < budget.bytes) {
       budget = {.bytes = bytes, .origin = origin_text(setup, device, mine)};
     }

@@ -74,13 +74,14 @@ struct engine::impl {
 
   impl(model_setup made, engine_listener with, caf::actor_system* borrowed)
       : listener(std::move(with)),
-        cluster(std::move(made),
-                [this](std::uint64_t done, std::uint64_t total) {
-                  if (listener.on_load) {
-                    listener.on_load(done, total);
-                  }
-                },
-                borrowed),
+        cluster(
+            std::move(made),
+            [this](std::uint64_t done, std::uint64_t total) {
+              if (listener.on_load) {
+                listener.on_load(done, total);
+              }
+            },
+            borrowed),
         seeds(random_u64()),
         keys(random_u64()) {}
 
@@ -285,6 +286,9 @@ engine_status engine::status() const {
 metrics::engine_sample engine::sample() const {
   auto sample = sample_of(impl_->cluster);
   sample.is_draining = is_draining();
+  for (const auto& spare : spares()) {
+    ++(spare.is_ready ? sample.spares_ready : sample.spares_preparing);
+  }
   return sample;
 }
 
@@ -292,17 +296,22 @@ std::vector<recovery_summary> engine::recoveries(std::size_t max) const {
   return recoveries_of(recent_moments(impl_->cluster.parts().run->moments).read(), max);
 }
 
-std::vector<std::int32_t> engine::standby_pids() const {
-  std::vector<std::int32_t> pids;
+/// A generic one is ready as soon as it is there; a prepared one rests when it is through.
+std::vector<control::spare_details> engine::spares() const {
+  std::vector<control::spare_details> found;
   if (const auto& board = impl_->cluster.parts().board) {
     for (const auto& entry : (*board)->lives) {
       const auto pid = host::holder_of(entry);
-      if (pid != 0 && host::is_spare(host::identity_of(entry))) {
-        pids.push_back(pid);
+      const auto key = host::identity_of(entry);
+      if (pid == 0 || !host::is_spare(key)) {
+        continue;
       }
+      const auto rank = host::rank_of_spare(key);
+      const bool rests = phase_of(entry.progress.word.load()) == work_phase::idle;
+      found.push_back({.pid = pid, .rank = rank, .is_ready = rests || rank == host::no_rank});
     }
   }
-  return pids;
+  return found;
 }
 
 worker_count engine::workers() const {
@@ -400,6 +409,7 @@ control::cluster_status engine::details() const {
                                   is_node ? state.cluster.parts().host->node_starts() : 0});
     }
   }
+  status.spares = spares();
   if (processes.empty()) {
     status.processes.push_back({"node", static_cast<std::int32_t>(::getpid())});
   }

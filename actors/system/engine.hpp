@@ -67,8 +67,7 @@ struct generate_request {
 
 /// What generate() finds out about a request before it is accepted; needs no engine, so nothing has
 /// to be loaded for it.
-[[nodiscard]] result<void> check_request(const model_setup& setup,
-                                         const generate_request& request);
+[[nodiscard]] result<void> check_request(const model_setup& setup, const generate_request& request);
 
 /// n sequences of one prompt.
 struct generation {
@@ -113,11 +112,11 @@ public:
                                                              engine_listener listener);
 
   /// The same from a setup that was made before; on_phase goes on where set_up_model() ended.
-  [[nodiscard]] static result<std::unique_ptr<engine>> start(
-      model_setup setup,
-      engine_listener listener,
-      const host_access& access = {},
-      const engine_surroundings& around = {});
+  [[nodiscard]] static result<std::unique_ptr<engine>>
+  start(model_setup setup,
+        engine_listener listener,
+        const host_access& access = {},
+        const engine_surroundings& around = {});
 
   ~engine() override; // cancels what is under way
   engine(const engine&) = delete;
@@ -171,8 +170,8 @@ public:
   /// The newest `max` recoveries of all replicas, by the time of their fault; also those that an earlier control process
   /// has seen. Does not block.
   [[nodiscard]] std::vector<recovery_summary> recoveries(std::size_t max) const;
-  /// Of the spare workers that wait for an order. Does not block.
-  [[nodiscard]] std::vector<std::int32_t> standby_pids() const;
+  /// Spare workers, by place on the board. Does not block.
+  [[nodiscard]] std::vector<control::spare_details> spares() const;
   /// Asks nobody.
   [[nodiscard]] worker_count workers() const;
   [[nodiscard]] const model_setup& setup() const;

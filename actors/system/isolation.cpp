@@ -36,6 +36,10 @@ result<void> use_processes(isolated_parts& parts, const host_access& access, con
   parts.memory = std::make_unique<vault::vault_client>(parts.host->take_vault(), time, settings);
   VDIST_ASSIGN(parts.ledger_memory,
                socket::shared_mapping::map(parts.host->take_ledger(), parts.host->ledger_bytes()));
+  if (parts.host->store_bytes() > 0) {
+    VDIST_ASSIGN(parts.store_memory,
+                 socket::shared_mapping::map(parts.host->take_store(), parts.host->store_bytes()));
+  }
   VDIST_ASSIGN(auto journal, ledger::open_ledger(parts.ledger_memory->memory(), &time));
   parts.board = parts.host->shared_board();
   auto& board = **parts.board;

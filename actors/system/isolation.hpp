@@ -6,6 +6,7 @@
 //   vault    memory_vault                  vault_client of the process vdist-vault
 //   on GPUs  device_vault beside it        the same process; workers map weights and KV cache
 //   ledger   memory_ledger                 shared_ledger in memory of the supervisor
+//   host store  memory of this process     memory of the supervisor; none with one that an embedding program launches
 //   points, trace, progress  own memory    the host's board
 #pragma once
 
@@ -40,6 +41,7 @@ struct isolated_parts {
   std::unique_ptr<vault::vault> memory;
   std::optional<socket::shared_mapping> ledger_memory;
   std::unique_ptr<ledger::ledger> journal;
+  std::optional<socket::shared_mapping> store_memory; // of the host store; unset: there is none
   std::uint64_t cluster = 0; // its id, the same for every process of the host
   std::shared_ptr<const host::board>
       board; // of processes: lanes use its areas after the link has gone

@@ -1,5 +1,6 @@
 #include "actors/system/kept_lanes.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -47,8 +48,8 @@ private:
 
 kept_lanes::kept_lanes(std::size_t slots,
                        worker_lane_factory make,
-                       std::function<void(const worker_event&)> on_gone)
-    : make_(std::move(make)), on_gone_(std::move(on_gone)), doors_(slots), slots_(slots) {}
+                       std::function<void(const worker_event&)> on_end)
+    : make_(std::move(make)), on_end_(std::move(on_end)), doors_(slots), slots_(slots) {}
 
 std::mutex& kept_lanes::door_of(std::int32_t slot) {
   return doors_.at(static_cast<std::size_t>(slot));
@@ -102,7 +103,12 @@ std::vector<supervisor::slot_start> kept_lanes::found() {
         record.state = life::dying;
         useless = record.lane; // null: make() will see that nobody wants it any more
       }
-      found.push_back({.what = what, .worker = record.worker});
+      auto& seen = found.emplace_back();
+      seen.what = what;
+      seen.worker = record.worker;
+      for (const auto& late : record.late) {
+        seen.late.push_back(late.worker);
+      }
     }
     if (useless) {
       useless->stop();
@@ -120,6 +126,10 @@ std::shared_ptr<worker_lane> kept_lanes::take(std::uint64_t tenure, lane_request
   }
   auto& record = slots_.at(static_cast<std::size_t>(slot));
   const bool is_kept = record.worker == worker && record.lane;
+  if (record.worker == worker && record.state == life::none && !record.late.empty()
+      && record.late.back().worker == worker) {
+    throw std::runtime_error("worker: its process has ended");
+  }
   if (record.lane && !(is_kept && wanted.is_living)) {
     throw std::runtime_error("worker: its predecessor has not gone");
   }
@@ -136,7 +146,8 @@ std::shared_ptr<worker_lane> kept_lanes::take(std::uint64_t tenure, lane_request
               .lane = nullptr,
               .report = wanted.report,
               .kill_actor = wanted.kill_actor,
-              .failure = std::nullopt};
+              .failure = std::nullopt,
+              .late = std::move(record.late)};
   }
   lock.unlock();
   if (failure) { // H-3
@@ -188,20 +199,64 @@ kept_lanes::slot_record* kept_lanes::record_of(std::int32_t slot, incarnation wo
   return record.worker == worker ? &record : nullptr;
 }
 
-void kept_lanes::on_event(worker_event event) {
-  lane_report report;
+/// H-2. Needs mutex_. False: it is known already.
+bool kept_lanes::on_halted(const worker_event& event) {
+  auto* record = record_of(event.slot, event.worker);
+  if (record == nullptr || record->state == life::none) {
+    return false;
+  }
+  record->state = life::none;
+  record->late.push_back({event.worker, std::exchange(record->lane, nullptr)});
+  return true;
+}
+
+/// The same of a late writer, or of one that is gone at once.
+bool kept_lanes::on_gone(const worker_event& event, std::shared_ptr<worker_lane>& ended) {
+  auto& slot = slots_.at(static_cast<std::size_t>(event.slot));
+  const auto late = std::find_if(slot.late.begin(), slot.late.end(), [&event](const auto& each) {
+    return each.worker == event.worker;
+  });
+  if (late != slot.late.end()) {
+    ended = std::move(late->lane);
+    slot.late.erase(late);
+    return true;
+  }
+  if (slot.worker != event.worker) {
+    return false;
+  }
+  slot.state = life::none;
+  ended = std::exchange(slot.lane, nullptr);
+  return true;
+}
+
+/// Goes past all actors.
+void kept_lanes::on_end(const worker_event& event) {
   std::shared_ptr<worker_lane> ended; // goes without the lock
+  bool is_news = false;
+  {
+    const std::lock_guard lock(mutex_);
+    is_news = event.what == worker_event::kind::gone ? on_gone(event, ended) : on_halted(event);
+  }
+  if (is_news) {
+    on_end_(event);
+  }
+}
+
+void kept_lanes::on_event(worker_event event) {
+  if (event.what == worker_event::kind::halted || event.what == worker_event::kind::gone) {
+    on_end(event);
+    return;
+  }
+  lane_report report;
   {
     const std::lock_guard lock(mutex_);
     auto* record = record_of(event.slot, event.worker);
     if (record == nullptr) {
       return;
     }
-    const bool is_dying = record->state == life::dying || record->state == life::retiring;
-    if (event.what == worker_event::kind::gone) {
-      record->state = life::none;
-      ended = std::exchange(record->lane, nullptr);
-    } else if (event.what == worker_event::kind::failed && !is_dying) {
+    const bool is_over = record->state == life::dying || record->state == life::retiring
+                         || record->state == life::none;
+    if (event.what == worker_event::kind::failed && !is_over) {
       record->state = life::failed;
       record->failure = event;
     } else if (record->state == life::loading
@@ -211,9 +266,7 @@ void kept_lanes::on_event(worker_event event) {
     }
     report = record->report;
   }
-  if (event.what == worker_event::kind::gone) {
-    on_gone_(event);
-  } else if (report) {
+  if (report) {
     report(std::move(event));
   }
 }

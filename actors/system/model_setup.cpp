@@ -166,6 +166,7 @@ result<void> measure_workers(model_setup& setup) {
   exec::activation_form form{.tensor_size = setup.layout->sizes().tensor};
   if (setup.device == device_kind::cuda) {
     setup.limits.logit_rows = exec::device_logit_rows_max;
+    setup.limits.small_step_tokens = exec::device_small_step_tokens;
     form.types.inner = setup.type;
   }
   for (std::int32_t rank = 0; rank < setup.layout->world(); ++rank) {
@@ -303,6 +304,15 @@ result<model_setup> resize(const model_setup& setup, const config::cluster_confi
   return made;
 }
 
+bool prepares_spares(const model_setup& setup) {
+  using config::standby_kind;
+  const auto& wanted = setup.config.fault_tolerance;
+  const bool is_prepared =
+      wanted.spares == standby_kind::prepared
+      || (wanted.spares == standby_kind::automatic && setup.device == config::device_kind::cuda);
+  return wanted.standby > 0 && is_prepared;
+}
+
 result<arch::network> network_of(const model_setup& setup, rank_id rank) {
   return arch::build(*setup.model, setup.layout->shard_of(rank), setup.type);
 }
@@ -346,6 +356,9 @@ result<model_setup> set_up_model(const config::cluster_config& config,
              setup.tokenizer ? fmt::format("{} tokens", setup.tokenizer->vocab_size()) : "none");
   }
   VDIST_TRY(measure_workers(setup));
+  if (const auto bytes = config.fault_tolerance.kv_host_bytes; bytes > 0) {
+    VDIST_TRY(plan_host_store(setup, static_cast<std::size_t>(bytes)));
+  }
   VDIST_TRY(check_checkpoint(setup));
   VDIST_ASSIGN(setup.memory_budget, budget_of_worker(setup));
   if (auto sized = size_kv_cache(setup); !sized) {

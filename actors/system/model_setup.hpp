@@ -5,6 +5,7 @@
 // are checked by check_request (engine.hpp).
 #pragma once
 
+#include "actors/system/host_store_plan.hpp"
 #include "actors/system/reduction.hpp"
 
 #include "model/arch/registry.hpp"
@@ -34,7 +35,8 @@ namespace vdist::actors {
 /// Largest automatic KV cache of one CPU worker, in bytes: a host is rarely there for us alone.
 inline constexpr std::size_t cpu_kv_bytes_max = std::size_t{4} << 30U;
 
-/// What a worker's context, libraries and workspaces take of a GPU, beside what we count.
+/// What a worker's context, libraries and workspaces take of a GPU, beside what we count; and all that a spare takes which
+/// is prepared for a rank there.
 inline constexpr std::size_t device_reserve_bytes = std::size_t{1} << 30U;
 
 /// Bytes of one worker.
@@ -61,6 +63,7 @@ struct model_setup {
   std::size_t memory_budget = 0;    // bytes that one worker may use for weights, activations and KV
   bool peer_exchange = false;       // ranks meet in each other's device memory
   std::optional<reduction> reduced; // why the sizes are smaller than what was configured
+  std::optional<host_store_plan> host_store; // set by the cluster, where its host has one
   std::optional<error> shortage; // of memory: all is known, but it cannot run here; no blocks then
 
   /// Requests that may be under way in the whole cluster: what runs and what waits. Whoever was
@@ -93,6 +96,9 @@ using byte_listener = std::function<void(std::uint64_t bytes_done, std::uint64_t
 /// asks no device. Errors: bad_configuration (sizes that do not fit the model or the nodes), resource_exhausted.
 [[nodiscard]] result<model_setup> resize(const model_setup& setup,
                                          const config::cluster_config& config);
+
+/// Whether every rank that has loaded gets a spare that is prepared for it (worker processes only).
+[[nodiscard]] bool prepares_spares(const model_setup& setup);
 
 /// The network of one rank, as the worker will build it.
 [[nodiscard]] result<arch::network> network_of(const model_setup& setup, rank_id rank);

@@ -7,6 +7,8 @@
 #include "actors/worker/worker_process.hpp"
 #include "actors/worker/worker_thread.hpp"
 
+#include "transport/tensor/exchange.hpp"
+
 #include "runtime/base/log.hpp"
 
 #include <caf/send.hpp>
@@ -143,7 +145,8 @@ void replica::stop() {
   if (const auto supervisor = supervisor_.get()) { // else it was never started
     caf::anon_send_exit(supervisor, caf::exit_reason::user_shutdown);
   }
-  workers_.stop_all(); // behind the exit: a supervisor that heard of it first would send for successors
+  // Behind the exit: a supervisor that heard of it first would send for successors.
+  workers_.stop_all();
   events_.stop();
   if (const auto scheduler = scheduler_.get()) {
     caf::anon_send_exit(scheduler, caf::exit_reason::user_shutdown);
@@ -154,6 +157,7 @@ void replica::stop() {
 
 void replica::end_lane(const std::string& reason) {
   inbox_.close();
+  end_spares();
   {
     const std::lock_guard lock(lane_mutex_);
     given_up_ = given_up_.value_or(reason);
@@ -218,6 +222,17 @@ step_lane_config replica::lane_config() const {
           .step_deadline = std::chrono::milliseconds(setup.config.fault_tolerance.step_deadline_ms),
           .poison_strikes = setup.config.fault_tolerance.poison_strikes,
           .scheduler = scheduler_config_of(setup)};
+}
+
+/// This replica's part.
+lane_store replica::store_of_lane() const {
+  if (!parts_.setup->host_store) {
+    return {};
+  }
+  const auto& plan = *parts_.setup->host_store;
+  return {.memory = parts_.store.subspan(plan.before(index_), plan.part_bytes),
+          .config = plan.config,
+          .saves_max = plan.saves_max};
 }
 
 replica_progress& replica::progress() const {
@@ -297,6 +312,11 @@ executor_actor replica::spawn_executor() {
           [this](epoch now, std::string text) {
             supervisor_.send(step_failed{now, std::move(text)});
           },
+      .on_disagreement =
+          [this](const std::vector<std::int32_t>& slots, bool is_certain, const std::string& text) {
+            metrics::count(recoveries_.disagreements);
+            supervisor_.send(ranks_disagree{slots, is_certain, text});
+          },
       .on_crashed = {},
       .on_taken_over =
           [this] {
@@ -310,6 +330,10 @@ executor_actor replica::spawn_executor() {
             if (found.is_of_process && found.has_progressed && parts_.host != nullptr) {
               parts_.host->board()->ends_explained += static_cast<std::uint32_t>(found.strikes);
             }
+          },
+      .on_acquittal =
+          [this](const acquittal& given) {
+            supervisor_.send(suspicion_over{given.now, given.are_innocent});
           },
       .kill_actor = {}};
   // The lane learns of its actor only after both exist; until then it has nothing to do.
@@ -328,6 +352,7 @@ executor_actor replica::spawn_executor() {
                               .times = &times_,
                               .last_step = &progress().step,
                               .kv = &kv_table_,
+                              .store = store_of_lane(),
                               .kept_total = &progress().kept,
                               .flights = flights_.words,
                               .view = parts_.views.at(static_cast<std::size_t>(index_)),
@@ -364,6 +389,9 @@ std::shared_ptr<worker_lane> replica::make_lane(lane_request wanted) {
   }
   if (parts_.host != nullptr) {
     const bool is_living = wanted.is_living;
+    if (prepares_spares(*parts_.setup)) {
+      wanted.report = with_spare(std::move(wanted.report), order);
+    }
     auto lane = std::make_shared<worker_process>(
         std::move(wanted),
         std::move(order),
@@ -382,6 +410,43 @@ std::shared_ptr<worker_lane> replica::make_lane(lane_request wanted) {
   return make_thread_lane(std::move(wanted), order, std::move(progress));
 }
 
+/// Asks for the worker's spare when it has loaded: once, behind whoever waits for that. `quiesced` says so, too (L-8).
+lane_report replica::with_spare(lane_report report, protocol::worker_order order) {
+  order.incarnation = 0;
+  protocol::prepare_spare wanted{
+      .rank = order.rank(), .order = {}, .order_hash = spare_hash_of(order)};
+  protocol::encode(order, wanted.order);
+  const auto note_ready = [this, slot = order.slot](const protocol::spare_ready& ready) {
+    note_moment({.what = fault_moment_kind::spare_ready,
+                 .replica = index_,
+                 .slot = slot,
+                 .epoch = highest_epoch(),
+                 .at_ns = ready.at_ns});
+  };
+  return [this,
+          report = std::move(report),
+          note_ready,
+          wanted = std::move(wanted),
+          has_asked = std::make_shared<std::atomic<bool>>(false)](worker_event event) {
+    const bool has_loaded =
+        event.what == worker_event::kind::loaded || event.what == worker_event::kind::quiesced;
+    report(std::move(event));
+    if (has_loaded && !has_asked->exchange(true)) {
+      parts_.host->prepare_spare(wanted, note_ready);
+    }
+  };
+}
+
+/// Nobody comes back for them.
+void replica::end_spares() const {
+  if (parts_.host == nullptr || !prepares_spares(*parts_.setup)) {
+    return;
+  }
+  for (const auto rank : parts_.setup->layout->ranks_of_replica(index_)) {
+    parts_.host->prepare_spare({.rank = rank.value, .order = {}}, {});
+  }
+}
+
 std::shared_ptr<worker_lane>
 replica::make_thread_lane(lane_request wanted,
                           const protocol::worker_order& order,
@@ -397,7 +462,8 @@ replica::make_thread_lane(lane_request wanted,
                               return make_rank_runner(config,
                                                       {.memory = wiring.memory,
                                                        .stop = wiring.stop,
-                                                       .orders = &words_->watched},
+                                                       .orders = &words_->watched,
+                                                       .store = parts_.store},
                                                       waits_);
                             },
                             .progress = std::move(progress)};
@@ -457,7 +523,9 @@ replica_environment replica::environment() {
                    .load_deadline = std::chrono::seconds(limits.load_deadline_s),
                    .max_restarts = limits.max_restarts,
                    .restart_window = std::chrono::seconds(limits.restart_window_s),
-                   .restart_backoff = std::chrono::milliseconds(limits.restart_backoff_ms)},
+                   .restart_backoff = std::chrono::milliseconds(limits.restart_backoff_ms),
+                   .late_epochs_max = tensor::exchange_banks - 1,
+                   .poison_strikes = limits.poison_strikes},
       .make_lane =
           [this, tenure](lane_request wanted) { return workers_.take(tenure, std::move(wanted)); },
       .spawn_executor = [this](const supervisor_actor&) { return spawn_executor(); },

@@ -41,6 +41,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "host/host_link.hpp"
@@ -51,9 +52,10 @@ namespace vdist::actors {
 struct system_parts {
   const model_setup* setup = nullptr;
   caf::actor_system* actors = nullptr;
-  actor_census* census = nullptr; // every actor that is spawned
+  actor_census* census = nullptr;  // every actor that is spawned
   host::host_link* host = nullptr; // null: workers are threads
   vault::vault* memory = nullptr;
+  std::span<std::byte> store; // the host store of all replicas; empty: there is none
   ledger::ledger* journal = nullptr;
   failpoints* points = nullptr;
   fault_trace* trace = nullptr;
@@ -62,7 +64,7 @@ struct system_parts {
   route<router_actor> router;
   frame::wait_settings waits;
   std::uint64_t cluster = 0;
-  run_words* run = nullptr; // how far replicas have come
+  run_words* run = nullptr;                // how far replicas have come
   std::vector<sched::replica_view*> views; // by replica: what the router sees of its KV
   std::vector<std::vector<supervisor::slot_start>>
       left; // by a process before this one; by replica, or empty
@@ -100,6 +102,14 @@ public:
   /// Ends all actors of the replica, its workers, and every wait of its lanes; nobody comes any
   /// more. The threads end soon after. Any number of times.
   void stop();
+
+  /// The device of this rank, one of the replica's, must not be used any more (V-11 of supervisor.hpp). Any thread.
+  void lose_device_of(rank_id rank, const std::string& reason) {
+    supervisor_.send(worker_event{.what = worker_event::kind::failed,
+                                  .slot = rank.value - first_rank(),
+                                  .status = errc::device_lost,
+                                  .text = reason});
+  }
 
   /// The replica has been given up: nothing more reaches its lane, and the lane ends. Once nothing
   /// of it can be committed any more, at once if it has ended, the router is told `ended`. Any
@@ -147,7 +157,10 @@ public:
 private:
   [[nodiscard]] std::int32_t first_rank() const;
   [[nodiscard]] step_lane_config lane_config() const;
+  [[nodiscard]] lane_store store_of_lane() const;
   [[nodiscard]] std::shared_ptr<worker_lane> make_lane(lane_request wanted);
+  [[nodiscard]] lane_report with_spare(lane_report report, protocol::worker_order order);
+  void end_spares() const;
   [[nodiscard]] std::shared_ptr<worker_lane>
   make_thread_lane(lane_request wanted,
                    const protocol::worker_order& order,

@@ -43,6 +43,13 @@ protocol::worker_order order_of(const model_setup& setup,
       .step_deadline_ms = config.fault_tolerance.step_deadline_ms,
       .detect_ms = config.fault_tolerance.detect_ms,
       .load_stall_ms = config.fault_tolerance.load_stall_ms};
+  if (setup.host_store) {
+    const auto& store = *setup.host_store;
+    order.store_slots = store.layout.slots;
+    order.store_saves = store.saves_max;
+    order.store_first = store.before(replica) + store.layout.first_slot;
+    order.store_stride = store.layout.slot_stride;
+  }
   if (setup.device == config::device_kind::cuda) {
     order.device = protocol::worker_device::cuda;
     order.device_index = device_of(setup, ranks.at(static_cast<std::size_t>(slot)));

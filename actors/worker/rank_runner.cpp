@@ -5,9 +5,13 @@
 #include "transport/tensor/shared_communicator.hpp"
 #include "transport/tensor/shared_pipe.hpp"
 
+#include "runtime/base/log.hpp"
+
 #include "kernels/cpu/cpu_backend.hpp"
 #include "kernels/cuda_module.hpp"
 
+#include <chrono>
+#include <fmt/format.h>
 #include <utility>
 
 namespace vdist::actors {
@@ -17,6 +21,8 @@ namespace {
 /// Floats of one slot of an exchange region; larger messages travel in chunks.
 constexpr std::size_t exchange_slot_floats = std::size_t{64} << 10U;
 constexpr std::uint32_t pipe_slots = 4;
+
+using milliseconds = std::chrono::duration<double, std::milli>;
 
 /// Index of an exchange region in the vault.
 constexpr std::uint32_t group_region = 0; // of the tensor group's first rank
@@ -43,6 +49,8 @@ public:
 
   result<void> load(const exec::load_progress& progress) override { return inner->load(progress); }
 
+  result<void> rehearse() override { return inner->rehearse(); }
+
   result<void> start_epoch(epoch now) override { return inner->start_epoch(now); }
 
   [[nodiscard]] std::int32_t flights_max() const noexcept override { return inner->flights_max(); }
@@ -52,6 +60,10 @@ public:
   [[nodiscard]] bool is_ready() noexcept override { return inner->is_ready(); }
 
   result<void> finish(protocol::step_result& out) override { return inner->finish(out); }
+
+  [[nodiscard]] exec::device_waits waits() const noexcept override { return inner->waits(); }
+
+  result<void> disturb(exec::disturbance what) override { return inner->disturb(what); }
 };
 
 result<void> join_group(const rank_runner_config& config,
@@ -124,6 +136,19 @@ exec::model_runner_config with_peers(exec::model_runner_config model,
   return model;
 }
 
+/// The replica's part of the store.
+result<std::span<std::byte>> slots_of(const rank_runner_config& config,
+                                      const rank_runner_links& links) {
+  if (links.store.size() < config.store_first + config.store_bytes) {
+    return fail(errc::resource_exhausted,
+                fmt::format("load model: the host store is smaller than it should be (bytes={} "
+                            "wanted={})",
+                            links.store.size(),
+                            config.store_first + config.store_bytes));
+  }
+  return links.store.subspan(config.store_first, config.store_bytes);
+}
+
 exec::backend_factory cpu_backend_of(std::int32_t threads) {
   return [threads](const exec::backend_needs& needs) -> result<std::unique_ptr<kernels::backend>> {
     return kernels::make_cpu_backend({.threads = threads,
@@ -136,10 +161,12 @@ exec::backend_factory cpu_backend_of(std::int32_t threads) {
 exec::backend_factory cuda_backend_of(const cuda_choice& choice) {
   return [choice](const exec::backend_needs& needs) -> result<std::unique_ptr<kernels::backend>> {
     std::string why;
+    const auto start = std::chrono::steady_clock::now();
     auto* module = kernels::load_cuda_module(why);
     if (module == nullptr) {
       return fail(errc::not_found, "cuda: " + why);
     }
+    const auto driver_is_open = std::chrono::steady_clock::now();
     auto made = module->make_backend({.device = choice.device,
                                       .max_positions = needs.max_positions,
                                       .max_tokens = needs.max_tokens,
@@ -152,6 +179,10 @@ exec::backend_factory cuda_backend_of(const cuda_choice& choice) {
     if (made == nullptr) {
       return fail(errc::resource_exhausted, "cuda: " + why);
     }
+    log::debug("worker: the device is open (device={} driver_ms={:.1f} context_ms={:.1f})",
+               choice.device,
+               milliseconds(driver_is_open - start).count(),
+               milliseconds(std::chrono::steady_clock::now() - driver_is_open).count());
     return made;
   };
 }
@@ -164,11 +195,14 @@ result<std::unique_ptr<exec::step_runner>> make_rank_runner(const rank_runner_co
   auto runner = std::make_unique<linked_runner>();
   VDIST_TRY(join_group(config, links, waits, *runner));
   VDIST_TRY(join_pipes(config, links, waits, *runner));
-  if (links.watch != nullptr && !config.cuda) { // a device calls them from threads of its own
+  if (links.watch != nullptr) {
     runner->watch_waits(*links.watch);
   }
   if (const auto* wanted = std::get_if<exec::model_runner_config>(&config.device)) {
     auto model = with_peers(*wanted, config, links, waits);
+    if (model.store) {
+      VDIST_ASSIGN(model.store->memory, slots_of(config, links));
+    }
     if (links.orders != nullptr) {
       runner->tap = std::make_unique<layer_writer>(
           config.rank, model.model.hidden, *links.orders, *links.memory, waits);

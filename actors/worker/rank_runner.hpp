@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <variant>
 
 namespace vdist::actors {
@@ -38,6 +39,9 @@ struct rank_runner_config {
   std::optional<cuda_choice> cuda; // else the CPU, or the sim device
   std::chrono::milliseconds collective_deadline{10000};
   std::variant<exec::model_runner_config, exec::sim_runner_config> device;
+  /// Of the host store: bytes before slot 0, and of all slots; 0: there is none.
+  std::size_t store_first = 0;
+  std::size_t store_bytes = 0;
 
   /// Whether its ranks meet in device memory.
   [[nodiscard]] bool meets_peers() const { return cuda && cuda->meets_peers; }
@@ -50,6 +54,7 @@ struct rank_runner_links {
   bool maps_peers = false; // `memory` makes other devices' regions accessible to this rank's device
   step_watch* watch = nullptr;          // of the thread that will run the steps; may be null
   const layer_orders* orders = nullptr; // of the replica; null: nobody watches layers
+  std::span<std::byte> store;           // the host store; empty: none
 };
 
 /// Called on the thread that will run the steps.

@@ -105,7 +105,58 @@ private:
   step_watch& watch_;
 };
 
+std::chrono::milliseconds in_ms(duration time) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(time);
+}
+
 } // namespace
+
+device_verdict step_watch::look_at_device(const device_step& oldest,
+                                          const exec::device_waits& said) {
+  using kind = device_verdict::kind;
+  if (time_ == nullptr) {
+    return {};
+  }
+  const auto now = time_->now();
+  if (const auto wait = evidence_.look(said, now)) {
+    waited_until_ = now;
+    end_stretch();
+    enter(work_phase::waiting);
+    const auto waited = in_ms(now - std::max(wait->since, oldest.begun)); // one may follow another
+    const auto usual = meeting_pace_.budget(oldest.tokens);
+    const bool is_usual_known =
+        steps_of_epoch_ >= step_pace::steps_to_learn && meeting_pace_.knows(oldest.tokens);
+    return {.what = is_usual_known && waited > usual ? kind::peer_is_late : kind::goes_on,
+            .silent = waited,
+            .budget = usual,
+            .peer = wait->rank,
+            .operation = wait->operation};
+  }
+  const auto budget = pace_.budget(oldest.tokens);
+  if (phase_ != work_phase::computing || !is_of_device_) {
+    end_stretch();
+    is_of_device_ = true;
+    since_ = now;
+    phase_ = work_phase::computing;
+    word_.enter(phase_, {.budget = budget});
+  }
+  const auto silent = in_ms(now - std::max(oldest.begun, waited_until_));
+  return {
+      .what = silent > budget ? kind::overdue : kind::goes_on, .silent = silent, .budget = budget};
+}
+
+void step_watch::finish_on_device(const device_step& oldest) {
+  if (time_ == nullptr) {
+    return;
+  }
+  end_stretch();
+  const auto now = time_->now();
+  const auto here =
+      std::exchange(longest_, duration(0)); // what it waited for while it launched, too
+  pace_.finished(oldest.tokens, std::max(here, now - std::max(oldest.begun, waited_until_)));
+  meeting_pace_.finished(oldest.tokens, std::max(here, now - oldest.begun));
+  ++steps_of_epoch_;
+}
 
 std::unique_ptr<tensor::communicator>
 watch_communicator(std::unique_ptr<tensor::communicator> inner, step_watch& watch) {

@@ -4,10 +4,25 @@
 // Why here and not in the runner: only who knows the size of a step knows how long its silence may last (step_pace.hpp), and
 // only who sees the peers knows whose fault a silence is. A stretch is what a step computes between two waits: a rank that
 // waits for a stuck one is not late, and the waits do not make its own budget longer.
+// On a device meetings are part of what it runs. There the thread looks at it again and again while a step is under way, and
+// at what it says of its waits (device_evidence.hpp):
+// D-1 A step that takes longer than its budget while the device waits for nobody is overdue: the device or a kernel of ours
+//     is stuck, and this rank is to blame. The pace counts from the moment on at which the step was the oldest one, or the
+//     last wait ended. Only who looks can say that: a thread that got no CPU finds the step done when it has one again.
+// D-2 A rank that waits is innocent. When it waits longer than its steps and their meetings usually take, the peer is late
+//     although it may say that it has nothing to do; the step then runs again. In the first steps of an epoch, in which a peer
+//     may be new, and of a size, the deadline of meetings alone decides.
+// D-3 A thread that hangs in a call of the device's driver looks no more, says `computing`, and is ended by the host.
+//     Launching, it has the long bound until steps of that size are known by themselves: first ones load and record. Then it
+//     has host_floor at least: where the host chooses the tokens, a launch is a whole step, and not every step is one.
 // A worker that computes with threads of its own may not stand still in a stretch either, known pace or not (G-3): that is
 // how one is found that hangs in the first step of its life, or of a size.
 // Not thread-safe: one thread, that of the lane. Without a board nothing is said and no clock is read.
 #pragma once
+
+#include "actors/worker/device_evidence.hpp"
+
+#include "model/exec/step_runner.hpp"
 
 #include "transport/tensor/communicator.hpp"
 
@@ -19,6 +34,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 namespace vdist::actors {
@@ -27,10 +43,26 @@ struct step_watch_settings {
   std::chrono::milliseconds detect{300};          // silence that the host does not forgive
   std::chrono::milliseconds step_deadline{30000}; // before the pace is known
   std::chrono::milliseconds load_stall{60000};    // between two bytes of weights
-  /// False: what computes may be waiting for a peer where this thread cannot see it, on a device. Then it is never late.
-  bool sees_peers = true;
   /// True: threads of this process compute, so that none of them runs is a sign. False: a device does.
   bool computes_here = true;
+  bool is_gpu = false; // its first steps load and record
+};
+
+/// A step that is the device's oldest one.
+struct device_step {
+  std::int64_t tokens = 0;
+  time_point begun; // launched, and those before it done
+};
+
+/// What a look at the device has found.
+struct device_verdict {
+  enum class kind : std::uint8_t { goes_on, overdue, peer_is_late };
+  kind what = kind::goes_on;
+  std::chrono::milliseconds silent{
+      0}; // of overdue: without a result or a wait; of peer_is_late: waited
+  std::chrono::milliseconds budget{0}; // for that
+  std::int32_t peer = -1;              // global rank; of peer_is_late
+  std::string_view operation;          // that waits; of peer_is_late
 };
 
 class step_watch {
@@ -41,10 +73,13 @@ public:
   step_watch(progress_word word, const clock& time, const step_watch_settings& settings)
       : word_(word),
         time_(&time),
-        sees_peers_(settings.sees_peers),
+        is_gpu_(settings.is_gpu),
         standstill_(settings.computes_here ? floor_of(settings) : std::chrono::milliseconds(0)),
         load_stall_(settings.load_stall),
-        pace_(floor_of(settings), std::max(settings.step_deadline, floor_of(settings))) {}
+        first_(std::max(settings.step_deadline, floor_of(settings))),
+        pace_(floor_of(settings), first_, settings.is_gpu ? of_device : step_pace::memory()),
+        meeting_pace_(
+            settings.detect, std::max(settings.step_deadline, settings.detect), of_meeting) {}
 
   /// Waits to be told to load, or to leave an epoch: whoever has not loaded says no phase behind it.
   void arrive() {
@@ -81,11 +116,12 @@ public:
     }
     end_stretch();
     since_ = time_->now();
-    phase_ = sees_peers_ ? work_phase::computing : work_phase::waiting;
-    word_.enter(phase_, {.budget = pace_.budget(tokens_), .standstill = standstill_});
+    is_of_device_ = false;
+    phase_ = work_phase::computing;
+    word_.enter(phase_, {.budget = budget_here(), .standstill = standstill_});
   }
 
-  /// The step has its result.
+  /// The step has its result; where the host has waited for all of it.
   void finish(std::int64_t tokens) {
     end_stretch();
     if (time_ != nullptr) {
@@ -93,7 +129,33 @@ public:
     }
   }
 
+  /// An epoch begins: others may be new in it.
+  void begin_epoch() { steps_of_epoch_ = 0; }
+
+  /// The device has not finished `oldest`; `said`: of exec::step_runner::waits(). Call again and again.
+  [[nodiscard]] device_verdict look_at_device(const device_step& oldest,
+                                              const exec::device_waits& said);
+
+  /// It has. Instead of finish().
+  void finish_on_device(const device_step& oldest);
+
 private:
+  /// A device's first steps load and record; two processes may take turns on it, which makes each up to three times slower.
+  static constexpr step_pace::memory of_device{.margin = 4, .remembered = 64, .ignored = 4};
+  /// Whoever waits is more patient than who computes: the peer that is stuck is found by itself first.
+  static constexpr step_pace::memory of_meeting{.margin = 6, .remembered = 64};
+
+  static constexpr std::chrono::milliseconds host_floor{2000};
+
+  /// For what this thread does itself (D-3).
+  [[nodiscard]] std::chrono::milliseconds budget_here() const {
+    if (!is_gpu_) {
+      return pace_.budget(tokens_);
+    }
+    return pace_.knows(tokens_) ? std::max(pace_.budget(tokens_), std::min(host_floor, first_))
+                                : first_;
+  }
+
   static std::chrono::milliseconds floor_of(const step_watch_settings& settings) {
     return settings.detect * 2 / 3; // the rest is for the host to make sure
   }
@@ -114,10 +176,16 @@ private:
 
   progress_word word_;
   const clock* time_ = nullptr; // null: says nothing
-  bool sees_peers_ = true;
+  bool is_gpu_ = false;
   std::chrono::milliseconds standstill_{0};
   std::chrono::milliseconds load_stall_{0};
+  std::chrono::milliseconds first_{1}; // before a pace is known
   step_pace pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)};
+  step_pace meeting_pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)}; // with waits
+  std::uint32_t steps_of_epoch_ = 0; // finished by the device
+  device_evidence evidence_;
+  time_point waited_until_{}; // the device was last seen waiting
+  bool is_of_device_ = false; // what the word says of computing
   work_phase phase_ = work_phase::none;
   std::int64_t tokens_ = 0;
   time_point since_{};  // of the stretch

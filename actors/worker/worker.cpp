@@ -11,10 +11,10 @@ namespace vdist::actors {
 
 namespace {
 
-/// Lane events go to the actor while it lives; the last one goes past it (W-2).
+/// Lane events go to the actor while it lives; the last ones go past it (W-2).
 lane_report make_report(const caf::weak_actor_ptr& weak, const supervisor_actor& supervisor) {
   return [weak, supervisor](worker_event event) {
-    if (event.what == worker_event::kind::gone) {
+    if (event.what == worker_event::kind::halted || event.what == worker_event::kind::gone) {
       caf::anon_send(supervisor, std::move(event));
     } else if (auto strong = weak.lock()) {
       caf::anon_send(caf::actor_cast<worker_actor>(strong), std::move(event));

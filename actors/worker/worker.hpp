@@ -1,11 +1,11 @@
 // actors/worker/worker.hpp — the actor of one rank: identity, mailbox, monitor, kill and restart of a worker lane.
 //
 //   loading ──loaded──▶ idle ──begin──▶ running ──prepare──▶ quiescing ──quiesced──▶ idle
-//      any state ──failed or killed──▶ dead (the lane is stopped; `gone` follows when its thread has ended)
+//      any state ──failed or killed──▶ dead (the lane is stopped; `halted` and `gone` follow, or `gone` alone)
 //
 // W-1 The actor never blocks and never touches model memory; its lane does.
-// W-2 When the actor ends, for whatever reason, the lane is told to stop; `gone` goes to the supervisor, not through
-//     this actor, because nobody reads the mailbox of the dead. A worker whose lane could not be made says it itself,
+// W-2 When the actor ends, for whatever reason, the lane is told to stop; `halted` and `gone` go to the supervisor, not
+//     through this actor, because nobody reads the mailbox of the dead. A worker whose lane could not be made says it itself,
 //     unless its process lives already.
 #pragma once
 
@@ -21,8 +21,8 @@ struct worker_config {
   std::int32_t slot = 0;
   incarnation worker;
   bool is_living = false;      // its process lives already
-  stage_actor stage;           // gets every event but `gone`
-  supervisor_actor supervisor; // gets `gone`
+  stage_actor stage;           // gets every event but those
+  supervisor_actor supervisor; // gets `halted` and `gone`
   worker_lane_factory make_lane;
 };
 

@@ -6,6 +6,8 @@
 // L-1 stop() is final. After it the lane reports `gone` exactly once, when its thread or process touches no memory any more.
 // L-2 A lane works in one epoch at a time; prepare() of a higher one makes it leave, and it then reports `quiesced`.
 // L-3 A failure of the runner is reported (`failed`, or `peer_late` when a peer kept it waiting); the lane then waits.
+// L-13 A lane of a process reports `halted`, at most once, told to stop or not, when its threads have ended but its device may
+//      still write what they had begun; then `gone` follows without a stop(), too.
 // L-11 retire() is stop() without force, for a lane that has left its epoch: `gone` follows when it has ended by itself, and
 //      nothing else is reported of that; one that does not end is still to be stopped.
 #pragma once

@@ -28,7 +28,9 @@ exec::runner_limits limits_of(const worker_order& order) {
           .blocks = order.blocks,
           .block_size = order.block_size,
           .logit_rows = order.device == worker_device::cuda ? exec::device_logit_rows_max
-                                                            : exec::logit_rows_max};
+                                                            : exec::logit_rows_max,
+          .small_step_tokens =
+              order.device == worker_device::cuda ? exec::device_small_step_tokens : 0};
 }
 
 } // namespace
@@ -72,6 +74,12 @@ result<rank_runner_config> runner_config_of(const worker_order& order) {
       .load_threads = order.threads,
       .random_seed = order.random_seed,
       .device_deadline = std::chrono::milliseconds(order.step_deadline_ms)};
+  if (order.store_slots > 0) {
+    std::get<exec::model_runner_config>(config.device).store =
+        exec::store_slots{.stride = order.store_stride, .saves_max = order.store_saves};
+    config.store_first = order.store_first;
+    config.store_bytes = static_cast<std::size_t>(order.store_slots) * order.store_stride;
+  }
   return config;
 }
 
@@ -87,7 +95,9 @@ protocol::plan_limits plan_limits_of(const worker_order& order) {
           .blocks = order.blocks,
           .vocabulary = order.vocabulary,
           .max_positions = order.max_positions,
-          .block_size = order.block_size};
+          .block_size = order.block_size,
+          .store_slots = order.store_slots,
+          .saves_max = order.store_saves};
 }
 
 worker_identity identity_of(const worker_order& order) {
@@ -104,13 +114,18 @@ std::uint64_t hash_of(const worker_order& order) {
   return std::hash<std::string_view>{}({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
+std::uint64_t spare_hash_of(worker_order order) {
+  order.incarnation = 0;
+  const auto hash = hash_of(order);
+  return hash == 0 ? 1 : hash;
+}
+
 step_watch_settings watch_settings_of(const worker_order& order) {
-  const bool has_peers = order.tensor_size > 1 || order.stages > 1;
   return {.detect = std::chrono::milliseconds(order.detect_ms),
           .step_deadline = std::chrono::milliseconds(order.step_deadline_ms),
           .load_stall = std::chrono::milliseconds(order.load_stall_ms),
-          .sees_peers = order.device != worker_device::cuda || !has_peers,
-          .computes_here = order.device == worker_device::cpu};
+          .computes_here = order.device == worker_device::cpu,
+          .is_gpu = order.device == worker_device::cuda};
 }
 
 frame::wait_settings waits_of(const worker_order& order) {

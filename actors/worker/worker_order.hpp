@@ -20,6 +20,8 @@ namespace vdist::actors {
 [[nodiscard]] worker_identity identity_of(const protocol::worker_order& order);
 /// Names what a worker was started for: who may adopt it compares. The same in every process of a build.
 [[nodiscard]] std::uint64_t hash_of(const protocol::worker_order& order);
+/// Names what a spare is prepared for: hash_of() of the order without its incarnation. Never 0.
+[[nodiscard]] std::uint64_t spare_hash_of(protocol::worker_order order);
 [[nodiscard]] step_watch_settings watch_settings_of(const protocol::worker_order& order);
 [[nodiscard]] frame::wait_settings waits_of(const protocol::worker_order& order);
 

@@ -62,8 +62,11 @@ result<void> worker_process::start() {
   protocol::encode(order_, order);
   listen(std::move(end_.events));
   set_state(state::started);
-  auto asked = links_.host->spawn(
-      {.key = key(), .order = std::move(order), .order_hash = hash_of(order_)}, callbacks());
+  auto asked = links_.host->spawn({.key = key(),
+                                   .order = std::move(order),
+                                   .order_hash = hash_of(order_),
+                                   .spare_hash = spare_hash_of(order_)},
+                                  callbacks());
   if (!asked) {
     set_state(state::ended);
     links_.events->remove(source_);
@@ -175,24 +178,37 @@ void worker_process::on_event(protocol::worker_event event) {
     wanted_.kill_actor();
     return;
   }
+  event.slot = wanted_.slot;
+  event.worker = wanted_.worker;
   if (event.what == worker_event::kind::failed) {
     const std::lock_guard lock(mutex_);
     has_failed_ = true;
+    failure_ = event;
   }
-  event.slot = wanted_.slot;
-  event.worker = wanted_.worker;
   wanted_.report(std::move(event));
 }
 
-/// Its successor still waits for `gone`, which only the end itself brings.
+/// L-13. Its last words go first, and why it ended goes along, because `halted` may overtake them.
 void worker_process::on_dying() {
+  links_.events->remove(source_);
+  bool is_failure = false;
   {
     const std::lock_guard lock(mutex_);
-    if (is_stopped_ || is_retired_ || std::exchange(has_failed_, true)) {
-      return;
-    }
+    has_halted_ = true;
+    is_failure = !is_stopped_ && !is_retired_ && !std::exchange(has_failed_, true);
   }
-  report_failure(fail(errc::closed, "worker process: it has come to its end"));
+  if (is_failure) {
+    report_failure(fail(errc::closed, "worker process: it has come to its end"));
+  }
+  worker_event halted;
+  {
+    const std::lock_guard lock(mutex_);
+    halted = failure_;
+  }
+  halted.what = worker_event::kind::halted;
+  halted.slot = wanted_.slot;
+  halted.worker = wanted_.worker;
+  wanted_.report(std::move(halted));
 }
 
 /// L-6.
@@ -203,7 +219,7 @@ void worker_process::on_ended(const protocol::process_ended& how) {
   {
     const std::lock_guard lock(mutex_);
     state_ = state::ended;
-    is_stopped_ = is_stopped_ || is_retired_; // L-1: `gone` is told here
+    is_stopped_ = is_stopped_ || is_retired_ || has_halted_; // L-1, L-13: `gone` is told here
     was_stopped = is_stopped_;
     has_failed = has_failed_;
   }
@@ -216,14 +232,26 @@ void worker_process::on_ended(const protocol::process_ended& how) {
 }
 
 void worker_process::report_failure(const error& cause) {
-  wanted_.report({.what = worker_event::kind::failed,
-                  .slot = wanted_.slot,
-                  .worker = wanted_.worker,
-                  .status = cause.code,
-                  .text = cause.context});
+  const worker_event failed{.what = worker_event::kind::failed,
+                            .slot = wanted_.slot,
+                            .worker = wanted_.worker,
+                            .status = cause.code,
+                            .text = cause.context};
+  {
+    const std::lock_guard lock(mutex_);
+    failure_ = failed;
+  }
+  wanted_.report(failed);
 }
 
+/// Once, whoever comes first.
 void worker_process::report_gone() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(has_gone_, true)) {
+      return;
+    }
+  }
   const auto who = identity_of(order_);
   if (auto freed = links_.memory->release(worker_link_key(who.rank, who.worker)); !freed) {
     log::debug("worker process: {}", freed.error().context); // it was never started

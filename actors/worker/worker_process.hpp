@@ -2,12 +2,13 @@
 // starts it, tells it the actor's decisions, hears its events and kills it; the thread that loads and steps is a
 // worker_thread in there.
 //
-//   made ──load, adopt──▶ started ──stop, retire──▶ killed, told ──its end──▶ gone
-//                            └──its end──▶ failed ──stop──▶ gone
+//   made ──load, adopt──▶ started ──stop, retire──▶ killed, told ──its threads' end──▶ halted ──its end──▶ gone
+//                            └──its threads' end──▶ failed, halted ──its end──▶ gone
 //
 // L-6 A process that ends by itself is a failure (`failed`), reported as soon as anybody knows; what it said before may come
 //     later and belongs to an incarnation that has failed.
-//     The supervisor's warning that it comes to its end (on_dying) is that report already; `gone` waits for the end itself.
+//     The supervisor's warning that it comes to its end (on_dying) is that report already, and `halted` (L-13) behind it; `gone`
+//     waits for the end itself. Where no such warning comes, `gone` alone says both.
 // L-7 stop() is SIGKILL. There is nothing to save: weights and KV lie in the vault.
 // L-11 retire() is the order to exit (runtime/protocol/worker.hpp, P-4); what ends after it ends as it was told.
 // L-10 A process that lives already, started by a predecessor of this one, is adopted: its link is taken over, and what it has
@@ -87,6 +88,9 @@ private:
   bool is_stopped_ = false;        // guarded by mutex_
   bool is_retired_ = false;        // guarded by mutex_
   bool has_failed_ = false;        // guarded by mutex_: said so itself
+  protocol::worker_event failure_; // guarded by mutex_: the last one that was reported
+  bool has_halted_ = false;        // guarded by mutex_
+  bool has_gone_ = false;          // guarded by mutex_: it was told
   control_end end_;                // set by load() or adopt(); its events belong to the pump
   std::uint64_t source_ = 0;       // of the pump
   std::vector<std::byte> encoded_; // guarded by mutex_

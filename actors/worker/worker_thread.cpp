@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 #include <thread>
+#include <unistd.h>
 #include <utility>
 
 namespace vdist::actors {
@@ -23,6 +24,30 @@ void let_others_run() {
   std::this_thread::yield();
 }
 
+std::optional<exec::disturbance> disturbance_of(failpoint_outcome wanted) {
+  switch (wanted) {
+  case failpoint_outcome::illegal_address:
+    return exec::disturbance::illegal_address;
+  case failpoint_outcome::stuck_kernel:
+    return exec::disturbance::stuck_kernel;
+  case failpoint_outcome::stuck_device:
+    return exec::disturbance::stuck_device;
+  case failpoint_outcome::skip_collective:
+    return exec::disturbance::skip_collective;
+  case failpoint_outcome::flip_bit:
+    return exec::disturbance::flip_bit;
+  default:
+    return std::nullopt;
+  }
+}
+
+/// Until the process ends.
+[[noreturn]] void hang() {
+  for (;;) {
+    ::pause();
+  }
+}
+
 } // namespace
 
 worker_thread::worker_thread(worker_thread_config config, worker_thread_links links)
@@ -31,19 +56,27 @@ worker_thread::worker_thread(worker_thread_config config, worker_thread_links li
       watch_(links_.watch != nullptr ? *links_.watch : silent_) {}
 
 void worker_thread::load() {
-  post({.what = command::kind::load});
+  post({.what = command::kind::load, .now = {}, .worker = {}});
 }
 
 void worker_thread::prepare(epoch now) {
-  post({.what = command::kind::prepare, .now = now});
+  post({.what = command::kind::prepare, .now = now, .worker = {}});
 }
 
 void worker_thread::begin(epoch now) {
-  post({.what = command::kind::begin, .now = now});
+  post({.what = command::kind::begin, .now = now, .worker = {}});
 }
 
 void worker_thread::stop() {
-  post({.what = command::kind::stop});
+  post({.what = command::kind::stop, .now = {}, .worker = {}});
+}
+
+void worker_thread::get_ready() {
+  post({.what = command::kind::get_ready, .now = {}, .worker = {}});
+}
+
+void worker_thread::become(incarnation worker) {
+  post({.what = command::kind::become, .now = {}, .worker = worker});
 }
 
 void worker_thread::post(command next) {
@@ -97,6 +130,12 @@ void worker_thread::run() {
 
 void worker_thread::obey(const command& next) {
   switch (next.what) {
+  case command::kind::get_ready:
+    prepare_runner();
+    break;
+  case command::kind::become:
+    config_.wanted.worker = next.worker;
+    break;
   case command::kind::load:
     if (load_runner()) {
       report(worker_event::kind::loaded);
@@ -117,7 +156,7 @@ void worker_thread::obey(const command& next) {
 
 /// L-8. False: it cannot, and has said why.
 bool worker_thread::load_runner() {
-  if (!runner_ && !broken_) {
+  if ((!runner_ || is_ahead_) && !broken_) {
     watch_.load();
     if (auto loaded = try_to_load(); !loaded) {
       runner_.reset();
@@ -133,8 +172,36 @@ bool worker_thread::load_runner() {
 result<void> worker_thread::try_to_load() {
   try {
     VDIST_TRY(reach("worker.load", {}));
+    if (std::exchange(is_ahead_, false)) {
+      return {};
+    }
     VDIST_ASSIGN(runner_, links_.make_runner());
     return runner_->load(links_.progress);
+  } catch (const std::exception& cause) {
+    return fail(errc::internal, cause.what());
+  }
+}
+
+/// L-14.
+void worker_thread::prepare_runner() {
+  watch_.load();
+  const auto prepared = try_to_prepare();
+  is_ahead_ = prepared.has_value();
+  if (!is_ahead_) {
+    runner_.reset();
+  }
+  watch_.rest();
+  if (links_.on_prepared) {
+    links_.on_prepared(prepared);
+  }
+}
+
+result<void> worker_thread::try_to_prepare() {
+  try {
+    VDIST_TRY(reach("worker.prepare", {}));
+    VDIST_ASSIGN(runner_, links_.make_runner());
+    VDIST_TRY(runner_->load(links_.progress));
+    return runner_->rehearse();
   } catch (const std::exception& cause) {
     return fail(errc::internal, cause.what());
   }
@@ -159,6 +226,7 @@ void worker_thread::step_through(epoch now) {
   auto worked = runner_->start_epoch(now);
   if (worked) {
     under_way_.clear();
+    watch_.begin_epoch();
     worked = answer_plans(now, *opened);
   }
   if (worked) {
@@ -169,6 +237,9 @@ void worker_thread::step_through(epoch now) {
     report_failure(worker_event::kind::peer_late, now, cause);
   } else if (cause.code != errc::aborted && cause.code != errc::closed) {
     report_failure(worker_event::kind::failed, now, cause);
+  }
+  if (cause.code == errc::device_failed && links_.end_process) { // L-15
+    links_.end_process();
   }
 }
 
@@ -195,7 +266,7 @@ result<void> worker_thread::answer_plans(epoch now, worker_wiring& wiring) {
     } else if (links_.wiring.stop->is_raised_above(now)) {
       return fail(errc::aborted, "step: the epoch is over");
     } else {
-      watch_.wait(); // for the device, and whatever that waits for
+      VDIST_TRY(look_at_device());
       let_others_run();
     }
   }
@@ -206,13 +277,70 @@ result<void> worker_thread::launch(std::span<const std::byte> body) {
   const auto received = links_.time->now();
   VDIST_TRY(protocol::decode(body, plan_));
   VDIST_TRY(protocol::validate(plan_, config_.limits));
-  const auto tokens = static_cast<std::int64_t>(plan_.computed_tokens());
+  // A block that is loaded takes no longer than one that is computed.
+  const auto loaded = std::ssize(plan_.loads) * config_.limits.block_size;
+  const auto tokens = plan_.computed_tokens() + loaded;
   watch_.compute(tokens);
-  VDIST_TRY(reach("worker.step_begin",
-                  {.step = static_cast<std::int64_t>(plan_.step), .requests = plan_.request_ids}));
+  const auto step = static_cast<std::int64_t>(plan_.step);
+  const auto wanted = strike("worker.step_begin", {.step = step, .requests = plan_.request_ids});
+  VDIST_TRY(failure_of(wanted, "worker.step_begin"));
+  VDIST_TRY(disturb(wanted));
   VDIST_TRY(runner_->launch(plan_));
-  under_way_.push_back({received, tokens});
+  under_way_.push_back({received, tokens, step, links_.time->now()});
   return {};
+}
+
+/// D-1, D-2 of step_watch.hpp.
+result<void> worker_thread::look_at_device() {
+  using kind = device_verdict::kind;
+  const auto& oldest = under_way_.front();
+  const auto found = watch_.look_at_device({oldest.tokens, oldest.begun}, runner_->waits());
+  switch (found.what) {
+  case kind::goes_on:
+    break;
+  case kind::overdue:
+    return fail(errc::device_failed,
+                fmt::format("step {} is overdue: the device has been silent for {} ms and waits "
+                            "for no other rank (rank={} budget_ms={})",
+                            oldest.step,
+                            found.silent.count(),
+                            rank(),
+                            found.budget.count()));
+  case kind::peer_is_late:
+    return fail(errc::timed_out,
+                fmt::format("{}: rank {} is late, the device of rank {} waits for it (step={} "
+                            "waited_ms={} usual_ms={})",
+                            found.operation,
+                            found.peer,
+                            rank(),
+                            oldest.step,
+                            found.silent.count(),
+                            found.budget.count()));
+  }
+  return {};
+}
+
+/// A worker without such a device does the nearest: it fails, or hangs.
+result<void> worker_thread::disturb(failpoint_outcome wanted) {
+  const auto on_device = disturbance_of(wanted);
+  if (!on_device) {
+    return {};
+  }
+  auto done = runner_->disturb(*on_device);
+  if (done || done.error().code != errc::unsupported) {
+    return done;
+  }
+  switch (*on_device) {
+  case exec::disturbance::illegal_address:
+    return fail(errc::device_failed, "failpoint worker.step_begin: an illegal address");
+  case exec::disturbance::stuck_kernel:
+  case exec::disturbance::stuck_device:
+    hang();
+  case exec::disturbance::skip_collective:
+  case exec::disturbance::flip_bit:
+    break;
+  }
+  return done;
 }
 
 result<void> worker_thread::answer_oldest(worker_wiring& wiring) {
@@ -222,12 +350,19 @@ result<void> worker_thread::answer_oldest(worker_wiring& wiring) {
   VDIST_TRY(reach("worker.step_end",
                   {.step = static_cast<std::int64_t>(result_.step),
                    .busy = links_.time->now() - oldest.since}));
-  watch_.finish(oldest.tokens);
+  if (is_asynchronous()) {
+    watch_.finish_on_device({oldest.tokens, oldest.begun});
+  } else {
+    watch_.finish(oldest.tokens);
+  }
   watch_.wait(); // for room, at most
   result_.rank = rank();
   const auto elapsed =
       std::chrono::duration_cast<std::chrono::microseconds>(links_.time->now() - oldest.since);
   under_way_.erase(under_way_.begin());
+  if (!under_way_.empty()) {
+    under_way_.front().begun = links_.time->now();
+  }
   result_.compute_us = static_cast<std::uint32_t>(elapsed.count());
   protocol::encode(result_, encoded_);
   const frame::envelope header{.protocol = protocol::step_protocol,
@@ -247,13 +382,17 @@ std::int32_t worker_thread::rank() const {
 
 /// L-5. The place is that of this worker. An error: what the failpoint lets fail.
 result<void> worker_thread::reach(std::string_view point, failpoint_context at) {
+  return failure_of(strike(point, at), point);
+}
+
+failpoint_outcome worker_thread::strike(std::string_view point, failpoint_context at) {
   if (!links_.points->is_armed()) {
-    return {};
+    return failpoint_outcome::go_on;
   }
   at.replica = config_.wiring.replica;
   at.stage = config_.wiring.stage_of_slot.at(static_cast<std::size_t>(config_.wanted.slot));
   at.rank = config_.wanted.slot;
-  return failure_of(links_.points->reach(point, at, config_.wanted.kill_actor), point);
+  return links_.points->reach(point, at, config_.wanted.kill_actor);
 }
 
 } // namespace vdist::actors

@@ -91,6 +91,13 @@ public:
   /// The first fault of this epoch; a read of host memory. Final for an operation once a mark behind it has passed.
   [[nodiscard]] virtual fault_record fault() const noexcept = 0;
 
+  /// What this rank said last about a wait of some length (P-5 of lane_protocol.hpp); a read of host memory. It waits now only
+  /// if the record has just changed. Any thread.
+  [[nodiscard]] virtual wait_record waiting() const noexcept = 0;
+
+  /// Leaves out the next collective that is enqueued, as a defect would: for tests of what the others do then.
+  virtual void skip_next() noexcept = 0;
+
   /// Waits of epochs below `to` end, within microseconds. Any thread, also while the device works.
   virtual void raise_fence(std::uint32_t to) noexcept = 0;
 };

@@ -42,6 +42,27 @@ struct fault_record {
   }
 };
 
+/// What a rank says while it waits for another one (P-5): again and again, so that a record which stays the same says
+/// nothing. 0 as a word: it never waited long.
+struct wait_record {
+  std::uint16_t beat = 0; // another one with every record
+  group_operation operation = group_operation::none;
+  std::uint8_t peer = 0; // waited for
+  std::uint32_t sequence = 0;
+
+  [[nodiscard]] VDIST_COLLECTIVE constexpr std::uint64_t packed() const {
+    return static_cast<std::uint64_t>(sequence) << 32U | static_cast<std::uint64_t>(peer) << 24U
+           | static_cast<std::uint64_t>(operation) << 16U | beat;
+  }
+
+  [[nodiscard]] static constexpr wait_record unpack(std::uint64_t word) {
+    return {static_cast<std::uint16_t>(word & 0xffffU),
+            static_cast<group_operation>(word >> 16U & 0xffU),
+            static_cast<std::uint8_t>(word >> 24U & 0xffU),
+            static_cast<std::uint32_t>(word >> 32U)};
+  }
+};
+
 /// Exchanges that a lane has made in this epoch; the low halves are their sequences.
 struct lane_counters {
   std::uint64_t words = 0;
@@ -53,6 +74,7 @@ struct group_state {
   std::uint32_t epoch = 0;
   std::uint32_t reserved = 0;
   std::uint64_t fault = 0; // a packed fault_record
+  std::uint64_t beat = 0;  // of the last wait_record, in units of wait_beat_ns
   lane_counters lanes[lanes_max];
 };
 
@@ -63,11 +85,17 @@ struct group_view {
   group_state* state = nullptr;
   const std::uint32_t* fence = nullptr; // device memory; never falls
   std::uint64_t* report = nullptr;      // host memory that the device writes; the first fault
-  std::uint64_t wait_ns = 0;            // bound of one wait
+  std::uint64_t* waiting = nullptr; // host memory that the device writes; the newest wait_record
+  std::uint64_t wait_ns = 0;        // bound of one wait
   exchange_layout layout;
   std::int32_t rank = 0;
   bool has_own_device = false; // no other rank of the group is on this device
 };
+
+/// Who has waited as long says so, and again whenever as much time has passed: a wait of the usual length is silent.
+inline constexpr std::uint64_t wait_told_ns = 2'000'000;
+inline constexpr std::uint64_t wait_beat_ns =
+    1'048'576; // a shift; records of one rank come this often
 
 inline constexpr std::uint32_t tag_sequence_bits = 20;
 inline constexpr std::uint32_t refill_rounds = std::uint32_t{1} << 18U; // P-2

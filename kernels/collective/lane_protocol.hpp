@@ -7,7 +7,7 @@
 //   load_acquire, store_release   64 bits; a release behind sync() covers what the whole block has written
 //   load_words, store_words       two 64-bit words; each is whole, their order is open
 //   load_unit, store_unit         16 bytes of bulk data, ordered by flags only
-//   claim(p, value)               writes value if *p is 0; true if it did
+//   claim(p, value, seen)         writes value if *p is `seen`; true if it did
 //   report(p, value)              to the host
 //
 // P-1 Reuse of slots. Sequence s uses half s % 2. A rank writes that half again at s+2, after its exchange s+1 has heard
@@ -22,6 +22,9 @@
 //     and in host memory, and all later collectives of the epoch leave at once.
 // P-4 What a collective reads and writes lies in device memory: epoch and sequences too. A recorded graph serves every
 //     later step and epoch.
+// P-5 A rank that waits longer than wait_told_ns says for whom, in host memory, every wait_beat_ns anew and once for all its
+//     threads; nobody takes it back: who has fallen silent does not wait, or its device does not run. A rank that is late
+//     and silent is late by its own fault. It costs nothing before that time: the looks at the clock are those of P-3.
 // Every function returns true if the collective went through; else its output is undefined. All threads of a block call
 // the same; all ranks of a group do, with the same sizes and shapes.
 #pragma once
@@ -239,8 +242,21 @@ private:
 
   VDIST_LANE void fail(group_fault fault, std::int32_t peer, std::uint32_t sequence) {
     const auto word = fault_record{fault, operation_, peer, sequence}.packed();
-    if (m_.claim(&g_.state->fault, word)) {
+    if (m_.claim(&g_.state->fault, word, 0)) {
       m_.report(g_.report, word);
+    }
+  }
+
+  /// P-5. The thread that comes first in this beat speaks.
+  VDIST_LANE void say_waiting(std::int32_t peer, std::uint32_t wanted, std::uint64_t now) {
+    const auto beat = now / wait_beat_ns;
+    const auto last = m_.load(&g_.state->beat);
+    if (beat != last && m_.claim(&g_.state->beat, beat, last)) {
+      m_.report(
+          g_.waiting,
+          wait_record{
+              static_cast<std::uint16_t>(beat), operation_, static_cast<std::uint8_t>(peer), wanted}
+              .packed());
     }
   }
 
@@ -270,6 +286,9 @@ private:
         if (now - start > g_.wait_ns) {
           fail(group_fault::late, peer, wanted);
           return false;
+        }
+        if (now - start > wait_told_ns) {
+          say_waiting(peer, wanted, now);
         }
       }
       m_.relax();

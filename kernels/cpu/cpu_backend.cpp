@@ -296,13 +296,13 @@ void cpu_backend::digest(const digest_args& a) noexcept {
     if (a.indices[r] < 0) {
       continue;
     }
-    const float* x = a.x + a.indices[r] * a.x_stride;
+    const float* x = a.x + (a.is_in_order ? r : a.indices[r]) * a.x_stride;
     const auto first = static_cast<std::uint64_t>(r) * static_cast<std::uint64_t>(a.width);
     for (std::int32_t c = 0; c < a.width; ++c) {
       sum += digest_mix(std::bit_cast<std::uint32_t>(x[c]), first + static_cast<std::uint64_t>(c));
     }
   }
-  *a.digest = sum;
+  *a.digest = a.adds ? *a.digest + sum : sum;
 }
 
 void cpu_backend::attention(const attention_args& a) noexcept {

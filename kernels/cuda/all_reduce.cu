@@ -95,9 +95,10 @@ struct device_thread {
                  : "memory");
   }
 
-  __device__ __forceinline__ bool claim(std::uint64_t* at, std::uint64_t value) const {
+  __device__ __forceinline__ bool
+  claim(std::uint64_t* at, std::uint64_t value, std::uint64_t seen) const {
     static_assert(sizeof(unsigned long long) == sizeof(std::uint64_t));
-    return atomicCAS(reinterpret_cast<unsigned long long*>(at), 0ULL, value) == 0ULL;
+    return atomicCAS(reinterpret_cast<unsigned long long*>(at), seen, value) == seen;
   }
 
   __device__ __forceinline__ void report(std::uint64_t* to, std::uint64_t value) const {

@@ -3,11 +3,14 @@
 #include "kernels/contract.hpp"
 #include "kernels/cuda/cuda_group.hpp"
 #include "kernels/cuda/cuda_queue.hpp"
+#include "kernels/cuda/faults.hpp"
 #include "kernels/cuda/launch.hpp"
 #include "kernels/cuda/linear_lt.hpp"
+#include "kernels/cuda/lt_library.hpp"
 
 #include <cuda_runtime_api.h>
 
+#include <future>
 #include <initializer_list>
 #include <utility>
 
@@ -191,6 +194,12 @@ public:
         cuda::fill_random(a, stream()), "fill_random", [&a] { return rows_of(a.rows, a.columns); });
   }
 
+  void checksum(const checksum_args& a) noexcept override {
+    check(cuda::checksum(a, limits_, stream()), "checksum", [&a] {
+      return rows_of(1, static_cast<std::int64_t>(a.bytes));
+    });
+  }
+
   void sample(const sample_args& a) noexcept override {
     VDIST_CONTRACT("sample", a.rows <= config_.max_logit_rows);
     VDIST_CONTRACT("sample", a.vocabulary <= config_.max_vocabulary);
@@ -207,6 +216,17 @@ public:
 
   void update_blocks(const block_updates_args& a) noexcept override {
     check(cuda::update_blocks(a, stream()), "update_blocks", [&a] { return rows_of(a.count, 1); });
+  }
+
+  [[nodiscard]] bool inject(injected_fault what) noexcept override {
+    check(cuda::inject(what, limits_, stream()), "inject a fault", [] { return rows_of(1, 1); });
+    return true;
+  }
+
+  void flip_bit(float* word) noexcept override {
+    check(cuda::flip_bit(reinterpret_cast<std::uint32_t*>(word), stream()), "flip a bit", [] {
+      return rows_of(1, 1);
+    });
   }
 
   [[nodiscard]] std::unique_ptr<device_group> join_group(const device_group_config& config,
@@ -280,15 +300,33 @@ private:
 
 } // namespace
 
+namespace {
+
+/// Two attributes: all properties of a device take milliseconds. Why not; empty: `limits` are set.
+std::string limits_of(std::int32_t device, device_limits& limits) {
+  int multiprocessors = 0;
+  int shared_bytes = 0;
+  auto status = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  if (status == cudaSuccess) {
+    status = cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  }
+  if (status != cudaSuccess) {
+    return "device " + std::to_string(device) + ": " + cudaGetErrorString(status);
+  }
+  limits = {.multiprocessors = multiprocessors, .shared_bytes_max = shared_bytes};
+  return {};
+}
+
+} // namespace
+
 std::unique_ptr<backend> make_cuda_backend(const cuda_backend_config& config, std::string& why) {
-  cudaDeviceProp facts{};
-  if (const auto status = cudaGetDeviceProperties(&facts, config.device); status != cudaSuccess) {
-    why = "device " + std::to_string(config.device) + ": " + cudaGetErrorString(status);
+  // The library takes as long to open as the device does; nobody needs it before the backend is made.
+  const auto opening = std::async(std::launch::async, [] { (void)lt(); });
+  device_limits limits;
+  why = limits_of(config.device, limits);
+  if (!why.empty()) {
     return nullptr;
   }
-  const device_limits limits{.multiprocessors = facts.multiProcessorCount,
-                             .shared_bytes_max =
-                                 static_cast<std::int32_t>(facts.sharedMemPerBlockOptin)};
   auto made = std::make_unique<cuda_backend>(config, limits);
   why = made->defect();
   if (!why.empty()) {

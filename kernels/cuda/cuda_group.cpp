@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <utility>
 
 namespace vdist::kernels::cuda {
 
@@ -23,9 +24,10 @@ struct device_words {
 
 /// Pinned host memory of one member.
 struct host_words {
-  group_state state;        // what an epoch begins with; copied in
-  std::uint64_t report = 0; // written by the device, on its first fault
-  std::uint32_t fence = 0;  // copied to the device's
+  group_state state;                     // what an epoch begins with; copied in
+  std::uint64_t report = 0;              // written by the device, on its first fault
+  alignas(64) std::uint64_t waiting = 0; // written by the device while it waits
+  std::uint32_t fence = 0;               // copied to the device's
 };
 
 class cuda_group final : public device_group {
@@ -71,6 +73,7 @@ public:
     view_.fence = &device_->fence;
     view_.report =
         &host_->report; // unified addressing: the device writes it under the same address
+    view_.waiting = &host_->waiting;
     auto status = cudaStreamCreateWithFlags(&fence_stream_, cudaStreamNonBlocking);
     if (status == cudaSuccess) {
       status = load_collectives();
@@ -91,6 +94,9 @@ public:
   }
 
   void all_reduce(const all_reduce_args& a) noexcept override {
+    if (std::exchange(skips_next_, false)) {
+      return;
+    }
     VDIST_CONTRACT("all_reduce", a.type != dtype::float16);
     VDIST_CONTRACT("all_reduce", a.type == dtype::float32 || a.count % 2 == 0);
     VDIST_CONTRACT("all_reduce", a.type == dtype::float32 || a.onto == nullptr);
@@ -99,12 +105,18 @@ public:
   }
 
   void all_gather(const all_gather_args& a) noexcept override {
+    if (std::exchange(skips_next_, false)) {
+      return;
+    }
     VDIST_CONTRACT("all_gather", are_cells(a.in, a.bytes) && are_cells(a.out, 0));
     VDIST_CONTRACT("all_gather", a.bytes == 0 || are_rows(a.bytes, a.rows));
     check(cuda::all_gather(view_, a, queue_.stream()), "all_gather", a.bytes);
   }
 
   void broadcast(const broadcast_args& a) noexcept override {
+    if (std::exchange(skips_next_, false)) {
+      return;
+    }
     VDIST_CONTRACT("broadcast", are_cells(a.data, a.bytes));
     VDIST_CONTRACT("broadcast", a.root >= 0 && a.root < view_.layout.ranks);
     check(cuda::broadcast(view_, a, queue_.stream()), "broadcast", a.bytes);
@@ -113,12 +125,18 @@ public:
   void barrier() noexcept override { check(cuda::barrier(view_, queue_.stream()), "barrier", 0); }
 
   void send(const send_args& a) noexcept override {
+    if (std::exchange(skips_next_, false)) {
+      return;
+    }
     VDIST_CONTRACT("send", view_.layout.ranks == 2 && view_.rank == 0);
     VDIST_CONTRACT("send", are_cells(a.data, a.bytes));
     check(cuda::send(view_, a, queue_.stream()), "send", a.bytes);
   }
 
   void recv(const recv_args& a) noexcept override {
+    if (std::exchange(skips_next_, false)) {
+      return;
+    }
     VDIST_CONTRACT("recv", view_.layout.ranks == 2 && view_.rank == 1);
     VDIST_CONTRACT("recv", are_cells(a.data, a.bytes));
     check(cuda::recv(view_, a, queue_.stream()), "recv", a.bytes);
@@ -128,6 +146,13 @@ public:
     return fault_record::unpack(
         std::atomic_ref<std::uint64_t>(host_->report).load(std::memory_order_acquire));
   }
+
+  [[nodiscard]] wait_record waiting() const noexcept override {
+    return wait_record::unpack(
+        std::atomic_ref<std::uint64_t>(host_->waiting).load(std::memory_order_relaxed));
+  }
+
+  void skip_next() noexcept override { skips_next_ = true; }
 
   void raise_fence(std::uint32_t to) noexcept override {
     const std::lock_guard lock(fence_mutex_);
@@ -173,6 +198,7 @@ private:
   host_words* host_ = nullptr;
   cudaStream_t fence_stream_ = nullptr;
   std::mutex fence_mutex_;
+  bool skips_next_ = false;
 };
 
 std::string check_sizes(const device_group_config& config) {

@@ -8,6 +8,12 @@ namespace vdist::kernels::cuda {
 namespace {
 
 constexpr int polls_before_yield = 64;
+/// Rows further apart than this are no rows to CUDA (cudaDevAttrMaxPitch).
+constexpr std::size_t stride_max = (std::size_t{1} << 31U) - 1;
+
+bool are_near(const row_copy& rows) {
+  return rows.to_stride <= stride_max && rows.from_stride <= stride_max;
+}
 
 } // namespace
 
@@ -46,6 +52,7 @@ cuda_queue::~cuda_queue() {
 void cuda_queue::fail(cudaError_t status, const std::string& operation) noexcept {
   failure_ = operation + ": " + cudaGetErrorString(status) + " (" + cudaGetErrorName(status)
              + ", device " + std::to_string(device_) + ")";
+  failure_code_ = static_cast<int>(status);
 }
 
 void cuda_queue::use_on_this_thread() noexcept {
@@ -93,6 +100,41 @@ void cuda_queue::fill_zero(void* memory, std::size_t bytes) noexcept {
         [bytes] { return "fill with zeros (bytes=" + std::to_string(bytes) + ")"; });
 }
 
+void cuda_queue::copy_rows(const row_copy& rows, cudaMemcpyKind kind) noexcept {
+  check(cudaMemcpy2DAsync(rows.to,
+                          rows.to_stride,
+                          rows.from,
+                          rows.from_stride,
+                          rows.row_bytes,
+                          rows.rows,
+                          kind,
+                          stream_),
+        [&rows] {
+          return "copy rows (bytes=" + std::to_string(rows.row_bytes)
+                 + " rows=" + std::to_string(rows.rows) + ")";
+        });
+}
+
+void cuda_queue::copy_rows_in(const row_copy& rows) noexcept {
+  if (are_near(rows)) {
+    copy_rows(rows, cudaMemcpyHostToDevice);
+  } else {
+    device_queue::copy_rows_in(rows);
+  }
+}
+
+void cuda_queue::copy_rows_out(const row_copy& rows) noexcept {
+  if (are_near(rows)) {
+    copy_rows(rows, cudaMemcpyDeviceToHost);
+  } else {
+    device_queue::copy_rows_out(rows);
+  }
+}
+
+std::unique_ptr<device_queue> cuda_queue::make_side_queue() {
+  return std::make_unique<cuda_queue>(device_, false);
+}
+
 queue_mark cuda_queue::mark() noexcept {
   ++last_mark_;
   check(cudaEventRecord(events_[last_mark_ % events_kept], stream_),
@@ -129,7 +171,7 @@ void cuda_queue::run(std::uint64_t key, const std::function<void()>& work) {
     return;
   }
   auto& known = recordings_[key];
-  if (known.runs++ == 0) { // G-1
+  if (known.graph == nullptr && known.runs++ == 0) { // G-1
     work();
     return;
   }
@@ -140,6 +182,32 @@ void cuda_queue::run(std::uint64_t key, const std::function<void()>& work) {
     check(cudaGraphLaunch(known.graph, stream_),
           [] { return std::string("launch recorded work"); });
   }
+}
+
+void cuda_queue::record_ahead(std::uint64_t key, const std::function<void()>& work) {
+  if (!use_graphs_ || !failure_.empty()) {
+    return;
+  }
+  auto& known = recordings_[key];
+  if (known.graph != nullptr) {
+    return;
+  }
+  record(known, work);
+  if (known.graph != nullptr) {
+    check(cudaGraphUpload(known.graph, stream_),
+          [] { return std::string("upload recorded work"); });
+  }
+}
+
+void cuda_queue::forget(std::uint64_t key) noexcept {
+  const auto known = recordings_.find(key);
+  if (known == recordings_.end()) {
+    return;
+  }
+  if (known->second.graph != nullptr) {
+    (void)cudaGraphExecDestroy(known->second.graph); // where it runs, once it has come to its end
+  }
+  recordings_.erase(known);
 }
 
 void cuda_queue::record(recording& into, const std::function<void()>& work) {

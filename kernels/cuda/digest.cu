@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(digest_threads) digest_rows(const digest_args 
   if (index < 0) {
     return;
   }
-  const float* x = args.x + index * args.x_stride;
+  const float* x = args.x + (args.is_in_order ? row : index) * args.x_stride;
   mass_sum sum = 0;
   for (std::int32_t c = static_cast<std::int32_t>(blockIdx.y * digest_threads + threadIdx.x);
        c < args.width;
@@ -53,7 +53,8 @@ __global__ void __launch_bounds__(digest_threads) digest_rows(const digest_args 
 } // namespace
 
 cudaError_t digest(const digest_args& args, cudaStream_t stream) noexcept {
-  const cudaError_t cleared = cudaMemsetAsync(args.digest, 0, sizeof(std::uint64_t), stream);
+  const cudaError_t cleared =
+      args.adds ? cudaSuccess : cudaMemsetAsync(args.digest, 0, sizeof(std::uint64_t), stream);
   if (cleared != cudaSuccess || args.rows == 0 || args.width == 0) {
     return cleared;
   }

@@ -10,6 +10,7 @@
 
 #include "kernels/activation/activation.hpp"
 #include "kernels/attention/attention.hpp"
+#include "kernels/checksum/checksum.hpp"
 #include "kernels/embedding/embedding.hpp"
 #include "kernels/linear/linear.hpp"
 #include "kernels/norm/norm.hpp"
@@ -58,6 +59,10 @@ sample(const sample_args& args, void* workspace, cudaStream_t stream) noexcept;
 
 // digest.cu
 [[nodiscard]] cudaError_t digest(const digest_args& args, cudaStream_t stream) noexcept;
+
+// checksum.cu
+[[nodiscard]] cudaError_t
+checksum(const checksum_args& args, const device_limits& device, cudaStream_t stream) noexcept;
 
 // random_fill.cu
 [[nodiscard]] cudaError_t fill_random(const random_fill_args& args, cudaStream_t stream) noexcept;

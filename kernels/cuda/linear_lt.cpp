@@ -1,5 +1,7 @@
 #include "kernels/cuda/linear_lt.hpp"
 
+#include "kernels/cuda/lt_library.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -85,22 +87,22 @@ shape_key key_of(const linear_args& a, bool has_bias) {
                         has_bias ? alignment_of(a.bias) : 256U}};
 }
 
-/// Handles of the library, destroyed with their owner.
+/// Handles of the library, destroyed with their owner. `Destroy`: a member of lt_calls.
 template <auto Destroy>
 struct destroyer {
   template <class T>
   void operator()(T* handle) const noexcept {
-    (void)Destroy(handle);
+    (void)(lt().*Destroy)(handle);
   }
 };
 
 template <class Handle, auto Destroy>
 using owned = std::unique_ptr<std::remove_pointer_t<Handle>, destroyer<Destroy>>;
 
-using handle_ptr = owned<cublasLtHandle_t, cublasLtDestroy>;
-using product_ptr = owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
-using layout_ptr = owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
-using preference_ptr = owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+using handle_ptr = owned<cublasLtHandle_t, &lt_calls::destroy>;
+using product_ptr = owned<cublasLtMatmulDesc_t, &lt_calls::destroy_product>;
+using layout_ptr = owned<cublasLtMatrixLayout_t, &lt_calls::destroy_layout>;
+using preference_ptr = owned<cublasLtMatmulPreference_t, &lt_calls::destroy_preference>;
 
 /// Remembers the first status that was not success.
 struct first_failure {
@@ -131,7 +133,7 @@ struct plan {
 
 cublasStatus_t point_to_bias(const descriptors& shape, const float* bias) {
   const void* pointer = bias;
-  return cublasLtMatmulDescSetAttribute(
+  return lt().set_product(
       shape.product.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, &pointer, sizeof pointer);
 }
 
@@ -141,31 +143,29 @@ layout_ptr layout_of(dtype type,
                      std::int64_t stride,
                      first_failure& failed) {
   cublasLtMatrixLayout_t raw = nullptr;
-  failed.note(cublasLtMatrixLayoutCreate(&raw,
-                                         type_of(type),
-                                         static_cast<std::uint64_t>(rows),
-                                         static_cast<std::uint64_t>(columns),
-                                         stride));
+  failed.note(lt().create_layout(&raw,
+                                 type_of(type),
+                                 static_cast<std::uint64_t>(rows),
+                                 static_cast<std::uint64_t>(columns),
+                                 stride));
   return layout_ptr(raw);
 }
 
 product_ptr product_of(const shape_key& key, first_failure& failed) {
   cublasLtMatmulDesc_t raw = nullptr;
-  failed.note(cublasLtMatmulDescCreate(&raw,
-                                       key.inner == dtype::float32 ? CUBLAS_COMPUTE_32F_PEDANTIC
-                                                                   : CUBLAS_COMPUTE_32F,
-                                       CUDA_R_32F));
+  failed.note(lt().create_product(&raw,
+                                  key.inner == dtype::float32 ? CUBLAS_COMPUTE_32F_PEDANTIC
+                                                              : CUBLAS_COMPUTE_32F,
+                                  CUDA_R_32F));
   product_ptr product(raw);
   if (product == nullptr) {
     return product;
   }
   const cublasOperation_t transposed = CUBLAS_OP_T;
-  failed.note(cublasLtMatmulDescSetAttribute(
-      raw, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed));
+  failed.note(lt().set_product(raw, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed));
   const cublasLtEpilogue_t epilogue =
       key.has_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-  failed.note(cublasLtMatmulDescSetAttribute(
-      raw, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+  failed.note(lt().set_product(raw, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
   return product;
 }
 
@@ -181,13 +181,13 @@ descriptors describe(const shape_key& key, first_failure& failed) {
 preference_ptr
 preference_of(const shape_key& key, std::size_t workspace_bytes, first_failure& failed) {
   cublasLtMatmulPreference_t raw = nullptr;
-  failed.note(cublasLtMatmulPreferenceCreate(&raw));
+  failed.note(lt().create_preference(&raw));
   preference_ptr preference(raw);
   if (preference == nullptr) {
     return preference;
   }
   const auto set = [raw, &failed](cublasLtMatmulPreferenceAttributes_t name, const auto& value) {
-    failed.note(cublasLtMatmulPreferenceSetAttribute(raw, name, &value, sizeof value));
+    failed.note(lt().set_preference(raw, name, &value, sizeof value));
   };
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{workspace_bytes});
   set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
@@ -213,7 +213,7 @@ struct lt_linear::state {
 
   void note(const char* operation, cublasStatus_t status) {
     if (status != CUBLAS_STATUS_SUCCESS && failure.empty()) {
-      failure = std::string(operation) + ": " + cublasLtGetStatusString(status);
+      failure = std::string(operation) + ": " + lt().status_text(status);
     }
   }
 
@@ -232,16 +232,16 @@ struct lt_linear::state {
     }
     cublasLtMatmulHeuristicResult_t found{};
     int count = 0;
-    const auto status = cublasLtMatmulAlgoGetHeuristic(handle.get(),
-                                                       out.shape.product.get(),
-                                                       out.shape.weight.get(),
-                                                       out.shape.x.get(),
-                                                       out.shape.y.get(),
-                                                       out.shape.y.get(),
-                                                       preference.get(),
-                                                       1,
-                                                       &found,
-                                                       &count);
+    const auto status = lt().find_algorithm(handle.get(),
+                                            out.shape.product.get(),
+                                            out.shape.weight.get(),
+                                            out.shape.x.get(),
+                                            out.shape.y.get(),
+                                            out.shape.y.get(),
+                                            preference.get(),
+                                            1,
+                                            &found,
+                                            &count);
     out.is_known =
         status == CUBLAS_STATUS_SUCCESS && count > 0 && found.state == CUBLAS_STATUS_SUCCESS;
     out.algorithm = found.algo;
@@ -269,22 +269,22 @@ struct lt_linear::state {
     }
     const float alpha = 1.0F;
     const float beta = adds ? 1.0F : 0.0F; // 0: y is not read
-    return cublasLtMatmul(handle.get(),
-                          p.shape.product.get(),
-                          &alpha,
-                          a.weight,
-                          p.shape.weight.get(),
-                          a.x.data,
-                          p.shape.x.get(),
-                          &beta,
-                          a.y.data,
-                          p.shape.y.get(),
-                          a.y.data,
-                          p.shape.y.get(),
-                          &p.algorithm,
-                          workspace,
-                          std::min(p.workspace_bytes, workspace_bytes),
-                          stream);
+    return lt().matmul(handle.get(),
+                       p.shape.product.get(),
+                       &alpha,
+                       a.weight,
+                       p.shape.weight.get(),
+                       a.x.data,
+                       p.shape.x.get(),
+                       &beta,
+                       a.y.data,
+                       p.shape.y.get(),
+                       a.y.data,
+                       p.shape.y.get(),
+                       &p.algorithm,
+                       workspace,
+                       std::min(p.workspace_bytes, workspace_bytes),
+                       stream);
   }
 };
 
@@ -292,8 +292,12 @@ lt_linear::lt_linear(void* workspace, std::size_t bytes, const device_limits& /*
     : state_(std::make_unique<state>()) {
   state_->workspace = workspace;
   state_->workspace_bytes = workspace != nullptr ? bytes : 0;
+  if (!lt().missing.empty()) {
+    state_->failure = lt().missing;
+    return;
+  }
   cublasLtHandle_t raw = nullptr;
-  state_->note("cublasLtCreate", cublasLtCreate(&raw));
+  state_->note("cublasLtCreate", lt().create(&raw));
   state_->handle.reset(raw);
 }
 

@@ -73,6 +73,19 @@ public:
     return status == cudaSuccess;
   }
 
+  [[nodiscard]] std::unique_ptr<device_event_source>
+  watch_events(const std::vector<std::int32_t>& devices, std::string& why) override {
+    std::vector<named_device> named;
+    for (const auto device : devices) {
+      const auto facts = facts_of(device, why);
+      if (!why.empty()) {
+        return nullptr;
+      }
+      named.push_back({device, facts.uuid});
+    }
+    return cuda::watch_events(named, why);
+  }
+
   [[nodiscard]] device_rates measure(std::int32_t device, std::string& why) override {
     return cuda::measure(device, why);
   }

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdio>
 #include <unistd.h>
+#include <utility>
 
 namespace vdist::kernels::cuda {
 
@@ -42,6 +43,20 @@ struct nvml_process {
 
 static_assert(sizeof(nvml_process) == 24);
 
+using nvml_event_set = void*;
+
+struct nvml_event_data {
+  nvml_device device = nullptr;
+  unsigned long long type = 0;
+  unsigned long long data = 0; // of xid_event: its number
+  unsigned int gpu_instance = 0;
+  unsigned int compute_instance = 0;
+};
+
+static_assert(sizeof(nvml_event_data) == 32);
+
+constexpr unsigned long long xid_event = 8;
+
 constexpr unsigned long long unknown_bytes = ~0ULL;
 constexpr std::size_t processes_max = 64; // listed; more are not counted
 
@@ -54,6 +69,16 @@ struct nvml_calls {
   nvml_status (*processes)(nvml_device device,
                            unsigned int* count,
                            nvml_process* list) = nullptr; // may be missing
+  // May be missing, all of them.
+  nvml_status (*make_events)(nvml_event_set* set) = nullptr;
+  nvml_status (*add_events)(nvml_device device,
+                            unsigned long long types,
+                            nvml_event_set set) = nullptr;
+  nvml_status (*wait_events)(nvml_event_set set,
+                             nvml_event_data* event,
+                             unsigned int timeout_ms) = nullptr;
+  nvml_status (*free_events)(nvml_event_set set) = nullptr;
+  bool has_events = false;
   bool is_usable = false;
 };
 
@@ -72,6 +97,10 @@ nvml_calls open_nvml() {
   if (!find_function(library, "nvmlDeviceGetComputeRunningProcesses_v3", calls.processes)) {
     (void)find_function(library, "nvmlDeviceGetComputeRunningProcesses_v2", calls.processes);
   }
+  calls.has_events = find_function(library, "nvmlEventSetCreate", calls.make_events)
+                     && find_function(library, "nvmlDeviceRegisterEvents", calls.add_events)
+                     && find_function(library, "nvmlEventSetWait_v2", calls.wait_events)
+                     && find_function(library, "nvmlEventSetFree", calls.free_events);
   calls.is_usable = is_whole && calls.init() == nvml_success;
   return calls;
 }
@@ -96,6 +125,46 @@ bool read_memory(nvml_device device, memory_in_use& out) {
   out.free_bytes = first.total - std::min(first.total, first.used);
   return true;
 }
+
+/// A whole device or a slice ("MIG").
+bool find_device(const std::string& uuid, nvml_device& device) {
+  return nvml().find(("GPU-" + uuid).c_str(), &device) == nvml_success
+         || nvml().find(("MIG-" + uuid).c_str(), &device) == nvml_success;
+}
+
+class nvml_events final : public device_event_source {
+public:
+  explicit nvml_events(nvml_event_set set) : set_(set) {}
+
+  ~nvml_events() override { (void)nvml().free_events(set_); }
+
+  nvml_events(const nvml_events&) = delete;
+  nvml_events& operator=(const nvml_events&) = delete;
+
+  [[nodiscard]] bool add(std::int32_t device, nvml_device handle) {
+    devices_.emplace_back(handle, device);
+    return nvml().add_events(handle, xid_event, set_) == nvml_success;
+  }
+
+  bool wait(std::chrono::milliseconds timeout, device_event& out) override {
+    nvml_event_data event;
+    if (nvml().wait_events(set_, &event, static_cast<unsigned int>(timeout.count()))
+        != nvml_success) {
+      return false;
+    }
+    for (const auto& [handle, device] : devices_) {
+      if (handle == event.device && event.type == xid_event) {
+        out = {.device = device, .xid = event.data};
+        return true;
+      }
+    }
+    return false;
+  }
+
+private:
+  nvml_event_set set_;
+  std::vector<std::pair<nvml_device, std::int32_t>> devices_;
+};
 
 /// In a container, processes outside of it may be missing, and this one may bear another id: a figure for people.
 void read_processes(nvml_device device, memory_in_use& out) {
@@ -134,8 +203,7 @@ std::optional<memory_in_use> memory_in_use_of(const std::string& uuid) {
     return std::nullopt;
   }
   nvml_device device = nullptr;
-  if (nvml().find(("GPU-" + uuid).c_str(), &device) != nvml_success
-      && nvml().find(("MIG-" + uuid).c_str(), &device) != nvml_success) {
+  if (!find_device(uuid, device)) {
     return std::nullopt;
   }
   memory_in_use found;
@@ -144,6 +212,24 @@ std::optional<memory_in_use> memory_in_use_of(const std::string& uuid) {
   }
   read_processes(device, found);
   return found;
+}
+
+std::unique_ptr<device_event_source> watch_events(const std::vector<named_device>& devices,
+                                                  std::string& why) {
+  nvml_event_set set = nullptr;
+  if (!nvml().is_usable || !nvml().has_events || nvml().make_events(&set) != nvml_success) {
+    why = "the driver's management library is missing, or too old";
+    return nullptr;
+  }
+  auto made = std::make_unique<nvml_events>(set);
+  for (const auto& [device, uuid] : devices) {
+    nvml_device handle = nullptr;
+    if (!find_device(uuid, handle) || !made->add(device, handle)) {
+      why = "the driver tells nothing of device " + std::to_string(device);
+      return nullptr;
+    }
+  }
+  return made;
 }
 
 std::string driver_release() {

@@ -6,10 +6,14 @@
 // Thread-safe. Cost: tens of milliseconds for the first call, about one for others.
 #pragma once
 
+#include "kernels/cuda_module.hpp"
+
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace vdist::kernels::cuda {
 
@@ -26,6 +30,16 @@ struct memory_in_use {
 
 /// Nothing when the library is missing or does not know the device (a whole one or a slice, "MIG").
 [[nodiscard]] std::optional<memory_in_use> memory_in_use_of(const std::string& uuid);
+
+/// A device by its ordinal, and as memory_in_use_of() wants it.
+struct named_device {
+  std::int32_t device = 0;
+  std::string uuid;
+};
+
+/// As cuda_module::watch_events().
+[[nodiscard]] std::unique_ptr<device_event_source>
+watch_events(const std::vector<named_device>& devices, std::string& why);
 
 /// "580.65.06"; empty when unknown.
 [[nodiscard]] std::string driver_release();

@@ -37,7 +37,7 @@ struct sample_args {
 };
 
 /// digest = a function of the bits of the rows' elements and their places, equal for equal rows on every backend.
-/// Sum over i of mix(bits(x[indices[r], c]) ^ (r * width + c) * odd), modulo 2^64.
+/// Sum over i of mix(bits(x[indices[r], c]) ^ (r * width + c) * odd), modulo 2^64. Elements are bits: words of any kind.
 struct digest_args {
   const float* x;              // [*, width], row stride x_stride
   const std::int32_t* indices; // [rows]; < 0: left out
@@ -45,6 +45,8 @@ struct digest_args {
   std::int32_t rows;
   std::int32_t width;
   std::int64_t x_stride;
+  bool is_in_order = false; // row r is x[r]; indices only say which rows are left out
+  bool adds = false;        // to what *digest holds
 };
 
 /// The mixing function of digest_args: 64 bits in, each moves about half of those that come out.

@@ -59,13 +59,14 @@ result<void> device_link::start(epoch next) {
   }
   group_->raise_fence(next.value); // whoever still waits on the device leaves
   if (!group_->start_epoch(next.value, settings_.quiesce)) {
-    return fail(errc::internal,
+    return fail(errc::device_failed,
                 fmt::format("device link: the device does not come to rest (epoch={} wait_ms={})",
                             next.value,
                             settings_.quiesce.count()));
   }
   watch_.reset();
   now_ = next;
+  may_record_ = false;
   if (settings_.stop != nullptr) {
     watch_ = std::make_unique<tensor::fence_watch>(
         *settings_.waits, *settings_.stop, next, [group = group_.get(), next] {
@@ -100,8 +101,13 @@ result<void> device_link::status() const {
   return {};
 }
 
+tensor::peer_wait device_link::waiting() const noexcept {
+  const auto found = group_->waiting();
+  return {.peer = found.peer, .beat = found.beat, .operation = name_of(found.operation)};
+}
+
 result<void> device_link::begin(const char* operation) const {
-  if (now_.value == 0) {
+  if (now_.value == 0 && !may_record_) {
     return fail(errc::aborted, std::string(operation) + ": no epoch was started");
   }
   return status();

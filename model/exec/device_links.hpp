@@ -6,6 +6,7 @@
 //     mark behind it: whoever takes a step's results asks status() first, and drops them on an error.
 // L-2 After an error everything behind it falls through (C-3 of kernels/collective/collective.hpp) until start_epoch().
 // L-3 The fence of the replica ends waits on the device: a thread asleep on it writes the device's own word.
+// L-4 waiting() says for whom the device waits while it does (P-5 of kernels/collective/lane_protocol.hpp).
 // Not offered (errc::unsupported): reduce-scatter, all-to-all, and send and recv within a group.
 // One thread per object; the backend, the fence and the policy outlive it.
 #pragma once
@@ -45,6 +46,12 @@ public:
   /// L-1. Errors: timed_out (names the operation and the rank that is late), aborted.
   [[nodiscard]] result<void> status() const;
 
+  /// Before the first epoch: operations may be called now, within queue().record_ahead() only.
+  void allow_recording() { may_record_ = true; }
+
+  /// L-4. Any thread.
+  [[nodiscard]] tensor::peer_wait waiting() const noexcept;
+
   /// Before an operation. Errors: aborted (no epoch), those of status().
   [[nodiscard]] result<void> begin(const char* operation) const;
 
@@ -57,6 +64,7 @@ private:
   std::unique_ptr<kernels::device_group> group_;
   std::unique_ptr<tensor::fence_watch> watch_; // of the present epoch
   epoch now_;
+  bool may_record_ = false;
 };
 
 class device_communicator final : public tensor::communicator {
@@ -66,12 +74,22 @@ public:
   /// L-1.
   [[nodiscard]] result<void> status() const override { return link_.status(); }
 
+  [[nodiscard]] tensor::peer_wait waiting() const noexcept override { return link_.waiting(); }
+
+  [[nodiscard]] bool skip_next() noexcept override {
+    link_.group().skip_next();
+    return true;
+  }
+
   [[nodiscard]] std::int32_t rank() const noexcept override { return link_.config().rank; }
 
   [[nodiscard]] std::int32_t size() const noexcept override { return link_.config().ranks; }
 
   /// Also waits for what is enqueued, at most `quiesce`.
   [[nodiscard]] result<void> start_epoch(epoch next) override { return link_.start(next); }
+
+  /// See device_link.
+  void allow_recording() { link_.allow_recording(); }
 
   [[nodiscard]] result<void> all_reduce_sum(std::span<float> data) override;
   [[nodiscard]] result<void> add_sum(std::span<float> data, std::span<float> onto) override;
@@ -107,7 +125,17 @@ public:
   /// L-1.
   [[nodiscard]] result<void> status() const override { return link_.status(); }
 
+  [[nodiscard]] tensor::peer_wait waiting() const noexcept override { return link_.waiting(); }
+
+  [[nodiscard]] bool skip_next() noexcept override {
+    link_.group().skip_next();
+    return true;
+  }
+
   [[nodiscard]] result<void> start_epoch(epoch next) override { return link_.start(next); }
+
+  /// See device_link.
+  void allow_recording() { link_.allow_recording(); }
 
   /// May be written again by what is enqueued behind it. Sizes are not compared (T-1 is the caller's).
   [[nodiscard]] result<void> send(std::span<const float> data) override;

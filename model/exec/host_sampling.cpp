@@ -31,8 +31,8 @@ result<void> rank_model::sample_on_host(const layers::context& in,
                                         protocol::step_result& out) {
   const auto& head = *network_.decoder.head;
   const auto all = static_cast<std::int32_t>(slots_.sampled().size());
-  for (std::int32_t first = 0; first < all; first += space_.logit_rows()) {
-    const auto rows = std::min(space_.logit_rows(), all - first);
+  for (std::int32_t first = 0; first < all; first += head_space_.logit_rows()) {
+    const auto rows = std::min(head_space_.logit_rows(), all - first);
     VDIST_ASSIGN(float* logits, head_logits(in, arrays, first, rows));
     if (!sampler_) {
       continue;

@@ -26,4 +26,9 @@ map_kv(::vdist::vault::vault& memory, rank_id rank, std::size_t bytes, bool is_r
   return region;
 }
 
+result<void> rename_kv(::vdist::vault::vault& memory, rank_id rank) {
+  return memory.mark_ready({.rank = rank, .kind = ::vdist::vault::region_kind::kv_cache},
+                           fresh_name());
+}
+
 } // namespace vdist::exec

@@ -19,4 +19,7 @@ namespace vdist::exec {
 [[nodiscard]] result<::vdist::vault::region>
 map_kv(::vdist::vault::vault& memory, rank_id rank, std::size_t bytes, bool is_reusable);
 
+/// The contents of the region, which exists, may be relied on no more. Errors of the vault.
+[[nodiscard]] result<void> rename_kv(::vdist::vault::vault& memory, rank_id rank);
+
 } // namespace vdist::exec

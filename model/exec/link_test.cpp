@@ -1,5 +1,7 @@
 #include "model/exec/link_test.hpp"
 
+#include "model/exec/device_failure.hpp"
+
 #include <algorithm>
 #include <fmt/format.h>
 #include <functional>
@@ -56,12 +58,12 @@ result<std::span<const float>> link_tester::read(std::span<float> device) {
   if (queue_.wait(queue_.mark(), deadline_)) {
     return std::span<const float>(staging_.as<float>(), device.size());
   }
-  return fail(errc::internal,
-              queue_.failure().empty() ? fmt::format(
-                  "link test: the device does not come to an end (rank={} wait_ms={})",
-                  rank_,
-                  deadline_.count())
-                                       : queue_.failure());
+  return queue_.failure().empty() ? fail(
+             errc::device_failed,
+             fmt::format("link test: the device does not come to an end (rank={} wait_ms={})",
+                         rank_,
+                         deadline_.count()))
+                                  : error_of(queue_);
 }
 
 result<void> link_tester::check(std::span<const float> got,

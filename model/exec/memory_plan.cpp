@@ -88,14 +88,22 @@ std::size_t rope_bytes(const arch::network& network, const runner_limits& limits
               : 0;
 }
 
+std::size_t activation_bytes(const arch::network& network,
+                             const runner_limits& limits,
+                             const activation_form& form) {
+  const auto& decoder = network.decoder;
+  return workspace::bytes(decoder, limits.first_step_tokens(), form)
+         + (limits.has_large_steps() ? workspace::bytes(decoder, limits.max_batch_tokens, form) : 0)
+         + head_space::bytes(decoder, limits, form) + rope_bytes(network, limits);
+}
+
 } // namespace
 
 rank_memory
 memory_of(const arch::network& network, const runner_limits& limits, const activation_form& form) {
   return {.weights = network.plan.bytes,
           .kv_per_block = kv_bytes_per_block(network, limits.block_size),
-          .activations =
-              workspace::bytes(network.decoder, limits, form) + rope_bytes(network, limits)};
+          .activations = activation_bytes(network, limits, form)};
 }
 
 } // namespace vdist::exec

@@ -20,6 +20,8 @@ namespace vdist::exec {
 inline constexpr std::int32_t logit_rows_max = 64;
 /// The same where the head's weights should be read once for a large batch: on GPUs.
 inline constexpr std::int32_t device_logit_rows_max = 256;
+/// Steps of up to so many tokens have activations of their own on GPUs: all steps that are recorded.
+inline constexpr std::int32_t device_small_step_tokens = 256;
 /// Bytes: every buffer and every layer's part of the KV region starts at a multiple of this.
 inline constexpr std::size_t region_alignment = 64;
 
@@ -32,6 +34,18 @@ struct runner_limits {
   std::int32_t block_size = 16;      // tokens per block
   std::int32_t logit_rows =
       logit_rows_max; // through the LM head at once: bounds the memory of logits
+  /// Steps of up to so many tokens use activations of their own; 0: all steps share.
+  std::int32_t small_step_tokens = 0;
+
+  /// Whether there are two sorts of steps.
+  [[nodiscard]] bool has_large_steps() const {
+    return small_step_tokens > 0 && small_step_tokens < max_batch_tokens;
+  }
+
+  /// What the smaller of the activations are made for.
+  [[nodiscard]] std::int32_t first_step_tokens() const {
+    return has_large_steps() ? small_step_tokens : max_batch_tokens;
+  }
 };
 
 /// One layer's keys and values of one block on this rank, summed over the rank's layers. 0 for a

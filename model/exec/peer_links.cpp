@@ -118,6 +118,40 @@ result<std::unique_ptr<device_pipe>> peer_links::join_pipe(rank_id sender, rank_
   return make_device_pipe(device_, settings);
 }
 
+/// Ranks that this one meets. A device region that is ready was made and zeroed by its rank.
+bool peer_links::have_all_loaded() const {
+  const auto has_loaded = [this](std::int32_t rank) {
+    return vault_.ready_hash({.rank = rank_id(rank), .kind = vault::region_kind::weights})
+        .has_value();
+  };
+  const auto first = rank_.value - place_.tensor_rank;
+  for (std::int32_t r = 0; r < place_.tensor_size; ++r) {
+    if (!has_loaded(first + r)) {
+      return false;
+    }
+  }
+  return (place_.is_first_stage() || has_loaded(rank_.value - place_.tensor_size))
+         && (place_.is_last_stage() || has_loaded(rank_.value + place_.tensor_size));
+}
+
+result<bool> peer_links::prepare_recording() {
+  if (!has_joined_ && !have_all_loaded()) {
+    return false;
+  }
+  if (!has_joined_) {
+    VDIST_TRY(join());
+  }
+  if (group_) {
+    group_->allow_recording();
+  }
+  for (auto* pipe : {from_previous_.get(), to_next_.get()}) {
+    if (pipe != nullptr) {
+      pipe->allow_recording();
+    }
+  }
+  return true;
+}
+
 result<void> peer_links::start_epoch(epoch now) {
   if (!has_joined_) {
     VDIST_TRY(join());
@@ -142,6 +176,24 @@ result<void> peer_links::test(epoch now) {
     VDIST_TRY(tester_.test_receiving(*from_previous_, rank_.value - place_.tensor_size, now));
   }
   return to_next_ ? tester_.test_sending(*to_next_, now) : result<void>();
+}
+
+device_waits peer_links::waits() const noexcept {
+  device_waits all;
+  const auto put = [&all](std::size_t at, const tensor::peer_wait& said, std::int32_t rank) {
+    all[at] = {.rank = rank, .beat = said.beat, .operation = said.operation};
+  };
+  if (group_) {
+    const auto said = group_->waiting();
+    put(0, said, rank_.value - place_.tensor_rank + said.peer);
+  }
+  if (from_previous_) {
+    put(1, from_previous_->waiting(), rank_.value - place_.tensor_size);
+  }
+  if (to_next_) {
+    put(2, to_next_->waiting(), rank_.value + place_.tensor_size);
+  }
+  return all;
 }
 
 peers peer_links::links() const {

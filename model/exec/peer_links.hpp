@@ -1,8 +1,9 @@
 // model/exec/peer_links.hpp — how a rank on a GPU meets the other ranks of its replica: exchange regions in device memory,
 // one per rank and group, mapped by all who write there, and the links of device_links.hpp over them.
 //
-// P-1 A rank makes its own regions while it loads and maps those of others in its first epoch: by then everybody has made
-//     theirs, zero-filled. A successor finds them as they are; epochs keep old contents apart.
+// P-1 A rank makes its own regions while it loads, before its weights are ready, and maps those of others in its first
+//     epoch: by then everybody has made theirs, zero-filled. Before an epoch it maps them only where the weights of all
+//     are ready. A successor finds them as they are; epochs keep old contents apart.
 // P-2 Every epoch begins with a test of every link: data that only the right sender can have written (link_test.hpp).
 // One thread per object; the vault, the backend, the fence and the policy outlive it.
 #pragma once
@@ -47,8 +48,15 @@ public:
   /// another), io_failed (what arrives is not what was sent), timed_out, aborted, those of the vault.
   [[nodiscard]] result<void> start_epoch(epoch now);
 
-  /// After start_epoch().
+  /// Before the first epoch: joins, so that links() may be recorded. False: not everybody has loaded yet (P-1). Waits for
+  /// nobody. Errors: unsupported, those of the vault.
+  [[nodiscard]] result<bool> prepare_recording();
+
+  /// After start_epoch() or prepare_recording().
   [[nodiscard]] peers links() const;
+
+  /// For whom the device waits (L-4).
+  [[nodiscard]] device_waits waits() const noexcept;
 
 private:
   peer_links(kernels::backend& device,
@@ -59,6 +67,7 @@ private:
 
   [[nodiscard]] result<std::byte*> map(rank_id owner, std::uint32_t index, std::size_t bytes);
   [[nodiscard]] result<void> make_own_regions();
+  [[nodiscard]] bool have_all_loaded() const;
   [[nodiscard]] result<void> join();
   [[nodiscard]] result<void> join_group();
   [[nodiscard]] result<std::unique_ptr<device_pipe>> join_pipe(rank_id sender, rank_id receiver);

@@ -1,8 +1,13 @@
 #include "model/exec/rank_model.hpp"
 
+#include "model/exec/device_failure.hpp"
+#include "model/exec/step_buckets.hpp"
+
 #include <algorithm>
 #include <fmt/format.h>
 #include <limits>
+#include <new>
+#include <thread>
 #include <utility>
 
 namespace vdist::exec {
@@ -12,9 +17,8 @@ namespace {
 /// Steps that may be under way on a device: one runs, the next one waits behind it.
 constexpr std::int32_t device_flights = 2;
 
-/// Decode steps are padded to one of these sizes, so that recorded work fits them.
-constexpr std::int32_t bucket_step = 8;
-constexpr std::int32_t bucket_max = 256;
+/// For memory that a dead predecessor still has: the driver gives it back when it has torn the process down.
+constexpr std::chrono::milliseconds room_deadline{500};
 
 constexpr std::int32_t sampling_rank = 0; // of the last stage's tensor group
 
@@ -36,17 +40,6 @@ std::size_t output_bytes(std::int64_t samples) {
 
 token_id* tokens_behind_digest(const device_memory& outputs) {
   return reinterpret_cast<token_id*>(outputs.data() + sizeof(std::uint64_t));
-}
-
-/// 1, 2, 4, 8, 16, 24, …; 0: no bucket is as large.
-std::int32_t bucket_of(std::int32_t sequences) {
-  for (std::int32_t size = 1; size < bucket_step; size *= 2) {
-    if (sequences <= size) {
-      return size;
-    }
-  }
-  const auto rounded = (sequences + bucket_step - 1) / bucket_step * bucket_step;
-  return rounded <= bucket_max ? rounded : 0;
 }
 
 /// What the device needs to know about how a sequence samples, if that is all that there is to know.
@@ -90,16 +83,17 @@ rank_model::rank_model(rank_model_parts parts)
       backend_(parts.backend),
       queue_(backend_->queue()),
       kv_(lay_out_kv(network_, limits_, parts.kv.data())),
-      space_(network_.decoder,
-             limits_,
-             {.types = backend_->types(network_.type), .tensor_size = place_.tensor_size},
-             queue_),
+      form_{.types = backend_->types(network_.type), .tensor_size = place_.tensor_size},
+      space_(network_.decoder, limits_.first_step_tokens(), form_, queue_),
+      head_space_(network_.decoder, limits_, form_, queue_),
+      layers_run_(network_.decoder.layers.size()),
       slots_(table_config(parts)),
       inputs_(*backend_, limits_, device_flights),
       feed_(parts.feed, limits_.max_sequences),
       outputs_(queue_, output_bytes(limits_.max_sequences + bucket_step)),
       observer_(std::move(parts.observer)),
       watched_(parts.tap, place_, network_.decoder.hidden, queue_),
+      copies_(std::move(parts.copies)),
       flights_(static_cast<std::size_t>(queue_.is_host_memory() ? 1 : device_flights)) {
   VDIST_CHECK(parts.weights.size() >= network_.plan.bytes, "R-1: the weight region holds the plan");
   VDIST_CHECK(parts.kv.size() >= kv_bytes(network_, limits_),
@@ -109,7 +103,7 @@ rank_model::rank_model(rank_model_parts parts)
   for (const auto& weight : network_.plan.weights) {
     weights_.push_back(parts.weights.data() + weight.offset);
   }
-  place_rope_tables();
+  place_rope_tables(parts.rope);
   for (auto& each : flights_) {
     each.outputs = device_memory(
         queue_, output_bytes(limits_.max_sequences + bucket_step), memory_place::staging);
@@ -127,12 +121,49 @@ rank_model::~rank_model() {
   clear();
 }
 
-void rank_model::place_rope_tables() {
+bool rank_model::make_room() {
+  if (large_space_ || !limits_.has_large_steps()) {
+    return true;
+  }
+  try {
+    large_space_ =
+        std::make_unique<workspace>(network_.decoder, limits_.max_batch_tokens, form_, queue_);
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  return true;
+}
+
+result<void> rank_model::ensure_room(std::int32_t tokens) {
+  if (tokens <= space_.tokens()) {
+    return {};
+  }
+  const auto deadline = std::chrono::steady_clock::now() + room_deadline;
+  while (!make_room()) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      return fail(
+          errc::resource_exhausted,
+          fmt::format("launch: no memory for the activations of a large step (tokens={} "
+                      "missing_mib={})",
+                      tokens,
+                      workspace::bytes(network_.decoder, limits_.max_batch_tokens, form_) >> 20U));
+    }
+    std::this_thread::yield(); // nobody says when it comes back
+  }
+  return {};
+}
+
+const workspace& rank_model::space_for(std::int32_t tokens) const {
+  return tokens <= space_.tokens() ? space_ : *large_space_;
+}
+
+void rank_model::place_rope_tables(const layers::rope_table& table) {
   auto& decoder = network_.decoder;
   if (!decoder.rope) {
     return;
   }
-  const auto table = layers::make_rope_table(*decoder.rope, limits_.max_positions);
+  VDIST_CHECK(table.positions >= limits_.max_positions,
+              "R-1: the rotary tables reach every position");
   const auto bytes = table.cos.size() * sizeof(float);
   rope_ = device_memory(queue_, 2 * bytes);
   queue_.copy_in(rope_.data(), table.cos.data(), bytes);
@@ -149,6 +180,9 @@ void rank_model::clear() {
   }
   flights_under_way_ = 0;
   slots_.clear();
+  if (copies_) {
+    copies_->forget();
+  }
 }
 
 void rank_model::connect(const peers& links) {
@@ -187,6 +221,7 @@ result<void> rank_model::launch(const protocol::step_plan& plan) {
   mine.result.step = plan.step;
   mine.result.epoch = plan.epoch;
   mine.sampled.clear();
+  VDIST_TRY(copy_blocks(plan));
   mine.is_done = plan.sequences() == 0;
   if (mine.is_done) {
     return {}; // only retired slots: no rank computes or talks
@@ -194,6 +229,7 @@ result<void> rank_model::launch(const protocol::step_plan& plan) {
   watched_.begin_step();
   const bool on_device = can_sample_on_device();
   const auto shape = choose_shape();
+  VDIST_TRY(ensure_room(shape.tokens));
   const auto arrays =
       inputs_.place(slots_,
                     shape,
@@ -213,11 +249,23 @@ result<void> rank_model::launch(const protocol::step_plan& plan) {
   return {};
 }
 
+/// P-10, P-11.
+result<void> rank_model::copy_blocks(const protocol::step_plan& plan) {
+  if (!copies_) {
+    return {}; // such plans are refused (validate())
+  }
+  copies_->load(plan.loads);
+  return copies_->save(plan.step, plan.saves);
+}
+
 /// run(), replayed where the device has seen the same shape before. What is watched is never recorded.
 result<void>
 rank_model::run_recorded(const step_arrays& arrays, const step_shape& shape, bool on_device) {
-  if (!shape.is_padded || watched_.is_on()) {
-    return run(arrays, shape, on_device);
+  if (!shape.is_padded || watched_.is_on() || is_disturbed_) {
+    auto done = run(arrays, shape, on_device);
+    is_disturbed_ = false;
+    flips_bit_ = false;
+    return done;
   }
 
   struct call { // one pointer is captured, so that std::function allocates nothing
@@ -228,9 +276,17 @@ rank_model::run_recorded(const step_arrays& arrays, const step_shape& shape, boo
     result<void> done{};
   } now{this, arrays, shape, on_device};
 
-  const auto key = static_cast<std::uint64_t>(shape.tokens) * 2 + (on_device ? 1 : 0);
+  const auto key = recording_key(shape, on_device);
   queue_.run(key, [&now] { now.done = now.self->run(now.arrays, now.shape, now.on_device); });
+  if (!now.done) { // what was recorded of it ends in the middle; a later epoch must not replay it
+    queue_.forget(key);
+  }
   return now.done;
+}
+
+/// Names all that a recording depends on.
+std::uint64_t rank_model::recording_key(const step_shape& shape, bool on_device) {
+  return static_cast<std::uint64_t>(shape.tokens) * 2 + (on_device ? 1 : 0);
 }
 
 /// Whether the host has nothing to choose: this stage does not sample, or nothing but the logits of a row decides about its
@@ -268,21 +324,25 @@ step_shape rank_model::choose_shape() const {
   const bool is_decode = batch.longest_query == 1 && shape.samples == batch.sequences;
   const auto bucket = bucket_of(batch.sequences);
   if (is_asynchronous() && is_decode && bucket > 0 && bucket <= limits_.max_batch_tokens) {
-    return {.tokens = bucket,
-            .sequences = bucket,
-            .samples = bucket,
-            .longest_query = 1,
-            .max_position = limits_.max_positions,
-            .is_padded = true};
+    return padded_shape(bucket);
   }
   return shape;
+}
+
+step_shape rank_model::padded_shape(std::int32_t bucket) const {
+  return {.tokens = bucket,
+          .sequences = bucket,
+          .samples = bucket,
+          .longest_query = 1,
+          .max_position = limits_.max_positions,
+          .is_padded = true};
 }
 
 layers::context rank_model::make_context(const step_arrays& arrays, const step_shape& shape) const {
   return {.ops = *backend_,
           .group = place_.tensor_size > 1 ? links_.group : nullptr,
           .weights = weights_.data(),
-          .space = space_.activations(),
+          .space = space_for(shape.tokens).activations(),
           .token_ids = arrays.token_ids,
           .positions = arrays.positions,
           .batch = arrays.batch,
@@ -300,6 +360,10 @@ result<void> rank_model::run(const step_arrays& arrays, const step_shape& shape,
   }
   const auto in = make_context(arrays, shape);
   VDIST_TRY(forward(in));
+  if (flips_bit_ && slots_.batch().tokens > 0) {
+    const auto row = static_cast<std::int64_t>(slots_.last_rows().front());
+    backend_->flip_bit(in.space.hidden + row * network_.decoder.hidden);
+  }
   backend_->digest({.x = in.space.hidden,
                     .indices = arrays.last_rows,
                     .digest = outputs_.as<std::uint64_t>(),
@@ -309,16 +373,14 @@ result<void> rank_model::run(const step_arrays& arrays, const step_shape& shape,
   return on_device && network_.decoder.head ? sample_on_device(in, arrays, shape) : result<void>();
 }
 
-/// One rank of the group samples and tells the others, so that all go on with the same tokens whatever happens (P-9).
+/// One rank of the group tells the others what it has sampled, so that all go on with the same tokens whatever happens (P-9).
+/// All of them sample: they would only wait for it, and their digests then cover logits and tokens (P-6).
 result<void> rank_model::sample_on_device(const layers::context& in,
                                           const step_arrays& arrays,
                                           const step_shape& shape) {
-  for (std::int32_t first = 0; first < shape.samples; first += space_.logit_rows()) {
-    const auto rows = std::min(space_.logit_rows(), shape.samples - first);
+  for (std::int32_t first = 0; first < shape.samples; first += head_space_.logit_rows()) {
+    const auto rows = std::min(head_space_.logit_rows(), shape.samples - first);
     VDIST_ASSIGN(const float* logits, head_logits(in, arrays, first, rows));
-    if (!sampler_) {
-      continue;
-    }
     backend_->sample({.logits = logits,
                       .wanted = arrays.sampling + first,
                       .tokens = tokens_behind_digest(outputs_) + first,
@@ -330,8 +392,42 @@ result<void> rank_model::sample_on_device(const layers::context& in,
   if (in.group == nullptr) {
     return {};
   }
+  backend_->digest({.x = reinterpret_cast<const float*>(tokens_behind_digest(outputs_)),
+                    .indices = arrays.sampled_rows,
+                    .digest = outputs_.as<std::uint64_t>(),
+                    .rows = shape.samples,
+                    .width = 1,
+                    .x_stride = 1,
+                    .is_in_order = true,
+                    .adds = true});
   const auto bytes = static_cast<std::size_t>(limits_.max_sequences) * sizeof(token_id);
   return in.group->broadcast({fed_.data(), bytes}, sampling_rank);
+}
+
+/// Nothing is recorded in a disturbed step, and nothing replayed: a replay asks no link.
+result<void> rank_model::disturb(disturbance what) {
+  const auto inject = [this](kernels::injected_fault fault) -> result<void> {
+    return backend_->inject(fault) ? result<void>()
+                                   : fail(errc::unsupported, "disturb: only a GPU fails like that");
+  };
+  switch (what) {
+  case disturbance::illegal_address:
+    return inject(kernels::injected_fault::illegal_address);
+  case disturbance::stuck_kernel:
+    return inject(kernels::injected_fault::stuck_kernel);
+  case disturbance::stuck_device:
+    return inject(kernels::injected_fault::stuck_device);
+  case disturbance::skip_collective:
+    if (links_.group == nullptr || !links_.group->skip_next()) {
+      return fail(errc::unsupported, "disturb: no meetings on the device that could be left out");
+    }
+    break;
+  case disturbance::flip_bit:
+    flips_bit_ = true;
+    break;
+  }
+  is_disturbed_ = true;
+  return {};
 }
 
 result<void> rank_model::forward(const layers::context& in) {
@@ -353,7 +449,7 @@ result<void> rank_model::forward(const layers::context& in) {
 result<void> rank_model::run_layers(const layers::context& in) {
   const auto& decoder = network_.decoder;
   if (!watched_.is_on()) {
-    return decoder.run_layers(in);
+    return decoder.run_layers(in, 0, layers_run_);
   }
   VDIST_TRY(decoder.run_layers(in, 0, watched_.layers_before()));
   watched_.copy(in.space.hidden, slots_.batch().tokens); // without rows of padding
@@ -381,12 +477,12 @@ result<float*> rank_model::head_logits(const layers::context& in,
   const auto& head = *network_.decoder.head;
   backend_->gather_rows({.x = in.space.hidden,
                          .indices = arrays.sampled_rows + first,
-                         .y = head.input(space_.head_rows()),
+                         .y = head.input(head_space_.head_rows()),
                          .rows = rows,
                          .width = network_.decoder.hidden,
                          .x_stride = network_.decoder.hidden});
-  VDIST_TRY(head.forward(in, space_.head_rows(), rows, space_.logits()));
-  return head.result_of(in, space_.logits());
+  VDIST_TRY(head.forward(in, head_space_.head_rows(), rows, head_space_.logits()));
+  return head.result_of(in, head_space_.logits());
 }
 
 /// The rest of a step whose tokens the host chooses, if this stage samples at all; it is done afterwards.
@@ -405,6 +501,7 @@ result<void> rank_model::sample_and_share(const step_arrays& arrays,
   if (network_.decoder.head) {
     VDIST_TRY(sample_on_host(make_context(arrays, shape), arrays, plan, mine.result));
     VDIST_TRY(feed_.share(plan, mine.result.tokens, slots_));
+    mine.result.digest += feed_.digest();
   }
   mine.is_done = true;
   return {};
@@ -439,15 +536,18 @@ result<void> rank_model::wait_for_device(kernels::queue_mark mark,
     return {};
   }
   if (!queue_.failure().empty()) {
-    return fail(errc::internal, queue_.failure());
+    return error_of(queue_);
   }
-  return fail(errc::internal,
+  return fail(errc::device_failed,
               fmt::format("wait for the device: a step takes too long (deadline_ms={})",
                           step_deadline_.count()));
 }
 
 /// Waits for a step that the device samples and takes its tokens over.
 result<void> rank_model::complete(flight& done) {
+  if (copies_) {
+    VDIST_TRY(copies_->wait_read(done.result.step, step_deadline_));
+  }
   if (done.is_done) {
     return {};
   }
@@ -484,8 +584,10 @@ bool rank_model::is_ready() noexcept {
     return true;
   }
   auto& oldest = flight_at(0);
-  return oldest.is_done || queue_.wait(oldest.mark, std::chrono::nanoseconds(0))
-         || !queue_.failure().empty() || std::chrono::steady_clock::now() > oldest.deadline;
+  const bool is_read = !copies_ || copies_->is_read(oldest.result.step);
+  return (is_read && (oldest.is_done || queue_.wait(oldest.mark, std::chrono::nanoseconds(0))))
+         || !queue_.failure().empty()
+         || (!oldest.is_done && std::chrono::steady_clock::now() > oldest.deadline);
 }
 
 result<void> rank_model::finish(protocol::step_result& out) {
@@ -493,6 +595,7 @@ result<void> rank_model::finish(protocol::step_result& out) {
   auto& oldest = flight_at(0);
   VDIST_TRY(complete(oldest));
   out = oldest.result; // a copy: both keep their memory
+  out.saved_step = copies_ ? copies_->stored(out.step) : 0;
   first_flight_ = flight_number(1);
   --flights_under_way_;
   return {};

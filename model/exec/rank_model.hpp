@@ -7,17 +7,21 @@
 // done, and the next one may be launched behind it: sampled tokens go from step to step on the device.
 // A step whose tokens the host has to choose, or whose ranks meet in host memory, is done when launch()
 // returns, and so are those before it. R-5 Whether the device samples follows from the plans alone: all ranks of a stage
-// do the same. Not thread-safe: one worker owns it.
+// do the same. R-6 A rehearsal has rows of padding only: kernels read and write nothing of anybody for them. Not
+// thread-safe: one worker owns it.
 #pragma once
 
 #include "model/arch/registry.hpp"
+#include "model/exec/block_copies.hpp"
 #include "model/exec/layer_tap.hpp"
 #include "model/exec/memory_plan.hpp"
 #include "model/exec/slot_table.hpp"
 #include "model/exec/step_inputs.hpp"
+#include "model/exec/step_runner.hpp"
 #include "model/exec/token_feed.hpp"
 #include "model/exec/workspace.hpp"
 #include "model/layers/context.hpp"
+#include "model/layers/rope.hpp"
 #include "model/sampling/sampler.hpp"
 
 #include "transport/tensor/communicator.hpp"
@@ -65,6 +69,7 @@ struct rank_model_parts {
   arch::network network;
   topology::shard place;
   runner_limits limits;
+  layers::rope_table rope;              // of network.decoder.rope; empty without
   kernels::backend* backend = nullptr;  // borrowed
   tensor::communicator* feed = nullptr; // the tensor group in host memory, for tokens; borrowed
   std::span<std::byte> weights;         // filled as network.plan says; device memory; borrowed
@@ -72,16 +77,30 @@ struct rank_model_parts {
   std::chrono::milliseconds step_deadline{30000}; // of the device, for one step
   logits_observer observer;                       // may be empty
   layer_tap* tap = nullptr;                       // borrowed; may be null
+  std::unique_ptr<block_copies> copies;           // to and from the host store; null: there is none
+};
+
+/// The links of a rank that rehearses.
+struct rehearsal_links {
+  peers recorded;            // calls are recorded, none is run; none: they are not there yet
+  bool are_enqueued = false; // as theirs will be
 };
 
 class rank_model {
 public:
-  /// Throws std::bad_alloc.
+  /// Takes memory for steps of limits.first_step_tokens(). Throws std::bad_alloc.
   explicit rank_model(rank_model_parts parts);
   /// Waits for what was launched.
   ~rank_model();
   rank_model(const rank_model&) = delete;
   rank_model& operator=(const rank_model&) = delete;
+
+  /// Takes memory for the largest steps, once; without it launch() takes it when such a step comes, and waits for it for a
+  /// while. False: there is not as much.
+  [[nodiscard]] bool make_room();
+
+  /// As step_runner. Before the first connect().
+  [[nodiscard]] result<void> rehearse(const rehearsal_links& links);
 
   /// Forgets every sequence and every launched step; KV content stays.
   void clear();
@@ -94,6 +113,7 @@ public:
   [[nodiscard]] result<void> launch(const protocol::step_plan& plan);
   [[nodiscard]] bool is_ready() noexcept;
   [[nodiscard]] result<void> finish(protocol::step_result& out);
+  [[nodiscard]] result<void> disturb(disturbance what);
 
 private:
   /// A sequence that samples.
@@ -116,7 +136,19 @@ private:
   /// Of a position whose logits have no largest one.
   [[nodiscard]] static error not_numbers(std::uint64_t request_id, std::int32_t position);
 
-  void place_rope_tables();
+  // rehearsal.cpp
+  [[nodiscard]] result<void> run_rehearsal(const peers& silent, const rehearsal_links& links);
+  [[nodiscard]] result<void> rehearse_step(const step_shape& shape, bool on_device);
+  [[nodiscard]] result<void> rehearse_large_step(bool on_device);
+  [[nodiscard]] result<void> record_ahead(const step_shape& shape, bool on_device);
+  [[nodiscard]] result<step_arrays> place_padding(const step_shape& shape);
+  [[nodiscard]] std::vector<bool> ways_to_sample() const;
+
+  [[nodiscard]] static std::uint64_t recording_key(const step_shape& shape, bool on_device);
+  [[nodiscard]] step_shape padded_shape(std::int32_t bucket) const;
+  [[nodiscard]] result<void> ensure_room(std::int32_t tokens);
+  [[nodiscard]] const workspace& space_for(std::int32_t tokens) const;
+  void place_rope_tables(const layers::rope_table& table);
   [[nodiscard]] layers::context make_context(const step_arrays& arrays,
                                              const step_shape& shape) const;
   [[nodiscard]] bool is_asynchronous() const noexcept;
@@ -151,6 +183,7 @@ private:
   [[nodiscard]] result<void> wait_for_device(kernels::queue_mark mark,
                                              std::chrono::steady_clock::time_point deadline);
   [[nodiscard]] result<void> complete(flight& done);
+  [[nodiscard]] result<void> copy_blocks(const protocol::step_plan& plan);
   [[nodiscard]] result<void> complete_earlier();
   [[nodiscard]] std::int32_t flight_number(std::int32_t index) const;
   [[nodiscard]] flight& flight_at(std::int32_t index);
@@ -165,7 +198,11 @@ private:
   std::vector<const void*> weights_; // by weight_ref
   std::vector<kernels::paged_kv> kv_;
   device_memory rope_; // cosines, then sines
-  workspace space_;
+  activation_form form_;
+  workspace space_;                        // of steps of up to space_.tokens()
+  std::unique_ptr<workspace> large_space_; // of the others; null until make_room()
+  head_space head_space_;
+  std::size_t layers_run_; // by a step: all, but while it rehearses
   slot_table slots_;
   step_inputs inputs_;
   token_feed feed_;
@@ -176,7 +213,10 @@ private:
   std::optional<sampling::sampler> sampler_;         // on the sampling rank
   std::vector<kernels::sampling_row> sampling_rows_; // of the step at hand
   logits_observer observer_;
-  layer_copy watched_; // of the step that is being launched
+  layer_copy watched_;        // of the step that is being launched
+  bool is_disturbed_ = false; // the next step is, on purpose
+  bool flips_bit_ = false;
+  const std::unique_ptr<block_copies> copies_; // null: there is no host store
 
   std::vector<flight> flights_; // a ring
   std::int32_t first_flight_ = 0;

@@ -129,6 +129,10 @@ result<void> sim_runner::launch(const protocol::step_plan& plan) {
     VDIST_TRY(links_.group->all_reduce_sum(std::span<float>(shares_.data(), tokens * lanes)));
   }
   add_shares();
+  if (std::exchange(flips_bit_, false) && !slots_.last_rows().empty()) {
+    float& number = *total_of(slots_.last_rows().front());
+    number = static_cast<float>(static_cast<std::uint64_t>(number) ^ 1U);
+  }
   const auto pause = config_.step_time + static_cast<double>(tokens) * config_.token_time;
   if (pause.count() > 0) { // the bookkeeping above is part of it
     std::this_thread::sleep_until(
@@ -146,11 +150,21 @@ result<void> sim_runner::launch(const protocol::step_plan& plan) {
   if (config_.place.tensor_rank == 0) {
     sample(plan, out);
   }
-  return feed_.share(plan, out.tokens, slots_);
+  VDIST_TRY(feed_.share(plan, out.tokens, slots_));
+  out.digest += feed_.digest();
+  return {};
 }
 
 result<void> sim_runner::finish(protocol::step_result& out) {
   out = result_; // a copy: both keep their memory
+  return {};
+}
+
+result<void> sim_runner::disturb(disturbance what) {
+  if (what != disturbance::flip_bit) {
+    return step_runner::disturb(what);
+  }
+  flips_bit_ = true;
   return {};
 }
 

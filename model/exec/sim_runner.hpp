@@ -48,6 +48,7 @@ public:
   [[nodiscard]] result<void> start_epoch(epoch now) override;
   [[nodiscard]] result<void> launch(const protocol::step_plan& plan) override;
   [[nodiscard]] result<void> finish(protocol::step_result& out) override;
+  [[nodiscard]] result<void> disturb(disturbance what) override; // flip_bit
 
 private:
   void embed();
@@ -68,6 +69,7 @@ private:
   std::vector<float> hidden_;    // [tokens, 8]: x, then total; what travels between stages
   protocol::step_result result_; // of the launched step
   std::vector<float> shares_;    // [tokens, 4]: this rank's seen(t), then the sum over ranks
+  bool flips_bit_ = false;       // in the next step
 };
 
 } // namespace vdist::exec

@@ -1,5 +1,7 @@
 #include "model/exec/staged_links.hpp"
 
+#include "model/exec/device_failure.hpp"
+
 #include "transport/tensor/arguments.hpp"
 
 #include <algorithm>
@@ -33,9 +35,9 @@ result<void> staging_area::wait() {
   if (queue_.wait(queue_.mark(), deadline_)) {
     return {};
   }
-  return fail(errc::internal,
-              queue_.failure().empty() ? "wait for the device: it takes too long"
-                                       : queue_.failure());
+  return queue_.failure().empty()
+             ? fail(errc::device_failed, "wait for the device: it takes too long")
+             : error_of(queue_);
 }
 
 result<std::byte*> staging_area::fetch(const void* data, std::size_t bytes, std::size_t at) {

@@ -148,6 +148,12 @@ step_arrays step_inputs::place(slot_table& slots,
           .sampling = reinterpret_cast<kernels::sampling_row*>(arrays_.data() + at.sampling)};
 }
 
+/// An entry that is zero becomes zero.
+void step_inputs::rehearse() {
+  const block_changes nothing_new{.rows = {0}, .columns = {0}, .blocks = {0}};
+  update_tables(nothing_new, 0);
+}
+
 void step_inputs::update_tables(const block_changes& changes, std::int32_t flight) {
   auto& queue = ops_.queue();
   auto* const staged = reinterpret_cast<std::int32_t*>(

@@ -53,6 +53,9 @@ public:
                                   std::span<const kernels::sampling_row> sampling,
                                   std::int32_t flight);
 
+  /// Runs what place() runs beside its copies, and changes nothing. On a device, before any sequence is there.
+  void rehearse();
+
 private:
   struct layout; // offsets of a shape
 

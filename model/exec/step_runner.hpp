@@ -6,19 +6,42 @@
 // E-2 start_epoch() forgets all slots and what was launched; KV content stays. E-3 launch() and finish() allocate nothing
 //     once the largest shapes have been seen. E-4 after an error of either the runner waits for start_epoch().
 // E-5 Steps finish in the order in which they were launched.
+// E-6 rehearse() changes nothing that anybody else sees, and no later result.
 #pragma once
 
 #include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
 #include "runtime/protocol/step.hpp"
 
+#include <array>
 #include <cstdint>
 #include <functional>
+#include <string_view>
 
 namespace vdist::exec {
 
 /// Called from the loading thread while weights are read: bytes done, bytes in total of this rank.
 using load_progress = std::function<void(std::uint64_t, std::uint64_t)>;
+
+/// What the device of a rank says while it waits for another rank, again and again.
+struct device_wait {
+  std::int32_t rank = -1; // global; waited for
+  std::uint64_t beat =
+      0; // another one whenever it is said anew; one that stays says that it does not wait
+  std::string_view operation; // for messages
+};
+
+/// Of the tensor group, of the pipe from the previous stage, of the pipe to the next one.
+using device_waits = std::array<device_wait, 3>;
+
+/// Faults on purpose, as fault scripts name them.
+enum class disturbance : std::uint8_t {
+  illegal_address,
+  stuck_kernel,
+  stuck_device,
+  skip_collective,
+  flip_bit
+};
 
 class step_runner {
 public:
@@ -26,6 +49,11 @@ public:
 
   /// Maps the rank's regions of the vault and fills the weights unless an earlier incarnation did.
   [[nodiscard]] virtual result<void> load(const load_progress& progress) = 0;
+
+  /// Does beforehand what makes a first step slow: between load() and the first start_epoch(), on the thread that will
+  /// step, as soon as the other ranks of the replica have loaded. Talks to nobody and writes no KV. Takes tenths of a
+  /// second on a device, nothing elsewhere. After an error the runner is of no use.
+  [[nodiscard]] virtual result<void> rehearse() { return {}; }
 
   /// First call after load() and after every recovery; also resets the rank's communicators to this
   /// epoch.
@@ -43,6 +71,14 @@ public:
 
   /// Waits for the oldest launched step and fills `out` (cleared first) except rank and compute_us. Errors as launch().
   [[nodiscard]] virtual result<void> finish(protocol::step_result& out) = 0;
+
+  /// For whom the device waits, if meetings are part of what it runs; a few reads of memory. Where the host waits: nothing.
+  [[nodiscard]] virtual device_waits waits() const noexcept { return {}; }
+
+  /// The next step meets this fault. Error: unsupported, when there is nothing like it here.
+  [[nodiscard]] virtual result<void> disturb(disturbance /*what*/) {
+    return fail(errc::unsupported, "disturb: no such fault on this device");
+  }
 
   /// One step from beginning to end. After an error `out` says so too.
   [[nodiscard]] result<void> execute(const protocol::step_plan& plan, protocol::step_result& out) {

@@ -12,6 +12,8 @@
 #include "runtime/base/result.hpp"
 #include "runtime/protocol/step.hpp"
 
+#include "kernels/backend.hpp"
+
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -28,6 +30,15 @@ public:
   /// broadcast.
   [[nodiscard]] result<void>
   share(const protocol::step_plan& plan, std::span<const token_id> sampled, slot_table& into);
+
+  /// A function of what the last share() gave, the same on every rank that got the same.
+  [[nodiscard]] std::uint64_t digest() const {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < tokens_.size(); ++i) {
+      sum += kernels::digest_mix(static_cast<std::uint32_t>(tokens_[i]), i);
+    }
+    return sum;
+  }
 
 private:
   tensor::communicator* group_;

@@ -86,11 +86,26 @@ std::int32_t logit_rows_of(const runner_limits& limits) {
 
 } // namespace
 
-std::size_t workspace::bytes(const layers::decoder& decoder,
-                             const runner_limits& limits,
-                             const activation_form& form) {
+std::size_t
+workspace::bytes(const layers::decoder& decoder, std::int32_t tokens, const activation_form& form) {
   carver memory(nullptr);
-  (void)carve_activations(memory, decoder.widths(), limits.max_batch_tokens, form.types.inner);
+  (void)carve_activations(memory, decoder.widths(), tokens, form.types.inner);
+  return memory.used();
+}
+
+workspace::workspace(const layers::decoder& decoder,
+                     std::int32_t tokens,
+                     const activation_form& form,
+                     kernels::device_queue& queue)
+    : memory_(queue, bytes(decoder, tokens, form)), tokens_(tokens) {
+  carver memory(memory_.data());
+  activations_ = carve_activations(memory, decoder.widths(), tokens, form.types.inner);
+}
+
+std::size_t head_space::bytes(const layers::decoder& decoder,
+                              const runner_limits& limits,
+                              const activation_form& form) {
+  carver memory(nullptr);
   if (decoder.head) {
     (void)carve_head_rows(memory, logit_rows_of(limits), decoder.hidden, form.types.inner);
     (void)carve_logits(memory, *decoder.head, logit_rows_of(limits), form.tensor_size);
@@ -98,14 +113,12 @@ std::size_t workspace::bytes(const layers::decoder& decoder,
   return memory.used();
 }
 
-workspace::workspace(const layers::decoder& decoder,
-                     const runner_limits& limits,
-                     const activation_form& form,
-                     kernels::device_queue& queue)
+head_space::head_space(const layers::decoder& decoder,
+                       const runner_limits& limits,
+                       const activation_form& form,
+                       kernels::device_queue& queue)
     : memory_(queue, bytes(decoder, limits, form)), logit_rows_(logit_rows_of(limits)) {
   carver memory(memory_.data());
-  activations_ =
-      carve_activations(memory, decoder.widths(), limits.max_batch_tokens, form.types.inner);
   if (decoder.head) {
     head_rows_ = carve_head_rows(memory, logit_rows_, decoder.hidden, form.types.inner);
     logits_ = carve_logits(memory, *decoder.head, logit_rows_, form.tensor_size);

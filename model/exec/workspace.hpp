@@ -1,6 +1,8 @@
-// model/exec/workspace.hpp — the activation memory of one rank, in device memory, allocated once for the largest
-// step. Buffers that are never alive together share memory (model/layers/context.hpp). On the CPU pages are
-// touched only as far as steps reach, so a generous max_batch_tokens costs address space, not memory.
+// model/exec/workspace.hpp — the activation memory of one rank, in device memory: of the layers, for steps of up to so many
+// tokens, and of the LM head. Buffers that are never alive together share memory (model/layers/context.hpp). On the CPU
+// pages are touched only as far as steps reach, so a generous max_batch_tokens costs address space, not memory. On a
+// device, small steps have buffers of their own (runner_limits::small_step_tokens): a standby needs no others until it
+// takes over, and what is recorded stays where it is when the large ones come.
 #pragma once
 
 #include "model/exec/device_memory.hpp"
@@ -16,17 +18,36 @@ namespace vdist::exec {
 
 class workspace {
 public:
-  /// Throws std::bad_alloc.
+  /// For steps of `tokens`. Throws std::bad_alloc.
   workspace(const layers::decoder& decoder,
-            const runner_limits& limits,
+            std::int32_t tokens,
             const activation_form& form,
             kernels::device_queue& queue);
 
-  /// Size of the whole.
   [[nodiscard]] static std::size_t
-  bytes(const layers::decoder& decoder, const runner_limits& limits, const activation_form& form);
+  bytes(const layers::decoder& decoder, std::int32_t tokens, const activation_form& form);
 
   [[nodiscard]] const layers::buffers& activations() const { return activations_; }
+
+  /// Of a step, at most.
+  [[nodiscard]] std::int32_t tokens() const { return tokens_; }
+
+private:
+  device_memory memory_;
+  layers::buffers activations_;
+  std::int32_t tokens_;
+};
+
+class head_space {
+public:
+  /// Throws std::bad_alloc.
+  head_space(const layers::decoder& decoder,
+             const runner_limits& limits,
+             const activation_form& form,
+             kernels::device_queue& queue);
+
+  [[nodiscard]] static std::size_t
+  bytes(const layers::decoder& decoder, const runner_limits& limits, const activation_form& form);
 
   /// The rows that the LM head works on, logit_rows() at most.
   [[nodiscard]] const layers::head_rows& head_rows() const { return head_rows_; }
@@ -38,7 +59,6 @@ public:
 
 private:
   device_memory memory_;
-  layers::buffers activations_;
   layers::head_rows head_rows_;
   layers::logit_buffers logits_;
   std::int32_t logit_rows_ = 0;

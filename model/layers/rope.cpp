@@ -1,12 +1,17 @@
 #include "model/layers/rope.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <future>
 #include <numbers>
 
 namespace vdist::layers {
 
 namespace {
+
+/// Fewer are not worth a thread.
+constexpr std::int32_t positions_per_thread = 4096;
 
 /// Llama 3.1: wavelengths beyond the trained context are stretched by `factor`, short ones are
 /// kept, and between the two bounds the share of the stretched frequency changes linearly with the
@@ -51,19 +56,34 @@ std::vector<double> rope_frequencies(const weights::rope_config& config, std::in
   return frequencies;
 }
 
-rope_table make_rope_table(const weights::rope_config& config, std::int32_t positions) {
+rope_table
+make_rope_table(const weights::rope_config& config, std::int32_t positions, std::int32_t threads) {
   const auto frequencies = rope_frequencies(config, positions);
   rope_table table;
   table.rotary_dim = config.rotary_dim;
   table.positions = positions;
-  table.cos.reserve(frequencies.size() * static_cast<std::size_t>(positions));
-  table.sin.reserve(frequencies.size() * static_cast<std::size_t>(positions));
-  for (std::int32_t position = 0; position < positions; ++position) {
-    for (const double frequency : frequencies) {
-      const double angle = position * frequency;
-      table.cos.push_back(static_cast<float>(config.amplitude * std::cos(angle)));
-      table.sin.push_back(static_cast<float>(config.amplitude * std::sin(angle)));
+  table.cos.resize(frequencies.size() * static_cast<std::size_t>(positions));
+  table.sin.resize(table.cos.size());
+  const auto fill = [&config, &frequencies, &table](std::int32_t first, std::int32_t last) {
+    auto at = static_cast<std::size_t>(first) * frequencies.size();
+    for (std::int32_t position = first; position < last; ++position) {
+      for (const double frequency : frequencies) {
+        const double angle = position * frequency;
+        table.cos[at] = static_cast<float>(config.amplitude * std::cos(angle));
+        table.sin[at] = static_cast<float>(config.amplitude * std::sin(angle));
+        ++at;
+      }
     }
+  };
+  const auto share = std::max(positions_per_thread, (positions + threads - 1) / threads);
+  std::vector<std::future<void>> others;
+  for (std::int32_t first = share; first < positions; first += share) {
+    others.push_back(
+        std::async(std::launch::async, fill, first, std::min(first + share, positions)));
+  }
+  fill(0, std::min(share, positions));
+  for (auto& other : others) {
+    other.get();
   }
   return table;
 }

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <climits>
 #include <csignal>
 #include <cstring>
 #include <fmt/format.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
 #include <thread>
 #include <unistd.h>
 
@@ -16,7 +19,7 @@ namespace {
 
 using act = failpoint_action;
 
-/// How often a waiting or hanging failpoint looks up.
+/// How often a waiting failpoint looks up.
 constexpr std::chrono::milliseconds look_up_interval{1};
 
 struct packed_link {
@@ -239,14 +242,28 @@ void be_busy(std::chrono::nanoseconds time) {
   }
 }
 
-/// Until the rules are cleared or other rules are armed.
-void hang(const failpoint_table& table, std::uint32_t rule) {
+/// The kernel reads a plain word where the atomic is; its waiters may be of other processes.
+void futex(std::atomic<std::uint32_t>& word, int operation, std::uint32_t argument) {
+  ::syscall(
+      SYS_futex, reinterpret_cast<std::uint32_t*>(&word), operation, argument, nullptr, nullptr, 0);
+}
+
+void tell_change(failpoint_table& table) {
+  table.changes.fetch_add(1);
+  futex(table.changes, FUTEX_WAKE, INT_MAX);
+}
+
+/// Until the rules are cleared or other rules are armed. It sleeps all the time, as what hangs does: one that looks up
+/// now and then wants a CPU, and has to wait for it on a machine that is busy.
+void hang(failpoint_table& table, std::uint32_t rule) {
   const auto version = table.entries[rule].version.load();
-  look_until(
-      [&table, rule, version] {
-        return table.armed.load() <= rule || table.entries[rule].version.load() != version;
-      },
-      std::chrono::steady_clock::time_point::max());
+  while (true) {
+    const auto seen = table.changes.load();
+    if (table.armed.load() <= rule || table.entries[rule].version.load() != version) {
+      return;
+    }
+    futex(table.changes, FUTEX_WAIT, seen); // any failure: look again
+  }
 }
 
 /// Until fault number `other`, from 1, has struck.
@@ -286,8 +303,8 @@ failpoint_outcome outcome_of(act action) {
                         : static_cast<failpoint_outcome>(number - first + 1);
 }
 
-static_assert(static_cast<unsigned>(act::old_epoch) - static_cast<unsigned>(act::oom) + 1
-              == static_cast<unsigned>(failpoint_outcome::old_epoch));
+static_assert(static_cast<unsigned>(act::device_lost) - static_cast<unsigned>(act::oom) + 1
+              == static_cast<unsigned>(failpoint_outcome::device_lost));
 
 } // namespace
 
@@ -299,6 +316,9 @@ result<void> failure_of(failpoint_outcome outcome, std::string_view point) {
     return fail(errc::resource_exhausted, fmt::format("failpoint {}: no room is left", point));
   case failpoint_outcome::device_error:
     return fail(errc::io_failed, fmt::format("failpoint {}: the device reports an error", point));
+  case failpoint_outcome::device_lost:
+    return fail(errc::device_lost,
+                fmt::format("failpoint {}: the device must not be used any more", point));
   default:
     return {};
   }
@@ -318,6 +338,7 @@ result<void> failpoints::arm(const failpoint_rule& rule) {
   entry.matches.store(0, std::memory_order_relaxed);
   write(entry, pack(rule));
   table_->armed.store(armed + 1, std::memory_order_release);
+  tell_change(*table_);
   return {};
 }
 
@@ -328,6 +349,7 @@ result<void> failpoints::rearm(std::size_t index, const failpoint_rule& rule) {
     return fail(errc::invalid_argument, fmt::format("failpoint: no such rule (index={})", index));
   }
   write(table_->entries[index], pack(rule));
+  tell_change(*table_);
   return {};
 }
 
@@ -341,6 +363,7 @@ void failpoints::limit(std::size_t index, std::uint32_t hits_max) {
 void failpoints::clear() {
   const std::lock_guard lock(mutex_);
   table_->armed.store(0, std::memory_order_release);
+  tell_change(*table_);
   for (auto& hit : table_->log) {
     hit.at_ns.store(0, std::memory_order_relaxed);
   }

@@ -55,10 +55,16 @@ enum class failpoint_outcome : std::uint8_t {
   corrupt,
   truncate,
   old_epoch,
+  illegal_address,
+  stuck_kernel,
+  stuck_device,
+  skip_collective,
+  flip_bit,
+  device_lost,
 };
 
 /// The error that an outcome means for an operation: resource_exhausted for oom and full, io_failed
-/// for device_error, nothing for the rest.
+/// for device_error, device_lost for device_lost, nothing for the rest.
 [[nodiscard]] result<void> failure_of(failpoint_outcome outcome, std::string_view point);
 
 /// Thrown by failpoint_action::throw_error.
@@ -114,6 +120,7 @@ struct failpoint_table {
 
   std::atomic<std::uint32_t> armed{0}; // entries [0, armed) are looked at
   std::atomic<std::uint32_t> logged{0};
+  std::atomic<std::uint32_t> changes{0}; // of the armed rules; a futex: what hangs sleeps there
   std::array<entry, failpoint_rules_max> entries;
   std::array<hit, failpoint_hits_max> log;
 };

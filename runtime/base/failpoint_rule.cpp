@@ -39,6 +39,12 @@ constexpr std::array<action_facts, failpoint_actions> facts{{
     {"corrupt", {}},
     {"truncate", {}},
     {"old_epoch", {}},
+    {"illegal_address", {}, true},
+    {"stuck_kernel", {}, true},
+    {"stuck_device", {}, true},
+    {"skip_collective", {}},
+    {"flip_bit", {}},
+    {"device_lost", {}},
 }};
 
 const action_facts& facts_of(act action) noexcept {
@@ -55,7 +61,36 @@ constexpr failpoint_actions_set of_worker{act::throw_error,
                                           act::hang,
                                           act::wait,
                                           act::oom,
-                                          act::device_error};
+                                          act::device_error,
+                                          act::device_lost};
+constexpr failpoint_actions_set of_worker_that_computes{act::throw_error,
+                                                        act::kill_actor,
+                                                        act::delay,
+                                                        act::exit,
+                                                        act::kill9,
+                                                        act::stop,
+                                                        act::segv,
+                                                        act::hang,
+                                                        act::wait,
+                                                        act::oom,
+                                                        act::device_error,
+                                                        act::device_lost,
+                                                        act::illegal_address,
+                                                        act::stuck_kernel,
+                                                        act::stuck_device,
+                                                        act::skip_collective,
+                                                        act::flip_bit};
+/// It has no actor yet.
+constexpr failpoint_actions_set of_spare{act::throw_error,
+                                         act::delay,
+                                         act::exit,
+                                         act::kill9,
+                                         act::stop,
+                                         act::segv,
+                                         act::hang,
+                                         act::wait,
+                                         act::oom,
+                                         act::device_error};
 constexpr failpoint_actions_set of_worker_that_worked{act::throw_error,
                                                       act::kill_actor,
                                                       act::delay,
@@ -67,7 +102,8 @@ constexpr failpoint_actions_set of_worker_that_worked{act::throw_error,
                                                       act::hang,
                                                       act::wait,
                                                       act::oom,
-                                                      act::device_error};
+                                                      act::device_error,
+                                                      act::device_lost};
 constexpr failpoint_actions_set of_executor{act::throw_error,
                                             act::kill_actor,
                                             act::delay,
@@ -98,7 +134,7 @@ constexpr failpoint_actions_set of_spawn{
 constexpr failpoint_actions_set of_write{act::delay, act::exit, act::kill9, act::stop, act::segv};
 constexpr failpoint_actions_set of_file{act::delay, act::exit, act::kill9, act::segv, act::full};
 
-constexpr std::array<failpoint_place, 24> places{{
+constexpr std::array<failpoint_place, 25> places{{
     {"batch.write", of_file, "before a result line is written"},
     {"channel.commands", of_channel, "a command to a worker process"},
     {"channel.events", of_channel, "an event of a worker process"},
@@ -121,7 +157,8 @@ constexpr std::array<failpoint_place, 24> places{{
     {"supervisor.event", of_actor, "a supervisor that hears of a worker"},
     {"vault.map", of_vault, "the vault, before it makes or finds a region"},
     {"worker.load", of_worker, "a worker, before it maps or loads the weights"},
-    {"worker.step_begin", of_worker, "a worker that has a plan, before it computes"},
+    {"worker.prepare", of_spare, "a spare worker, before it prepares for its rank"},
+    {"worker.step_begin", of_worker_that_computes, "a worker that has a plan, before it computes"},
     {"worker.step_end", of_worker_that_worked, "a worker that has computed, before it answers"},
 }};
 

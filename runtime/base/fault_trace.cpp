@@ -6,8 +6,15 @@ namespace vdist {
 
 namespace {
 
-constexpr std::array<std::string_view, fault_moment_kinds> names{
-    "detected", "fenced", "quiesced", "spawned", "attached", "begun", "given up", "first tokens"};
+constexpr std::array<std::string_view, fault_moment_kinds> names{"detected",
+                                                                 "fenced",
+                                                                 "quiesced",
+                                                                 "spawned",
+                                                                 "attached",
+                                                                 "begun",
+                                                                 "given up",
+                                                                 "first tokens",
+                                                                 "spare ready"};
 
 std::uint64_t join(std::uint32_t high, std::uint32_t low) {
   return static_cast<std::uint64_t>(high) << 32U | low;

@@ -28,8 +28,9 @@ enum class fault_moment_kind : std::uint8_t {
   begun,        // everybody was told to go on
   given_up,     // the replica ends here
   first_tokens, // the first step of an epoch was committed
+  spare_ready, // the spare of a worker is prepared: the next fault of that one costs as little as it can
 };
-inline constexpr std::size_t fault_moment_kinds = 8;
+inline constexpr std::size_t fault_moment_kinds = 9;
 
 [[nodiscard]] std::string_view to_string(fault_moment_kind kind) noexcept;
 

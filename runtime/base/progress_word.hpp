@@ -9,7 +9,9 @@
 // G-3 A budget bounds the time between two changes. A standstill bound is for those whose work is done by threads of their
 //     own process: it bounds the part of that time in which none of these threads runs or wants to. A sleeper is known
 //     for one by that without anybody knowing how long its work takes.
-// Cost: one relaxed store per bump(), three stores per enter(); no clock is read.
+// G-4 The count at which a process had loaded stays in its cell. So what it has done since can be told by who looks rarely,
+//     or for the first time.
+// Cost: one relaxed store per bump(), three stores per enter(), one more when it has loaded; no clock is read.
 #pragma once
 
 #include <atomic>
@@ -30,14 +32,23 @@ struct progress_cell {
   std::atomic<std::uint64_t> word{0};          // phase in the top byte, count of changes below
   std::atomic<std::uint32_t> budget_ms{0};     // longest time between two changes; 0: none
   std::atomic<std::uint32_t> standstill_ms{0}; // G-3; 0: none
+  std::atomic<std::uint64_t> loaded{0};        // G-4: the count then; 0: it has not loaded
 };
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
 inline constexpr unsigned progress_phase_shift = 56;
+inline constexpr std::uint64_t progress_count_mask = (std::uint64_t{1} << progress_phase_shift) - 1;
 
 [[nodiscard]] constexpr work_phase phase_of(std::uint64_t word) noexcept {
   return static_cast<work_phase>(word >> progress_phase_shift);
+}
+
+/// G-4; 0 as long as it has not loaded. Any thread and process.
+[[nodiscard]] inline std::uint64_t changes_since_loaded(const progress_cell& cell) noexcept {
+  const auto word = cell.word.load(std::memory_order_acquire);
+  const auto loaded = cell.loaded.load(std::memory_order_relaxed);
+  return phase_of(word) > work_phase::loading ? ((word & progress_count_mask) - loaded) : 0;
 }
 
 /// How long a phase may go on without a change (G-3); zero: as long as it likes.
@@ -60,9 +71,12 @@ public:
     if (cell_ == nullptr) {
       return;
     }
-    constexpr auto count = (std::uint64_t{1} << progress_phase_shift) - 1;
+    const auto count = (word_ + 1) & progress_count_mask;
+    if (phase > work_phase::loading && phase_of(word_) <= work_phase::loading) {
+      cell_->loaded.store(count, std::memory_order_relaxed); // before the word that says so
+    }
     word_ =
-        ((word_ + 1) & count)
+        count
         | (static_cast<std::uint64_t>(static_cast<std::uint8_t>(phase)) << progress_phase_shift);
     cell_->budget_ms.store(static_cast<std::uint32_t>(bounds.budget.count()),
                            std::memory_order_relaxed);

@@ -43,6 +43,15 @@ void add_first_tokens(recovery_summary& to, const fault_moment& moment) {
   }
 }
 
+/// Of a worker that was at fault; the last of them decides.
+void add_spare(recovery_summary& to, const fault_moment& moment) {
+  const bool was_at_fault =
+      std::find(to.slots.begin(), to.slots.end(), moment.slot) != to.slots.end();
+  if (was_at_fault && to.at(kind::begun) != 0) {
+    to.at_ns[static_cast<std::size_t>(kind::spare_ready)] = moment.at_ns;
+  }
+}
+
 } // namespace
 
 void recent_moments::note(const fault_moment& moment) {
@@ -100,6 +109,10 @@ std::vector<recovery_summary> recoveries_of(std::span<const fault_moment> moment
     if (moment.what == kind::first_tokens) {
       if (newest != all.rend()) {
         add_first_tokens(*newest, moment);
+      }
+    } else if (moment.what == kind::spare_ready) {
+      if (newest != all.rend()) {
+        add_spare(*newest, moment);
       }
     } else if (is_under_way) {
       add(*newest, moment);

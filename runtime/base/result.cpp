@@ -34,6 +34,10 @@ std::string_view to_string(errc code) noexcept {
     return "io_failed";
   case errc::internal:
     return "internal";
+  case errc::device_failed:
+    return "device_failed";
+  case errc::device_lost:
+    return "device_lost";
   }
   return "unknown";
 }

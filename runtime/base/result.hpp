@@ -32,7 +32,13 @@ enum class errc : std::int16_t {
   cancelled = 12,         // the client or an operator asked for the end
   io_failed = 13,         // the operating system refused
   internal = 14,          // a defect on our side, reported instead of hidden
+  device_failed =
+      15, // a device broke off what this process gave it: another process may use it again
+  device_lost = 16, // a device must not be used any more
 };
+
+/// The last one of the list.
+inline constexpr errc errc_last = errc::device_lost;
 
 /// Lower-case name of the code, for log lines.
 [[nodiscard]] std::string_view to_string(errc code) noexcept;

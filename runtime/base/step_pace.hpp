@@ -5,6 +5,9 @@
 // A class that has not seen `steps_to_learn` steps borrows from those that have: a step takes no longer than a larger one,
 // and than a smaller one times the tokens it has more. While no class knows, the budget is `at_first`: cold caches, page
 // faults and first launches are slow and not broken.
+// Who says how many steps are remembered forgets what was slower before: then the budget follows the slowest of the last
+// `remembered` to twice as many steps of a class. The first `ignored` steps of a class, which on a device load and record, are
+// seen and say nothing about its pace.
 // Not thread-safe. Cost: a few instructions; some dozens for a class that is new.
 #pragma once
 
@@ -14,6 +17,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace vdist {
 
@@ -24,22 +28,43 @@ public:
   static constexpr int margin = 8;
   static constexpr std::uint32_t steps_to_learn = 8;
 
-  step_pace(milliseconds floor, milliseconds at_first) : floor_(floor), at_first_(at_first) {}
+  /// How the budget follows the pace.
+  struct memory {
+    int margin = step_pace::margin;
+    std::uint32_t remembered = 0; // steps of a class; 0: all
+    std::uint32_t ignored = 0;    // first steps of a class; below steps_to_learn
+  };
+
+  step_pace(milliseconds floor, milliseconds at_first) : step_pace(floor, at_first, memory()) {}
+
+  step_pace(milliseconds floor, milliseconds at_first, const memory& how)
+      : floor_(floor), at_first_(at_first), how_(how) {}
 
   [[nodiscard]] milliseconds budget(std::int64_t tokens) const {
-    return std::clamp(margin * slowest_of(class_of(tokens)), floor_, at_first_);
+    return std::clamp(how_.margin * slowest_of(class_of(tokens)), floor_, at_first_);
   }
+
+  /// Whether steps of this class have been seen often enough, not only others.
+  [[nodiscard]] bool knows(std::int64_t tokens) const { return is_known(class_of(tokens)); }
 
   void finished(std::int64_t tokens, std::chrono::nanoseconds elapsed) {
     auto& seen = classes_[class_of(tokens)];
-    ++seen.steps;
+    if (++seen.steps <= how_.ignored) {
+      return;
+    }
+    if (how_.remembered > 0 && seen.steps % how_.remembered == 0) {
+      seen.slowest_before = std::exchange(seen.slowest, milliseconds(0));
+    }
     seen.slowest = std::max(seen.slowest, std::chrono::ceil<milliseconds>(elapsed));
   }
 
 private:
   struct size_class {
-    std::uint32_t steps = 0;
+    std::uint64_t steps = 0;
     milliseconds slowest{0};
+    milliseconds slowest_before{0}; // of as many steps before these
+
+    [[nodiscard]] milliseconds pace() const { return std::max(slowest, slowest_before); }
   };
 
   [[nodiscard]] bool is_known(std::size_t index) const {
@@ -50,13 +75,13 @@ private:
   [[nodiscard]] milliseconds slowest_of(std::size_t wanted) const {
     for (auto larger = wanted; larger < classes_.size(); ++larger) {
       if (is_known(larger)) {
-        return std::min(classes_[larger].slowest, at_first_);
+        return std::min(classes_[larger].pace(), at_first_);
       }
     }
     // The largest step of a class has less than 2^(n + 1) times the tokens of the smallest one n classes below.
     for (std::size_t below = 1; below <= wanted && below <= doublings_max; ++below) {
       if (is_known(wanted - below)) {
-        return std::min(classes_[wanted - below].slowest * (2 << below), at_first_);
+        return std::min(classes_[wanted - below].pace() * (2 << below), at_first_);
       }
     }
     return at_first_;
@@ -72,6 +97,7 @@ private:
 
   milliseconds floor_;
   milliseconds at_first_; // at least floor_
+  memory how_;
   std::array<size_class, 65> classes_;
 };
 

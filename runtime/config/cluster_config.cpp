@@ -36,6 +36,10 @@ std::string_view to_string(exchange_choice value) noexcept {
   return word(value);
 }
 
+std::string_view to_string(standby_kind value) noexcept {
+  return word(value);
+}
+
 std::string_view to_string(scheduling_policy value) noexcept {
   return word(value);
 }

@@ -22,6 +22,7 @@ enum class weight_dtype : std::uint8_t { automatic, float32, bfloat16, float16 }
 enum class generation_source : std::uint8_t { automatic, neutral };
 enum class device_kind : std::uint8_t { automatic, cuda, cpu, sim };
 enum class exchange_choice : std::uint8_t { automatic, peer, host };
+enum class standby_kind : std::uint8_t { automatic, generic, prepared };
 enum class scheduling_policy : std::uint8_t { fcfs, priority };
 /// What a replica is chosen by: the work that a request is for each, without or with what it holds of the prompt.
 enum class routing_rule : std::uint8_t { load, prefix };
@@ -36,6 +37,7 @@ enum class log_level : std::uint8_t { trace, debug, info, warn, error, off };
 [[nodiscard]] std::string_view to_string(generation_source value) noexcept;
 [[nodiscard]] std::string_view to_string(device_kind value) noexcept;
 [[nodiscard]] std::string_view to_string(exchange_choice value) noexcept;
+[[nodiscard]] std::string_view to_string(standby_kind value) noexcept;
 [[nodiscard]] std::string_view to_string(scheduling_policy value) noexcept;
 [[nodiscard]] std::string_view to_string(routing_rule value) noexcept;
 [[nodiscard]] std::string_view to_string(balancing_kind value) noexcept;
@@ -116,8 +118,9 @@ struct numerics_section {
 };
 
 struct fault_tolerance_section {
-  std::int32_t standby = 0;      // warm spare workers per device
-  std::int32_t detect_ms = 300;  // silence after which a worker is suspected
+  std::int32_t standby = 0; // warm spare workers per device; prepared ones: at most one per rank
+  standby_kind spares = standby_kind::automatic; // automatic: prepared on GPUs, generic elsewhere
+  std::int32_t detect_ms = 300;                  // silence after which a worker is suspected
   std::int32_t max_restarts = 5; // of one worker within restart_window_s; beyond it is given up
   std::int32_t restart_window_s = 60; //
   std::int32_t restart_backoff_ms =
@@ -129,14 +132,16 @@ struct fault_tolerance_section {
   std::int32_t step_deadline_ms = 30000;      // the executor waits this long for a step
   std::int32_t load_stall_ms = 60000;         // a worker may load this long without progress
   std::int32_t control_stall_ms = 5000; // the control process and the vault may be silent this long
+  std::int64_t kv_host_bytes =
+      0; // host memory for copies of full KV blocks, of all replicas; 0: none
 };
 
 struct server_section {
   std::string host = "127.0.0.1";
   std::int32_t port = 8000; // 0: the system chooses
   balancing_kind balancing = balancing_kind::internal;
-  std::string model_name;   // name in /v1/models; empty: last part of model.path
-  secret api_key;           // empty: no key is asked for
+  std::string model_name; // name in /v1/models; empty: last part of model.path
+  secret api_key;         // empty: no key is asked for
   std::int32_t max_body_bytes = 8 << 20;
   std::int32_t drain_s = 30;   // after SIGTERM, running requests may take this long
   std::string api_key_file;    // a key per line, beside api_key; empty: none

@@ -307,6 +307,10 @@ void add_fault_tolerance_keys(std::vector<config_key>& keys) {
   using fs = fault_tolerance_section;
   keys.push_back(key::integer<&cc::fault_tolerance, &fs::standby>(
       "fault_tolerance.standby", "workers", 0, 16, "Warm spare workers per device."));
+  keys.push_back(key::word<&cc::fault_tolerance, &fs::spares>(
+      "fault_tolerance.standby_kind",
+      "Spares of processes: generic, without an order; prepared, one per rank that has all but the "
+      "requests; auto: prepared on GPUs."));
   keys.push_back(key::integer<&cc::fault_tolerance, &fs::detect_ms>(
       "fault_tolerance.detect_ms",
       "ms",
@@ -362,6 +366,12 @@ void add_fault_tolerance_keys(std::vector<config_key>& keys) {
       1,
       duration_max,
       "A control process, or vault, that gets on with nothing for this long is given up."));
+  keys.push_back(key::integer<&cc::fault_tolerance, &fs::kv_host_bytes>(
+      "fault_tolerance.kv_host_bytes",
+      "bytes",
+      0,
+      memory_max,
+      "Host memory for copies of KV blocks: what is there is not computed again; 0: none."));
 }
 
 void add_server_access_keys(std::vector<config_key>& keys) {

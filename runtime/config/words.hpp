@@ -25,6 +25,8 @@ inline constexpr std::array<std::string_view, 4> words<device_kind>{"auto", "cud
 template <>
 inline constexpr std::array<std::string_view, 3> words<exchange_choice>{"auto", "peer", "host"};
 template <>
+inline constexpr std::array<std::string_view, 3> words<standby_kind>{"auto", "generic", "prepared"};
+template <>
 inline constexpr std::array<std::string_view, 2> words<scheduling_policy>{"fcfs", "priority"};
 template <>
 inline constexpr std::array<std::string_view, 2> words<routing_rule>{"load", "prefix"};

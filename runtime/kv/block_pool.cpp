@@ -2,14 +2,24 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 namespace vdist::kv {
+
+namespace {
+
+error broken(const char* rule, std::int64_t index) {
+  return fail(errc::internal, fmt::format("block pool: {} (block={})", rule, index));
+}
+
+} // namespace
 
 block_pool::block_pool(const block_pool_config& config)
     : config_(config), index_(config.blocks, config.block_size, config.salt) {
   VDIST_CHECK(config.blocks >= 1 && config.block_size >= 1, "block pool: sizes must be positive");
   blocks_.resize(static_cast<std::size_t>(config.blocks));
   free_.reserve(blocks_.size());
+  exposed_.reserve(blocks_.size());
   for (auto index = config.blocks - 1; index >= 0; --index) {
     free_.push_back(index);
   }
@@ -30,8 +40,9 @@ std::int32_t block_pool::refs(block_id block) const {
 }
 
 bool block_pool::can_reserve(std::int32_t count, std::span<const block_id> hits) const {
-  const auto kept = std::count_if(
-      hits.begin(), hits.end(), [this](block_id id) { return at(id).where == state::cached; });
+  const auto kept = std::count_if(hits.begin(), hits.end(), [this](block_id id) {
+    return at(id).where == state::cached && !at(id).is_exposed;
+  });
   return count <= available_count() - kept;
 }
 
@@ -110,9 +121,41 @@ void block_pool::release(std::span<const block_id> blocks) {
       dropped.where = state::cached;
       link_newest(id.value);
     } else {
-      dropped.where = state::free;
-      free_.push_back(id.value);
+      set_free(id.value);
     }
+  }
+}
+
+void block_pool::expose(std::span<const block_id> blocks) {
+  for (const auto id : blocks) {
+    auto& exposed = at(id);
+    VDIST_CHECK(exposed.where == state::owned, "K-5: only an owned block is exposed");
+    if (!std::exchange(exposed.is_exposed, true)) {
+      exposed_.push_back(id.value);
+    }
+  }
+}
+
+void block_pool::lift() {
+  for (const auto index : exposed_) {
+    auto& lifted = blocks_[static_cast<std::size_t>(index)];
+    lifted.is_exposed = false;
+    if (lifted.where == state::free) {
+      free_.push_back(index);
+    }
+  }
+  exposed_.clear();
+  held_free_ = 0;
+  held_cached_ = 0;
+}
+
+void block_pool::set_free(std::int32_t index) {
+  auto& freed = blocks_[static_cast<std::size_t>(index)];
+  freed.where = state::free;
+  if (freed.is_exposed) {
+    ++held_free_;
+  } else {
+    free_.push_back(index);
   }
 }
 
@@ -135,8 +178,7 @@ void block_pool::forget_content() {
   while (oldest_ >= 0) {
     const auto index = oldest_;
     unlink(index);
-    blocks_[static_cast<std::size_t>(index)].where = state::free;
-    free_.push_back(index);
+    set_free(index);
   }
 }
 
@@ -147,6 +189,7 @@ void block_pool::link_newest(std::int32_t index) {
   (newest_ >= 0 ? blocks_[static_cast<std::size_t>(newest_)].newer : oldest_) = index;
   newest_ = index;
   ++cached_count_;
+  held_cached_ += added.is_exposed ? 1 : 0;
 }
 
 void block_pool::unlink(std::int32_t index) {
@@ -156,30 +199,55 @@ void block_pool::unlink(std::int32_t index) {
   gone.older = -1;
   gone.newer = -1;
   --cached_count_;
+  held_cached_ -= gone.is_exposed ? 1 : 0;
 }
 
+/// Passes over those that are exposed.
 std::int32_t block_pool::evict_oldest() {
-  const auto index = oldest_;
+  auto index = oldest_;
+  while (blocks_[static_cast<std::size_t>(index)].is_exposed) {
+    index = blocks_[static_cast<std::size_t>(index)].newer;
+  }
   unlink(index);
   index_.erase(block_id(index));
   ++evictions_;
   return index;
 }
 
+/// K-5. Free ones are put down in `listed`.
+result<void> block_pool::check_exposed(std::vector<std::uint8_t>& listed) const {
+  std::int32_t free = 0;
+  std::int32_t cached = 0;
+  for (const auto index : exposed_) {
+    const auto& entry = blocks_[static_cast<std::size_t>(index)];
+    const bool is_free = entry.where == state::free;
+    if (!entry.is_exposed || (is_free && listed[static_cast<std::size_t>(index)]++ != 0)
+        || (is_free && index_.contains(block_id(index)))) {
+      return broken("K-5: an exposed block is listed wrongly", index);
+    }
+    free += is_free ? 1 : 0;
+    cached += entry.where == state::cached ? 1 : 0;
+  }
+  const auto exposed = std::count_if(
+      blocks_.begin(), blocks_.end(), [](const block& entry) { return entry.is_exposed; });
+  return exposed == std::ssize(exposed_) && free == held_free_ && cached == held_cached_
+             ? result<void>()
+             : broken("K-5: exposed blocks are miscounted", exposed);
+}
+
 result<void> block_pool::check_integrity() const {
-  const auto broken = [](const char* rule, std::int64_t index) {
-    return fail(errc::internal, fmt::format("block pool: {} (block={})", rule, index));
-  };
   std::vector<std::uint8_t> listed(blocks_.size(), 0);
   for (const auto index : free_) {
     const auto& entry = blocks_[static_cast<std::size_t>(index)];
-    if (entry.where != state::free || listed[static_cast<std::size_t>(index)]++ != 0) {
+    if (entry.where != state::free || entry.is_exposed
+        || listed[static_cast<std::size_t>(index)]++ != 0) {
       return broken("K-1: the free list holds a block that is not free, or twice", index);
     }
     if (index_.contains(block_id(index))) {
       return broken("K-4: a free block is published", index);
     }
   }
+  VDIST_TRY(check_exposed(listed));
   std::int32_t cached = 0;
   std::int32_t previous = -1;
   for (auto i = oldest_; i >= 0; i = blocks_[static_cast<std::size_t>(i)].newer) {

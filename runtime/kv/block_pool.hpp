@@ -8,6 +8,9 @@
 //     count).
 // K-4 a block is published only when its KV is complete and committed; what is published is never
 //     written again while it is owned or cached.
+// K-5 an exposed block, to which somebody who is dead may still write, is handed out only after lift(): without references it
+//     is free or cached like others, but not available. Who has it, or shares it as a prefix, goes on with it: what is written
+//     late is what the block held or will hold for them.
 // Cached blocks are reused last: least recently released first, and within one sequence its tail
 // first, because a prefix without its tail is still of use and a tail without its prefix is not.
 // Cost: reserve/release O(blocks moved), match O(blocks matched); no allocation after construction
@@ -73,6 +76,12 @@ public:
   /// Others see from now on what is published; as prefix_index::show_in().
   void show_prefixes(published_prefixes& shown) { index_.show_in(shown); }
 
+  /// Somebody may still write to these blocks, which are owned (K-5). Any number of times.
+  void expose(std::span<const block_id> blocks);
+
+  /// Nobody writes any more to blocks that others have. O(exposed).
+  void lift();
+
   /// All KV content is gone: nothing is published any more, cached blocks become free, owned ones
   /// stay owned.
   void forget_content();
@@ -83,7 +92,10 @@ public:
 
   [[nodiscard]] std::int32_t block_size() const { return config_.block_size; }
 
-  [[nodiscard]] std::int32_t free_count() const { return static_cast<std::int32_t>(free_.size()); }
+  /// Held ones included.
+  [[nodiscard]] std::int32_t free_count() const {
+    return static_cast<std::int32_t>(free_.size()) + held_free_;
+  }
 
   [[nodiscard]] std::int32_t cached_count() const { return cached_count_; }
 
@@ -91,8 +103,13 @@ public:
     return config_.blocks - free_count() - cached_count_;
   }
 
+  /// Free or cached, and only not available because they are exposed (K-5).
+  [[nodiscard]] std::int32_t held_count() const { return held_free_ + held_cached_; }
+
   /// Free or evictable.
-  [[nodiscard]] std::int32_t available_count() const { return free_count() + cached_count_; }
+  [[nodiscard]] std::int32_t available_count() const {
+    return free_count() + cached_count_ - held_count();
+  }
 
   [[nodiscard]] std::int32_t refs(block_id block) const;
 
@@ -112,17 +129,23 @@ private:
     std::int32_t older = -1; // neighbours in the list of cached blocks
     std::int32_t newer = -1;
     state where = state::free;
+    bool is_exposed = false; // K-5
   };
 
   [[nodiscard]] block& at(block_id id);
   [[nodiscard]] const block& at(block_id id) const;
+  void set_free(std::int32_t index);
   void link_newest(std::int32_t index);
   void unlink(std::int32_t index);
   std::int32_t evict_oldest();
+  [[nodiscard]] result<void> check_exposed(std::vector<std::uint8_t>& listed) const;
 
   block_pool_config config_;
   std::vector<block> blocks_;
-  std::vector<std::int32_t> free_; // a stack: the block used last is used next
+  std::vector<std::int32_t> free_; // a stack: the block used last is used next; none is exposed
+  std::vector<std::int32_t> exposed_;
+  std::int32_t held_free_ = 0;   // exposed and free
+  std::int32_t held_cached_ = 0; // exposed and cached
   std::int32_t cached_count_ = 0;
   std::int32_t oldest_ = -1; // of the cached blocks
   std::int32_t newest_ = -1;

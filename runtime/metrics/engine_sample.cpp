@@ -160,6 +160,9 @@ void describe_recoveries(const replica_source& from, exposition& page) {
   page.counter(dropped, from.with("reason", "stale"), read(recoveries.frames_stale));
   page.counter(dropped, from.with("reason", "damaged"), read(recoveries.frames_damaged));
   page.counter(dropped, from.with("reason", "foreign"), read(recoveries.frames_foreign));
+  page.counter({"vdist:rank_disagreements_total", "Steps whose ranks computed different things."},
+               from.where,
+               read(recoveries.disagreements));
   page.counter({"vdist:worker_restarts_total", "Workers started in the place of one that died."},
                from.where,
                of.worker_restarts);
@@ -173,6 +176,13 @@ void describe_recoveries(const replica_source& from, exposition& page) {
       {"vdist:tokens_computed_again_total", "Tokens whose KV was lost and computed again."},
       from.where,
       of.tokens_computed_again);
+  page.counter({"vdist:kv_loaded_tokens_total", "Tokens whose KV came from the host store."},
+               from.where,
+               of.tokens_loaded);
+  constexpr family_name saved{"vdist:kv_saved_blocks_total",
+                              "Full KV blocks, by whether they reached the host store in time."};
+  page.counter(saved, from.with("outcome", "saved"), of.blocks_saved);
+  page.counter(saved, from.with("outcome", "dropped"), of.blocks_unsaved);
 }
 
 void describe_cluster(const engine_sample& sample, exposition& page) {
@@ -197,6 +207,13 @@ void describe_cluster(const engine_sample& sample, exposition& page) {
   page.counter(actors, with("actor", "router"), sample.router_restarts);
   page.counter(actors, with("actor", "scheduler"), sample.scheduler_restarts);
   page.counter(actors, with("actor", "supervisor"), sample.supervisor_restarts);
+  for (std::size_t i = 0; i < device_event_classes.size(); ++i) {
+    page.counter(
+        {"vdist:device_events_total",
+         "What the driver said of GPUs, by who cannot go on: a worker, a device, the host."},
+        with("class", device_event_classes[i]),
+        sample.device_events[i]);
+  }
   constexpr family_name processes{"vdist:process_restarts_total",
                                   "Processes started in the place of one that ended."};
   const auto after_first = [](std::uint32_t starts) {
@@ -204,6 +221,9 @@ void describe_cluster(const engine_sample& sample, exposition& page) {
   };
   page.counter(processes, with("process", "node"), after_first(sample.node_starts));
   page.counter(processes, with("process", "vault"), after_first(sample.vault_starts));
+  constexpr family_name spares{"vdist:spare_workers", "Processes that wait to be workers."};
+  page.gauge(spares, with("state", "ready"), static_cast<double>(sample.spares_ready));
+  page.gauge(spares, with("state", "preparing"), static_cast<double>(sample.spares_preparing));
   page.counter(
       {"vdist:replicas_lost_total", "Replicas that were given up."}, where, sample.replicas_lost);
   page.counter({"vdist:reductions_total", "Times that the cluster went on with fewer workers."},

@@ -23,6 +23,10 @@ namespace vdist::metrics {
 inline constexpr std::array<std::string_view, 4> replica_states{
     "loading", "running", "recovering", "failed"};
 
+/// What the driver may say of a GPU, by what follows (kernels/device_fault.hpp).
+inline constexpr std::array<std::string_view, 4> device_event_classes{
+    "none", "worker", "device", "host"};
+
 struct replica_sample {
   // Borrowed from the engine, which outlives the sample; null: nothing has been measured yet.
   const request_metrics* requests = nullptr;
@@ -42,6 +46,9 @@ struct replica_sample {
   std::uint64_t worker_restarts = 0;
   std::uint64_t tokens_restored = 0;
   std::uint64_t tokens_computed_again = 0;
+  std::uint64_t tokens_loaded = 0;
+  std::uint64_t blocks_saved = 0;
+  std::uint64_t blocks_unsaved = 0;
 };
 
 struct engine_sample {
@@ -54,10 +61,13 @@ struct engine_sample {
   std::uint64_t router_restarts = 0;
   std::uint64_t scheduler_restarts = 0;
   std::uint64_t supervisor_restarts = 0;
+  std::array<std::uint64_t, device_event_classes.size()> device_events{}; // heard by this process
   // On the board, as above.
   std::uint64_t reductions = 0;
   std::uint32_t node_starts = 0; // 0: processes are not supervised
   std::uint32_t vault_starts = 0;
+  std::uint32_t spares_ready = 0; // spare workers that could be one at once
+  std::uint32_t spares_preparing = 0;
   // The ledger.
   std::uint64_t ledger_unfinished = 0; // requests
   std::uint64_t ledger_finished = 0;

@@ -36,9 +36,10 @@ inline constexpr std::size_t recovery_phases = 8;
 }
 
 struct recovery_metrics {
-  counter recoveries{0}; // that ended in a running epoch; planned replacements too
-  counter fences{0};     // raised
-  counter executors{0};  // that took the place of another
+  counter recoveries{0};    // that ended in a running epoch; planned replacements too
+  counter fences{0};        // raised
+  counter disagreements{0}; // of ranks about a step
+  counter executors{0};     // that took the place of another
   std::array<histogram, recovery_phases> phases{histogram::of_seconds(recovery_bounds),
                                                 histogram::of_seconds(recovery_bounds),
                                                 histogram::of_seconds(recovery_bounds),

@@ -19,14 +19,22 @@ struct welcome_wire {
   std::vector<std::uint64_t> living; // rank, incarnation, pid, order_hash of each
   std::vector<std::uint64_t> last;   // rank, incarnation of each
   std::uint32_t version = 0;         // of those who do not say
+  std::uint64_t store_bytes = 0;
 };
 
 constexpr std::size_t living_numbers = 4;
 constexpr std::size_t last_numbers = 2;
 
 welcome_wire to_wire(const host_welcome& m) {
-  welcome_wire wire{
-      m.supervisor_pid, m.vault_pid, m.ledger_bytes, m.node_starts, m.life, {}, {}, m.version};
+  welcome_wire wire{m.supervisor_pid,
+                    m.vault_pid,
+                    m.ledger_bytes,
+                    m.node_starts,
+                    m.life,
+                    {},
+                    {},
+                    m.version,
+                    m.store_bytes};
   for (const auto& worker : m.living) {
     for (const auto number : {static_cast<std::uint64_t>(worker.key.rank),
                               std::uint64_t{worker.key.incarnation},
@@ -60,7 +68,8 @@ result<host_welcome> from_wire(const welcome_wire& wire) {
                  wire.life,
                  {},
                  {},
-                 wire.version};
+                 wire.version,
+                 wire.store_bytes};
   for (std::size_t i = 0; i < wire.living.size(); i += living_numbers) {
     const auto* numbers = &wire.living[i];
     living_worker worker{.order_hash = numbers[3]};
@@ -92,13 +101,18 @@ void show(Message& m, Visit&& visit) {
           m.life,
           m.living,
           m.last,
-          m.version);
+          m.version,
+          m.store_bytes);
   } else if constexpr (std::is_same_v<type, host_settings>) {
-    visit(m.detect_ms, m.standby, m.control_stall_ms);
+    visit(m.detect_ms, m.standby, m.control_stall_ms, m.prepares_spares);
   } else if constexpr (std::is_same_v<type, output>) {
     visit(m.record, m.offset, m.bytes, m.is_stream, m.is_end);
   } else if constexpr (std::is_same_v<type, spawn_worker>) {
-    visit(m.key.role, m.key.rank, m.key.incarnation, m.order, m.order_hash);
+    visit(m.key.role, m.key.rank, m.key.incarnation, m.order, m.order_hash, m.spare_hash);
+  } else if constexpr (std::is_same_v<type, prepare_spare>) {
+    visit(m.rank, m.order, m.order_hash);
+  } else if constexpr (std::is_same_v<type, spare_ready>) {
+    visit(m.rank, m.pid, m.at_ns);
   } else if constexpr (std::is_same_v<type, signal_process>) {
     visit(m.key.role, m.key.rank, m.key.incarnation, m.signal);
   } else if constexpr (std::is_same_v<type, kill_process> || std::is_same_v<type, process_dying>) {

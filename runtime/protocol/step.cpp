@@ -22,6 +22,8 @@ void step_plan::clear() {
   bias_ids.clear();
   bias_values.clear();
   suppressed_ids.clear();
+  saves.clear();
+  loads.clear();
 }
 
 std::int64_t step_plan::computed_tokens() const {
@@ -42,6 +44,7 @@ void step_result::clear() {
   top_ids.clear();
   top_logprobs.clear();
   message.clear();
+  saved_step = 0;
 }
 
 namespace {
@@ -123,6 +126,29 @@ std::ptrdiff_t count_outside(const std::vector<token_id>& tokens, std::int32_t v
   });
 }
 
+bool are_in_range(const std::vector<block_copy>& copies, const plan_limits& limits) {
+  return std::all_of(copies.begin(), copies.end(), [&limits](const block_copy& copy) {
+    return copy.block >= 0 && copy.block < limits.blocks && copy.slot >= 0
+           && copy.slot < limits.store_slots;
+  });
+}
+
+/// P-10, P-11.
+result<void> validate_copies(const step_plan& plan, const plan_limits& limits) {
+  if (plan.saves.empty() && plan.loads.empty()) {
+    return {};
+  }
+  if (plan.saves.size() > static_cast<std::size_t>(limits.saves_max)
+      || plan.loads.size() > static_cast<std::size_t>(limits.blocks)) {
+    return corrupt_plan(plan, "too many blocks are saved or loaded", plan.sequences());
+  }
+  if (!are_in_range(plan.saves, limits) || !are_in_range(plan.loads, limits)) {
+    return corrupt_plan(
+        plan, "a block that is saved or loaded, or its slot, is out of range", plan.sequences());
+  }
+  return {};
+}
+
 } // namespace
 
 result<void> validate(const step_plan& plan, const plan_limits& limits) {
@@ -156,7 +182,7 @@ result<void> validate(const step_plan& plan, const plan_limits& limits) {
   if (count_outside(plan.tokens, limits.vocabulary) != at.fed) {
     return corrupt_plan(plan, "token id out of range, or fed where it must be known", n);
   }
-  return {};
+  return validate_copies(plan, limits);
 }
 
 } // namespace vdist::protocol

@@ -24,6 +24,11 @@
 //     before the next step; whether that happens depends on the plan alone, so ranks never
 //     disagree. A replica with several stages gets no flag_feeds: its first stage would have to be
 //     told by its last, and meanwhile has other sequences to work on.
+// P-10 `saves` are full blocks of committed KV that a worker copies into the host store (kv/host_store.hpp), its layers and heads
+//     of each. It says in `saved_step` up to which step all of them are there; that may be later than the result of the step
+//     itself, but by then they are read from the cache, and the blocks may be written again. At most `saves_max` of an epoch
+//     are not in the store yet.
+// P-11 `loads` are copied from the host store into blocks before anything of the step is computed.
 #pragma once
 
 #include "runtime/base/ids.hpp"
@@ -69,6 +74,16 @@ struct sampling_record {
 
 static_assert(sizeof(sampling_record) == 56, "sent as bytes: no padding, fixed size");
 
+/// A KV block and its slot of the host store.
+struct block_copy {
+  std::int32_t block = 0;
+  std::int32_t slot = 0;
+
+  bool operator==(const block_copy&) const = default;
+};
+
+static_assert(sizeof(block_copy) == 8, "sent as bytes: no padding, fixed size");
+
 /// What the replica computes in one step. n = sequences; columns of length n unless said otherwise.
 struct step_plan {
   std::uint64_t step = 0;
@@ -92,6 +107,9 @@ struct step_plan {
   std::vector<float> bias_values;           // same length as bias_ids
   std::vector<std::int32_t> suppressed_ids; // flattened eos and stop ids
 
+  std::vector<block_copy> saves; // P-10
+  std::vector<block_copy> loads; // P-11
+
   /// Empties every column and keeps its memory: a steady state allocates nothing.
   void clear();
 
@@ -110,6 +128,8 @@ struct plan_limits {
   std::int32_t vocabulary = 0;    // token ids are in [0, vocabulary), or fed_token
   std::int32_t max_positions = 0; // first_position + token_counts is at most this
   std::int32_t block_size = 0;
+  std::int32_t store_slots = 0; // of the host store; 0: there is none
+  std::int32_t saves_max = 0;   // P-10; of one plan here
 };
 
 [[nodiscard]] result<void> validate(const step_plan& plan, const plan_limits& limits);
@@ -120,7 +140,7 @@ struct step_result {
   std::uint32_t epoch = 0;
   std::int32_t rank = 0;        // global rank of the worker
   std::int16_t status = 0;      // errc; when not ok the columns are empty
-  std::uint64_t digest = 0;     // hash of the stage's output rows (P-6)
+  std::uint64_t digest = 0;     // hash of the stage's output rows, and of tokens (P-6)
   std::uint32_t compute_us = 0; // time from plan received to result ready
   std::vector<std::uint32_t>
       slots; // m; only the sampling rank fills this and the following columns
@@ -129,7 +149,8 @@ struct step_result {
   std::vector<std::int32_t> top_counts; // m, entries in top_ids / top_logprobs of that sequence
   std::vector<std::int32_t> top_ids;    // flattened, falling log probability, ties by smaller id
   std::vector<float> top_logprobs;
-  std::string message; // text of the error when status is not ok
+  std::string message;          // text of the error when status is not ok
+  std::uint64_t saved_step = 0; // P-10; 0: none
 
   void clear();
 };

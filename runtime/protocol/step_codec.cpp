@@ -37,6 +37,8 @@ void visit_plan(Plan& plan, Visitor&& visit) {
   visit(plan.bias_ids);
   visit(plan.bias_values);
   visit(plan.suppressed_ids);
+  visit(plan.saves);
+  visit(plan.loads);
 }
 
 template <class Result, class Visitor>
@@ -54,6 +56,7 @@ void visit_result(Result& result, Visitor&& visit) {
   visit(result.top_ids);
   visit(result.top_logprobs);
   visit(result.message);
+  visit(result.saved_step);
 }
 
 template <class Visitor>

@@ -48,7 +48,11 @@ void fields_of_order(Order& o, Visit&& visit) {
         o.peer_devices,
         o.detect_ms,
         o.load_stall_ms,
-        o.version);
+        o.version,
+        o.store_slots,
+        o.store_saves,
+        o.store_first,
+        o.store_stride);
 }
 
 template <class Event, class Visit>
@@ -73,11 +77,19 @@ result<void> check(const worker_order& order) {
       || (order.peer_devices.size() == order.stage_of_slot.size() && order.slot >= 0
           && order.slot < slots
           && order.peer_devices[static_cast<std::size_t>(order.slot)] == order.device_index);
+  constexpr std::uint64_t store_max = std::uint64_t{1}
+                                      << 50U; // bytes; keeps the sum within 64 bits
+  const bool has_store =
+      order.store_slots == 0
+      || (order.store_slots > 0 && order.store_saves >= 1 && order.store_first <= store_max
+          && order.store_stride >= 1
+          && order.store_stride <= store_max / static_cast<std::uint64_t>(order.store_slots));
   const bool is_sound =
-      has_stages && has_rank && has_peers && has_times && order.slot >= 0 && order.slot < slots
-      && order.tensor_size >= 1 && order.tensor_rank >= 0 && order.tensor_rank < order.tensor_size
-      && order.stages >= 1 && order.first_layer >= 0 && order.last_layer >= order.first_layer
-      && order.threads >= 1 && order.device <= worker_device::cuda && order.device_index >= 0
+      has_store && has_stages && has_rank && has_peers && has_times && order.slot >= 0
+      && order.slot < slots && order.tensor_size >= 1 && order.tensor_rank >= 0
+      && order.tensor_rank < order.tensor_size && order.stages >= 1 && order.first_layer >= 0
+      && order.last_layer >= order.first_layer && order.threads >= 1
+      && order.device <= worker_device::cuda && order.device_index >= 0
       && order.step_deadline_ms >= 1 && order.detect_ms >= 1 && order.load_stall_ms >= 1;
   return is_sound ? result<void>() : fail(errc::corrupt, "worker order: fields contradict");
 }
@@ -126,7 +138,7 @@ result<void> decode(std::span<const std::byte> bytes, worker_event& out) {
   out = {};
   VDIST_TRY(
       unpack_fields(bytes, "worker event", [&out](auto&& visit) { fields_of_event(out, visit); }));
-  return out.what >= worker_event::kind::loaded && out.what <= worker_event::kind::kill_actor
+  return out.what >= worker_event::kind::loaded && out.what <= worker_event::kind::halted
              ? result<void>()
              : fail(errc::corrupt, "worker event: unknown kind");
 }

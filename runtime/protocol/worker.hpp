@@ -91,6 +91,12 @@ struct worker_order {
 
   std::uint32_t version = programs_version; // P-5; of who wrote it
 
+  // The replica's part of the host store (runtime/kv/host_store.hpp), in the memory that the worker inherits with its order.
+  std::int32_t store_slots = 0;   // 0: there is none
+  std::int32_t store_saves = 0;   // blocks on their way there at a time, >= 1
+  std::uint64_t store_first = 0;  // bytes before slot 0
+  std::uint64_t store_stride = 0; // bytes from one slot to the next
+
   [[nodiscard]] std::int32_t rank() const { return first_rank + slot; }
 
   [[nodiscard]] std::int32_t stage() const {
@@ -118,12 +124,14 @@ struct worker_event {
     died = 5,       // its actor ended
     gone = 6,       // the thread or process of the dead incarnation has ended
     kill_actor = 7, // a failpoint of its process asks for the end of its actor
+    halted =
+        8, // its process begins nothing any more; what it had begun may still write until it has gone
   };
   kind what = kind::loaded;
   std::int32_t slot = 0;
   incarnation worker;
   epoch now;
-  errc status = errc::ok; // of failed and peer_late
+  errc status = errc::ok; // of failed and peer_late; of halted if it had failed
   std::string text;
 
   bool operator==(const worker_event&) const = default;

@@ -198,7 +198,7 @@ result<void> scheduler::add(protocol::request request) {
   if (!restore(entrant)) {
     const bool is_counted = excused_.erase(entrant.id) != 0;
     if (!is_counted && entrant.generated() > 0) { // what was sampled proves what was computed
-      note_loss(entrant.id, entrant.known() - 1);
+      note_loss(entrant.id, count_lost(entrant, entrant.known() - 1));
     }
   }
   return {};
@@ -297,6 +297,7 @@ void scheduler::give_up_memory(sequence& leaver) {
     stale_records_.push_back(leaver.slot);
   }
   free_slots_.push_back(leaver.slot);
+  leave_store(leaver);
   pool_.release(leaver.blocks);
   leaver.slot = sequence::no_slot;
   leaver.is_announced = false;
@@ -305,6 +306,7 @@ void scheduler::give_up_memory(sequence& leaver) {
   leaver.blocks_published = 0;
   leaver.node = {};
   leaver.computed = 0;
+  leaver.loading = 0;
   leaver.planned = 0;
 }
 
@@ -345,11 +347,20 @@ void scheduler::flush(std::vector<protocol::token_event>& out) {
   pending_events_.clear();
 }
 
-void scheduler::start_epoch(epoch next) {
+void scheduler::start_epoch(epoch next, bool has_late_writers) {
   VDIST_CHECK(!has_epoch_ || next > epoch_, "P-1: an epoch must rise");
   epoch_ = next;
   has_epoch_ = true;
+  has_late_writers_ = has_late_writers;
+  if (has_late_writers) {
+    expose_steps_in_flight();
+  } else {
+    pool_.lift();
+  }
   for (; window_.size() > 0; window_.close_oldest()) {
+    for (const auto& save : window_.oldest().saves) {
+      pool_.release({&save.block, 1});
+    }
     for (const auto& entry : window_.oldest().entries) {
       auto& fenced = *entry.owner;
       --fenced.steps_in_flight;
@@ -363,13 +374,35 @@ void scheduler::start_epoch(epoch next) {
     survivor->is_announced = false;
   }
   retired_slots_.clear();
+  forget_saves();
+}
+
+/// S-11. Of those that are over, too: they give their blocks up next.
+void scheduler::expose_steps_in_flight() {
+  for (std::size_t age = 0; age < window_.size(); ++age) {
+    for (const auto& entry : window_.at(age).entries) {
+      const auto& writer = *entry.owner;
+      const auto first = static_cast<std::size_t>(writer.computed / config_.block_size);
+      const auto end = static_cast<std::size_t>((writer.planned - 1) / config_.block_size) + 1;
+      pool_.expose(std::span(writer.blocks).subspan(first, end - first));
+    }
+  }
+}
+
+void scheduler::lift(epoch of) {
+  if (has_epoch_ && of == epoch_) {
+    has_late_writers_ = false;
+    pool_.lift();
+  }
 }
 
 void scheduler::lose_kv() {
   VDIST_CHECK(window_.size() == 0, "lose_kv: no step may be in flight, start an epoch first");
   while (!running_.empty()) {
-    counters_.tokens_computed_again += static_cast<std::uint64_t>(running_.back()->computed);
-    requeue(*running_.back());
+    auto& loser = *running_.back();
+    counters_.tokens_computed_again +=
+        static_cast<std::uint64_t>(count_lost(loser, loser.computed));
+    requeue(loser);
   }
   give_up_kept();
   clear_records();

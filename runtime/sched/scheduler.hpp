@@ -34,6 +34,13 @@
 //     committed. Suspects that run come one after the other, in policy order, before everybody else, who keep slots and
 //     blocks meanwhile. A suspect that waits is let in at its turn like anybody; one that cannot get a block although it
 //     may take those of whoever is behind it waits for one.
+// S-11 When an epoch begins while dead workers may still write what they had begun, the blocks that the fenced steps wrote to
+//     are exposed (K-5): nobody else gets them before lift(). If the pool is short only for that, the plan waits: nobody is
+//     preempted, nobody who is kept is given up, nobody is let in. A scheduler that has planned nothing yet does not know
+//     which blocks they are, and plans nothing before. lift(), or the next epoch, must come.
+// S-12 With a host store (kv/host_store.hpp) full blocks of committed KV are copied there, with steps that run anyhow, the first
+//     by policy first; how many are on their way is bounded, and nobody waits for them. What is there is not computed when a
+//     request is let in: its first step loads it. A fence forgets what was on its way, and it is planned again.
 // Order is (priority, arrival, id) under policy "priority" and (arrival, id) under "fcfs". Under
 // "priority" a flood cannot starve the rest: after every `promote_every` admissions the oldest
 // waiting request goes before everything, for good, and so does a running prompt that went without
@@ -45,6 +52,7 @@
 #include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
 #include "runtime/kv/block_pool.hpp"
+#include "runtime/kv/host_store.hpp"
 #include "runtime/protocol/request.hpp"
 #include "runtime/protocol/step.hpp"
 #include "runtime/sched/kv_table.hpp"
@@ -120,6 +128,9 @@ struct scheduler_stats {
   /// Whose KV had been committed and was lost, of requests taken up again and in lose_kv(). Not of those that had given it up
   /// before. Of a prompt that had not sampled yet nobody knows more than the table.
   std::uint64_t tokens_computed_again = 0;
+  std::uint64_t tokens_loaded = 0;  // whose KV came from the host store
+  std::uint64_t blocks_saved = 0;   // to the host store
+  std::uint64_t blocks_unsaved = 0; // full ones that were given up before they were there
 };
 
 class scheduler {
@@ -127,6 +138,13 @@ public:
   /// `config` must be valid: VDIST_CHECK otherwise. `table`, made for table_config_of(config), outlives the scheduler; it is
   /// written from the first commit on. Null: nothing is kept for a successor.
   explicit scheduler(const scheduler_config& config, kv_table* table = nullptr);
+
+  /// S-12. Before the first plan. `store` outlives this, has the block size of the configuration, and belongs to nobody else
+  /// meanwhile. At most `saves_max` blocks are on their way to it, >= 1.
+  void use_store(kv::host_store& store, std::int32_t saves_max);
+
+  /// Workers have stored all that the steps up to this one save (P-10). More may be said than is committed.
+  void note_saved(step_id step);
 
   /// S-9. Claims blocks and slots of a predecessor; before anything else, and only after that one has ended. `records` are
   /// those of the table, without requests that have ended; all others are cleared.
@@ -168,9 +186,13 @@ public:
   void flush(std::vector<protocol::token_event>& out);
 
   /// Fence: the steps in flight never happened. The caller promises that no worker of an older
-  /// epoch writes KV any more. KV of committed tokens is valid and stays owned; every running
-  /// sequence is announced as new in the plans that follow. `next` must be above the current epoch.
-  void start_epoch(epoch next);
+  /// epoch writes KV any more, or says that some may still write what they had begun (S-11). KV of committed tokens is valid
+  /// and stays owned; every running sequence is announced as new in the plans that follow. `next` must be above the current
+  /// epoch.
+  void start_epoch(epoch next, bool has_late_writers = false);
+
+  /// Those that the begin of this epoch spoke of have gone (S-11). Of another epoch: nothing.
+  void lift(epoch of);
 
   /// All KV content is gone, that of the table too; everything is computed again. Only while no step is in flight (call
   /// start_epoch first).
@@ -180,6 +202,9 @@ public:
   void show_prefixes(kv::published_prefixes& shown) { pool_.show_prefixes(shown); }
 
   [[nodiscard]] scheduler_stats stats() const;
+
+  /// stats() without the gauges.
+  [[nodiscard]] const scheduler_stats& counters() const { return counters_; }
 
   /// Those of stats().
   [[nodiscard]] std::uint64_t tokens_restored() const { return counters_.tokens_restored; }
@@ -217,6 +242,7 @@ private:
   void acquit(sequence& member);
   [[nodiscard]] result<void> check_holders() const;
   [[nodiscard]] result<void> check_running() const;
+  [[nodiscard]] result<void> check_store() const;
   [[nodiscard]] result<void> check_steps_in_flight() const;
 
   // scheduler_kept.cpp
@@ -232,6 +258,18 @@ private:
   void record_blocks(sequence& written);
   void clear_records();
 
+  // scheduler_store.cpp
+  void plan_saves(protocol::step_plan& out);
+  [[nodiscard]] bool save_next(sequence& member, protocol::step_plan& out);
+  void move_stored(sequence& member, const kv::stored_prefix& to, std::int32_t blocks);
+  void find_stored(sequence& head, std::int32_t hits);
+  void emit_loads(const sequence& member, protocol::step_plan& out) const;
+  void commit_saves(const step_record& done);
+  void forget_saves();
+  void leave_store(sequence& leaver);
+  [[nodiscard]] std::int32_t count_lost(sequence& loser, std::int32_t tokens);
+  [[nodiscard]] std::int32_t saves_under_way() const;
+
   // scheduler_plan.cpp
   void plan_decodes(protocol::step_plan& out);
   void plan_prefills(protocol::step_plan& out);
@@ -245,6 +283,8 @@ private:
   [[nodiscard]] bool grow(sequence& writer);
   [[nodiscard]] sequence* find_victim(const sequence& needy);
   void hold_back(const sequence& needy);
+  void expose_steps_in_flight();
+  [[nodiscard]] bool waits_for_lift() const;
   [[nodiscard]] std::int32_t chunk_of(const sequence& prefill) const;
   void emit(sequence& member, std::int32_t count, protocol::step_plan& out);
   static void emit_sampling(const sequence& member, protocol::step_plan& out);
@@ -268,12 +308,22 @@ private:
   std::vector<std::uint32_t> retired_slots_; // for the next plan (P-4)
   kv_table* const table_;                    // null: none
   std::vector<std::uint32_t> stale_records_; // of the table, cleared with the next plan (T-2)
-  kept_map kept_;                            // holds blocks and slots of requests to come
-  std::unordered_set<request_id> excused_;   // come without KV, and that is not to be counted
+  kv::host_store* store_ = nullptr;          // null: none
+  std::int32_t saves_max_ = 0;
+
+  struct save_under_way {
+    step_id step;
+    kv::stored_prefix entry;
+  };
+
+  std::deque<save_under_way> unsaved_;     // of committed steps, oldest first
+  kept_map kept_;                          // holds blocks and slots of requests to come
+  std::unordered_set<request_id> excused_; // come without KV, and that is not to be counted
   std::vector<protocol::token_event> pending_events_;
   epoch epoch_;
   std::optional<step_id> last_step_;
   bool has_epoch_ = false;
+  bool has_late_writers_ = false; // S-11
   scheduler_stats counters_;
   std::int32_t suspects_ = 0; // of sequences_
 
@@ -285,6 +335,7 @@ private:
   sequence_key turn_; // where decoding ones take turns: it goes round from here
   std::vector<sequence*> visit_;
   std::vector<block_id> hits_;
+  std::vector<kv::stored_prefix> stored_hits_;
 };
 
 } // namespace vdist::sched

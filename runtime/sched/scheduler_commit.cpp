@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 namespace vdist::sched {
 
@@ -78,6 +79,7 @@ result<void> scheduler::commit(const protocol::step_result& result,
   for (const auto& entry : window_.oldest().entries) {
     commit_entry(entry, result, at, out);
   }
+  commit_saves(window_.oldest());
   window_.close_oldest();
   flush(out);
   return {};
@@ -102,7 +104,8 @@ void scheduler::commit_entry(const step_entry& entry,
     }
     return;
   }
-  owner.computed += entry.count;
+  counters_.tokens_loaded += static_cast<std::uint64_t>(owner.loading);
+  owner.computed += std::exchange(owner.loading, 0) + entry.count;
   publish_blocks(owner);
   if (table_ != nullptr) { // T-4
     if (std::int64_t{owner.blocks_recorded} * config_.block_size < owner.computed) {

@@ -49,6 +49,11 @@ result<void> scheduler::check_holders() const {
       ++holders[static_cast<std::size_t>(block.value)];
     }
   }
+  for (std::size_t age = 0; age < window_.size(); ++age) {
+    for (const auto& save : window_.at(age).saves) {
+      ++holders[static_cast<std::size_t>(save.block.value)];
+    }
+  }
   for (std::int32_t b = 0; b < config_.blocks; ++b) {
     if (holders[static_cast<std::size_t>(b)] != pool_.refs(block_id(b))) {
       return fail(errc::internal,
@@ -112,9 +117,30 @@ result<void> scheduler::check_steps_in_flight() const {
       if (!member->is_in_flight()) {
         return broken("S-1: a request is over and keeps its memory for nothing", id.value);
       }
-    } else if (member->planned - member->computed != sum.tokens
+    } else if (member->planned - member->computed - member->loading != sum.tokens
                || member->samples_ahead != sum.samples) {
       return broken("S-1: steps in flight do not follow each other", id.value);
+    }
+  }
+  return {};
+}
+
+/// S-12: as many saves are on their way as the store has begun entries, and every cursor is there.
+result<void> scheduler::check_store() const {
+  if (store_ == nullptr) {
+    return {};
+  }
+  VDIST_TRY(store_->check_integrity());
+  if (saves_under_way() != store_->begun_count()) {
+    return broken("S-12: saves are miscounted", 0);
+  }
+  for (const auto& [id, member] : sequences_) {
+    const bool has_loads =
+        std::ssize(member->load_slots) * config_.block_size == std::int64_t{member->loading};
+    const auto held = (member->computed + member->loading) / config_.block_size;
+    if (!store_->contains(member->stored) || (member->loading > 0 && !has_loads)
+        || (member->loading > 0 && member->blocks_stored != held)) {
+      return broken("S-12: what a request has in the store is not there", id.value);
     }
   }
   return {};
@@ -125,6 +151,7 @@ result<void> scheduler::check_integrity() const {
   VDIST_TRY(check_holders());
   VDIST_TRY(check_running());
   VDIST_TRY(check_steps_in_flight());
+  VDIST_TRY(check_store());
   const auto over = std::count_if(sequences_.begin(), sequences_.end(), [](const auto& entry) {
     return entry.second->state == sequence_state::over;
   });

@@ -57,7 +57,7 @@ bool scheduler::restore(sequence& entrant) {
   kept_.erase(found);
   const auto computed = std::min(kept.computed, entrant.known() - 1); // T-4
   if (!fits(kept, entrant, computed) || !reserve_rest(kept, entrant, computed)) {
-    note_loss(entrant.id, std::max(computed, 0));
+    note_loss(entrant.id, count_lost(entrant, std::max(computed, 0)));
     excused_.insert(entrant.id);
     release_kept(kept);
     return false;

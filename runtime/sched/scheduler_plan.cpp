@@ -20,6 +20,9 @@ bool scheduler::plan(step_id step, epoch current, protocol::step_plan& out) {
   }
   VDIST_CHECK(current == epoch_, "P-1: plans are made in the epoch of start_epoch()");
   VDIST_CHECK(!last_step_ || step > *last_step_, "P-2: a step number must rise");
+  if (has_late_writers_ && !last_step_) { // S-11
+    return false;
+  }
   auto* alone = find_suspect();
   if (window_.is_full() || (alone != nullptr && window_.size() > 0)) {
     return false;
@@ -38,6 +41,7 @@ bool scheduler::plan(step_id step, epoch current, protocol::step_plan& out) {
     if (!is_short_of_blocks_) {
       plan_admissions(out);
     }
+    plan_saves(out);
   }
   clear_records(); // T-2: before the plan leaves, and with it blocks that were others'
   if (out.sequences() == 0) {
@@ -66,7 +70,8 @@ sequence* scheduler::find_suspect() {
   return is_its_turn && find_room(waiting_.head()) ? &waiting_.head() : nullptr;
 }
 
-/// Nothing is in flight. False: there is no block for it, and it waits now.
+/// Nothing is in flight. False: there is no block for it, and it waits now. If there will be one when the late writers have
+/// gone, it stays, and the step is empty (S-11).
 bool scheduler::plan_alone(sequence& suspect, protocol::step_plan& out) {
   if (suspect.state == sequence_state::waiting) {
     return admit(suspect, out);
@@ -76,6 +81,9 @@ bool scheduler::plan_alone(sequence& suspect, protocol::step_plan& out) {
     return true;
   }
   if (!grow(suspect)) {
+    if (waits_for_lift()) {
+      return true;
+    }
     ++counters_.preemptions;
     requeue(suspect);
     return false;
@@ -142,6 +150,10 @@ bool scheduler::grow(sequence& writer) {
     return true;
   }
   while (!pool_.can_reserve(1)) {
+    if (waits_for_lift()) {
+      is_short_of_blocks_ = true;
+      return false;
+    }
     if (!kept_.empty()) {
       give_up_newest_kept();
       continue;
@@ -157,6 +169,11 @@ bool scheduler::grow(sequence& writer) {
   }
   pool_.reserve(1, writer.blocks);
   return true;
+}
+
+/// S-11: who needs a block gets one of the exposed ones, later.
+bool scheduler::waits_for_lift() const {
+  return !pool_.can_reserve(1) && pool_.held_count() > 0;
 }
 
 sequence* scheduler::find_victim(const sequence& needy) {
@@ -258,7 +275,8 @@ bool scheduler::admit(sequence& head, protocol::step_plan& out) {
   head.blocks_published = hits;
   head.node = *node;
   head.computed = hits * size;
-  head.planned = head.computed;
+  find_stored(head, hits);
+  head.planned = head.computed + head.loading;
   enter_running(head, free_slots_.front());
   free_slots_.pop_front();
   ++counters_.admissions;
@@ -293,6 +311,7 @@ void scheduler::emit(sequence& member, std::int32_t count, protocol::step_plan& 
   }
   if (is_new) {
     emit_sampling(member, out);
+    emit_loads(member, out);
   }
   member.is_announced = true;
   member.blocks_announced = member.blocks.size();

@@ -30,7 +30,7 @@ protocol::finish_reason sequence::stop_reason() const {
 
 void sequence::rewind() {
   steps_in_flight = 0;
-  planned = computed;
+  planned = computed + loading;
   samples_ahead = 0;
 }
 

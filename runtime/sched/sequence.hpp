@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/base/ids.hpp"
+#include "runtime/kv/host_store.hpp"
 #include "runtime/kv/prefix_index.hpp"
 #include "runtime/protocol/request.hpp"
 
@@ -49,7 +50,7 @@ struct sequence {
   std::vector<token_id> tokens; // prompt, then what was generated and committed
   std::int32_t computed = 0;    // tokens whose KV is committed; < tokens.size()
 
-  // What the steps in flight will add; all zero, and planned == computed, when there are none.
+  // What the steps in flight will add; all zero, and planned == computed + loading, when there are none.
   std::int32_t steps_in_flight = 0; // that compute this sequence
   std::int32_t planned = 0;         // tokens whose KV is committed or in flight
   std::int32_t samples_ahead = 0;   // tokens that will have been sampled
@@ -62,14 +63,21 @@ struct sequence {
   std::vector<block_id> blocks;      // for positions 0 … blocks*block_size-1
   std::int32_t blocks_published = 0; // the first so many are covered by `node`
   kv::prefix_node node;              // prefix of blocks_published blocks
-  std::int32_t plans_missed = 0;     // in a row, as a prompt without budget
-  std::uint64_t held_in = 0;         // this plan goes without it, so that it can give way
+  std::int32_t blocks_stored = 0;    // the first so many are in the host store, or on their way
+  kv::stored_prefix stored;          // of blocks_stored blocks; pinned
+  std::int32_t loading =
+      0; // tokens behind `computed` that its first step takes from the host store (S-12)
+  std::vector<std::int32_t> load_slots; // of their blocks
+  std::int32_t plans_missed = 0;        // in a row, as a prompt without budget
+  std::uint64_t held_in = 0;            // this plan goes without it, so that it can give way
 
   bool is_suspect = false; // runs alone until its next token is committed (S-10)
 
   // While waiting: what the last failed admission found, to spare the next ones the search.
   std::int32_t hits_seen = -1; // blocks; -1: not tried yet
   std::int32_t tries_skipped = 0;
+  std::int32_t promised =
+      0; // tokens whose KV was lost and not counted, because the host store had it
 
   [[nodiscard]] std::int32_t known() const { return static_cast<std::int32_t>(tokens.size()); }
 

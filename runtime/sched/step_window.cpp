@@ -11,6 +11,7 @@ step_record& step_window::open(step_id step) {
   opened.step = step;
   opened.samples = 0;
   opened.entries.clear();
+  opened.saves.clear();
   return opened;
 }
 

@@ -19,10 +19,17 @@ struct step_entry {
   bool samples = false;
 };
 
+/// A block that a step copies into the host store. It is held until the step is over.
+struct step_save {
+  kv::stored_prefix entry;
+  block_id block;
+};
+
 struct step_record {
   step_id step;
   std::size_t samples = 0; // entries that sample
   std::vector<step_entry> entries;
+  std::vector<step_save> saves;
 };
 
 class step_window {

@@ -105,6 +105,8 @@ constexpr std::array classes{
     // resources
     fault_class{"allocation fails", place::worker_begin, "oom"},
     fault_class{"device error", place::worker_end, "cuda_error"},
+    fault_class{"device breaks off", place::worker_begin, "illegal_address"},
+    fault_class{"device stuck", place::worker_begin, "stuck_kernel"},
     fault_class{.name = "worker killed, blocks short",
                 .place = place::worker_begin,
                 .action = "kill9",

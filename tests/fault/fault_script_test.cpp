@@ -194,6 +194,40 @@ BOOST_AUTO_TEST_CASE(
   BOOST_TEST(report().at("passed") == true);
 }
 
+/// The nearest that a worker without a GPU can do.
+BOOST_AUTO_TEST_CASE(devices_that_break_or_hang_or_err_change_no_stream) {
+  for (const std::string name : {"gpu", "gpu-group"}) {
+    const auto done = verified(name);
+    if (isolation_under_test() == "thread") {
+      BOOST_TEST(done.exit_code == 2, "illegal_address needs workers that are processes");
+      continue;
+    }
+    BOOST_TEST(done.exit_code == 0, done.err);
+    BOOST_TEST(done.err.find("0 lost, 0 altered, 0 doubled") != std::string::npos, done.err);
+    BOOST_TEST(done.err.find("its device has failed, and it ends") != std::string::npos, done.err);
+    const bool has_flipped = name == "gpu-group";
+    BOOST_TEST((done.err.find("ranks of stage 0 disagree (slots 0, 1, step=") != std::string::npos)
+                   == has_flipped,
+               done.err);
+  }
+}
+
+/// At once: nobody tries it five times.
+BOOST_AUTO_TEST_CASE(a_device_that_is_lost_leaves_a_smaller_cluster_and_no_stream_changes) {
+  if (isolation_under_test() == "thread") {
+    return; // threads share their devices: their replica is given up
+  }
+  requests = 4;
+  const auto done = verified("gpu-lost");
+  BOOST_TEST(done.exit_code == 0, done.err);
+  BOOST_TEST(done.err.find("goes on with 2 of 4 workers (pipeline 2 -> 1, tensor 2 -> 2; sums keep "
+                           "their order): replica 0: failpoint worker.step_begin: the device must "
+                           "not be used any more")
+                 != std::string::npos,
+             done.err);
+  BOOST_TEST(done.err.find("0 lost, 0 altered, 0 doubled") != std::string::npos, done.err);
+}
+
 BOOST_AUTO_TEST_CASE(frames_that_are_damaged_change_no_stream) {
   const auto done = verified("channels");
   BOOST_TEST(done.exit_code == 0, done.err);

@@ -4,6 +4,9 @@
 #include "tests/support/process_tree.hpp"
 #include "tests/support/run_fixture.hpp"
 
+#include <boost/test/data/monomorphic.hpp>
+#include <boost/test/data/test_case.hpp>
+
 #include <algorithm>
 #include <cstdlib>
 #include <optional>
@@ -308,8 +311,10 @@ BOOST_AUTO_TEST_CASE(a_cluster_that_drains_goes_on_draining_when_its_node_dies) 
 }
 
 /// A spare keeps the program that it was started with: it is not used for a worker of the new one.
-BOOST_AUTO_TEST_CASE(new_programs_are_picked_up_and_foreign_ones_refused) {
-  use(two_by_two, "standby = 1\n");
+BOOST_DATA_TEST_CASE(new_programs_are_picked_up_and_foreign_ones_refused,
+                     boost::unit_test::data::make({"generic", "prepared"}),
+                     spares) {
+  use(two_by_two, "standby = 1\nstandby_kind = \"" + std::string(spares) + "\"\n");
   make_reference(150);
   const auto built = std::filesystem::path(VDIST_RUN).parent_path();
   const auto programs = folder.path() / "bin";

@@ -270,6 +270,29 @@ BOOST_AUTO_TEST_CASE(may_hang_while_it_loads_instead_of_dying) {
   check_streams("hang");
 }
 
+/// Whoever is promoted loads like any other, and dies of it.
+BOOST_AUTO_TEST_CASE(leaves_no_spare_of_the_larger_cluster) {
+  (void)undisturbed();
+  auto arguments = split_of(both);
+  arguments.insert(
+      arguments.end(),
+      {"--set", "fault_tolerance.standby=1", "--set", "fault_tolerance.standby_kind=prepared"});
+  auto run = start_batch(arguments, rules_of(both) + held_at_the_first_result);
+  const auto seen = status_when(run, [](const control::cluster_status& status) {
+    const auto is_ready = [](const auto& one) {
+      return one.is_ready && one.rank < 2;
+    };
+    return status.capacity.workers == 2 && status.spares.size() == 2
+           && std::all_of(status.spares.begin(), status.spares.end(), is_ready);
+  });
+  BOOST_TEST(seen.has_value(), run.err());
+  const auto done = wait_for_end(run, patience);
+  BOOST_REQUIRE(done.has_value());
+  BOOST_TEST(done->exit_code == 0, done->err);
+  BOOST_TEST(has(*done, both.shrunk), done->err);
+  check_streams(both.name);
+}
+
 /// From giving up to the next character of a story, as its reader sees it.
 BOOST_AUTO_TEST_CASE(interrupts_a_story_for_a_moment) {
   const std::vector<std::string> story{

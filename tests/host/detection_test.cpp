@@ -109,6 +109,62 @@ struct detection_fixture : probe_folder {
   std::uint32_t incarnation = 0;
 };
 
+/// Children that are looked at on a clock of the test's own: only what they are is real.
+struct table_fixture : probe_folder {
+  table_fixture() : probe_folder(true), words(make_board()), children(words, 300ms) {}
+
+  static board make_board() {
+    auto made = board::make();
+    BOOST_REQUIRE(made.has_value());
+    return std::move(*made);
+  }
+
+  /// The next worker of rank 0, which hangs: how long it is looked at until it is killed.
+  std::chrono::milliseconds detection_of(std::string_view what) {
+    const auto order = socket::make_shared_file("order", what.size());
+    BOOST_REQUIRE(order.has_value());
+    BOOST_REQUIRE(::pwrite(order->get(), what.data(), what.size(), 0) == std::ssize(what));
+    const protocol::process_key key{.rank = 0, .incarnation = ++incarnation};
+    const auto started = children.start(key,
+                                        {.program = programs() / "vdist-worker",
+                                         .arguments = {"--order-fd", "3"},
+                                         .descriptors = {order->get()}});
+    BOOST_REQUIRE(started.has_value());
+    const auto& entry = words.life((*started)->life);
+    const auto pid = (*started)->pid();
+    wait_until("it hangs", [&] {
+      return phase_of(entry.progress.word.load()) == work_phase::computing
+             && entry.progress.budget_ms.load() != 0 && state_of(pid) == 'S';
+    });
+    const auto first = now;
+    bool is_dying = false;
+    bool has_ended = false; // one look may see both
+    const auto look = [&] {
+      for (const auto& event : children.look(now += look_interval)) {
+        is_dying = is_dying || (event.key == key && event.what == child_event::kind::dying);
+        has_ended = has_ended || (event.key == key && event.what == child_event::kind::ended);
+      }
+    };
+    for (look(); !is_dying; look()) {
+      BOOST_REQUIRE(now < first + 60s);
+    }
+    const auto found = now;
+    wait_until("it ends", [&] {
+      if (!has_ended) {
+        look();
+      }
+      return has_ended;
+    });
+    return std::chrono::duration_cast<std::chrono::milliseconds>(found - first);
+  }
+
+  static constexpr auto look_interval = 50ms; // as next_look() says
+  board words;
+  child_table children;
+  std::uint32_t incarnation = 0;
+  time_point now{1s};
+};
+
 double ms(std::chrono::steady_clock::duration time) {
   return std::chrono::duration<double, std::milli>(time).count();
 }
@@ -229,6 +285,20 @@ BOOST_AUTO_TEST_CASE(without_life_words_pidfds_alone_tell_of_every_end) { // C-2
   const auto stuck = next_event();
   BOOST_TEST((stuck.what == child_event::kind::ended));
   BOOST_TEST(stuck.key.rank == 1);
+}
+
+BOOST_FIXTURE_TEST_CASE(who_hangs_again_at_once_is_found_as_soon_as_the_first,
+                        table_fixture) { // V-5
+  for (int incarnation = 0; incarnation < 4; ++incarnation) {
+    BOOST_TEST(detection_of("asleep 200").count() == 350, "of a look, the bound, and the probe");
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(doubts_end_with_work_that_no_look_has_seen, table_fixture) { // V-5, G-4
+  BOOST_TEST(detection_of("stuck 200").count() == 350);
+  BOOST_TEST(detection_of("stuck 200").count() == 550, "it may only have been slow");
+  BOOST_TEST(detection_of("tired 200").count() == 350);
+  BOOST_TEST(detection_of("stuck 200").count() == 550, "one more doubt, not the third");
 }
 
 BOOST_AUTO_TEST_CASE(nobody_is_suspected_on_a_machine_that_is_overloaded) {

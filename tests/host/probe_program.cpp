@@ -67,22 +67,49 @@ void work_for(std::chrono::microseconds time) {
   }
 }
 
-/// "idle", "waiting", "stuck <budget ms>", "busy <budget ms>", "asleep <standstill ms>".
+std::string read_words(const socket::unique_fd& order) {
+  char text[64] = {};
+  [[maybe_unused]] const auto got = ::pread(order.get(), text, sizeof text - 1, 0);
+  return text;
+}
+
+/// What it prepares for may be words, too: "dies", or "hangs <budget ms>" while it loads.
+socket::unique_fd wait_for_order(const standby_link& link, progress_cell& cell) {
+  auto given = link.wait();
+  if (given && given->what == standby_step::prepare) {
+    std::istringstream words(read_words(given->order));
+    std::string what;
+    int budget = 0;
+    words >> what >> budget;
+    if (what == "dies") {
+      ::_exit(5);
+    }
+    progress_word progress(cell);
+    progress.enter(work_phase::loading, {.budget = std::chrono::milliseconds(budget)});
+    if (what == "hangs") {
+      sleep_for_ever();
+    }
+    progress.enter(work_phase::idle);
+    link.say_ready();
+    given = link.wait();
+  }
+  if (!given) {
+    ::_exit(4);
+  }
+  return std::move(given->order);
+}
+
+/// "idle", "waiting", "stuck <budget ms>", "busy <budget ms>", "asleep <standstill ms>", "tired <budget ms>".
 [[noreturn]] void be_worker(int argc, char** argv) {
   auto* const life = hold(argc, argv);
   socket::unique_fd order;
   if (const auto standby = argument("--standby-fd", argc, argv); !standby.empty()) {
-    auto given = wait_for_order(socket::unique_fd(std::stoi(standby)));
-    if (!given) {
-      ::_exit(4);
-    }
-    order = std::move(given->order);
+    const standby_link link(socket::unique_fd(std::stoi(standby)));
+    order = wait_for_order(link, life->progress);
   } else {
     order = socket::unique_fd(std::stoi(argument("--order-fd", argc, argv)));
   }
-  char text[64] = {};
-  [[maybe_unused]] const auto got = ::pread(order.get(), text, sizeof text - 1, 0);
-  std::istringstream words(text);
+  std::istringstream words(read_words(order));
   std::string what;
   int budget = 0;
   words >> what >> budget;
@@ -90,7 +117,14 @@ void work_for(std::chrono::microseconds time) {
   if (what == "waiting") {
     progress.enter(work_phase::waiting, {.budget = 10ms, .standstill = 10ms});
   }
-  if (what == "stuck" || what == "busy") {
+  if (what == "tired") { // it has worked, faster than anybody looks
+    progress.enter(work_phase::loading);
+    for (int step = 0; step < 8; ++step) {
+      progress.enter(work_phase::idle);
+      progress.enter(work_phase::computing);
+    }
+  }
+  if (what == "stuck" || what == "busy" || what == "tired") {
     progress.enter(work_phase::computing, {.budget = std::chrono::milliseconds(budget)});
   }
   if (what == "asleep") { // in a step that might take half a minute

@@ -118,31 +118,85 @@ BOOST_AUTO_TEST_CASE(a_look_that_comes_late_does_not_condemn) { // V-4
   BOOST_TEST((look(10ms) == verdict::fine));
 }
 
-BOOST_AUTO_TEST_CASE(a_successor_of_one_that_was_stuck_has_more_patience) { // V-5
-  watch.set_patience(4);
-  word.enter(work_phase::computing, {.budget = 200ms, .standstill = 50ms});
+BOOST_AUTO_TEST_CASE(a_standstill_before_a_suspension_does_not_condemn_after_it) { // V-4
+  word.enter(work_phase::computing, {.budget = 30s, .standstill = 200ms});
   stands_still = true;
-  BOOST_TEST((look_after(190ms) == verdict::fine));
+  BOOST_TEST((look_after(290ms) == verdict::probing));
+  now += 10s;
+  BOOST_TEST((look_after(10ms) == verdict::probing));
+  BOOST_TEST((look_after(40ms) == verdict::probing));
+  BOOST_TEST((look_after(10ms) == verdict::stuck));
+}
+
+BOOST_AUTO_TEST_CASE(looks_that_are_late_by_half_cost_no_more_than_one_of_them) { // V-3
+  word.enter(work_phase::computing, {.budget = 30s, .standstill = 200ms});
+  const auto look = [this](duration after) {
+    now += after;
+    return watch.look(cell, now, [](duration) { return cpu_use{.is_standstill = true}; });
+  };
+  BOOST_TEST((look(0ms) == verdict::fine));
+  const auto begun = now;
+  for (int late = 0; late < 3; ++late) {
+    BOOST_TEST((look(75ms) != verdict::stuck));
+    BOOST_TEST((watch.due() == begun + 300ms));
+  }
+  BOOST_TEST((look(75ms) == verdict::stuck));
+}
+
+BOOST_AUTO_TEST_CASE(who_waits_or_has_no_standstill_bound_is_due_at_no_time) { // V-1
+  word.enter(work_phase::computing, {.budget = 30s});
+  BOOST_TEST((look_after(100ms) == verdict::fine));
+  BOOST_TEST(!watch.due().has_value());
+  word.enter(work_phase::computing, {.standstill = 200ms});
+  BOOST_TEST((look_after(100ms) == verdict::fine));
+  BOOST_TEST(watch.due().has_value());
+  word.enter(work_phase::waiting, {.standstill = 200ms});
+  BOOST_TEST((look_after(10ms) == verdict::fine));
+  BOOST_TEST(!watch.due().has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_successor_of_one_that_was_stuck_has_a_longer_budget) { // V-5
+  watch.set_patience(4);
+  word.enter(work_phase::computing, {.budget = 200ms});
+  BOOST_TEST((look_after(800ms) == verdict::fine));
   BOOST_TEST((look_after(120ms) == verdict::stuck));
   watch.set_patience(1);
   word.bump();
-  BOOST_TEST((look_after(50ms) == verdict::fine));
-  BOOST_TEST((look_after(130ms) == verdict::stuck));
+  BOOST_TEST((look_after(200ms) == verdict::fine));
+  BOOST_TEST((look_after(120ms) == verdict::stuck));
 }
 
-BOOST_AUTO_TEST_CASE(changes_are_counted_once_it_has_loaded) { // V-5
+BOOST_AUTO_TEST_CASE(a_successor_that_stands_still_is_found_as_soon_as_the_first) { // V-5, V-3
+  for (const int patience : {1, 2, 64}) {
+    watch.set_patience(patience);
+    word.enter(work_phase::computing, {.budget = 30s, .standstill = 200ms});
+    stands_still = true;
+    BOOST_TEST((look_after(200ms) == verdict::fine));
+    BOOST_TEST((look_after(120ms) == verdict::stuck));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(changes_are_counted_since_it_had_loaded_however_rarely_one_looks) { // G-4
+  BOOST_TEST(changes_since_loaded(cell) == 0U);
   word.enter(work_phase::loading);
   word.bump();
-  BOOST_TEST((look_after(10ms) == verdict::fine));
+  BOOST_TEST(changes_since_loaded(cell) == 0U, "of loading none counts");
   word.enter(work_phase::idle);
-  BOOST_TEST((look_after(10ms) == verdict::fine));
-  BOOST_TEST(watch.changes() == 0U);
+  BOOST_TEST(changes_since_loaded(cell) == 0U);
   for (int i = 0; i < 3; ++i) {
     word.enter(work_phase::computing);
     word.enter(work_phase::idle);
   }
-  BOOST_TEST((look_after(10ms) == verdict::fine));
-  BOOST_TEST(watch.changes() == 6U);
+  BOOST_TEST(changes_since_loaded(cell) == 6U);
+  progress_word successor(cell); // of the thread
+  successor.enter(work_phase::computing);
+  BOOST_TEST(changes_since_loaded(cell) == 7U);
+}
+
+BOOST_AUTO_TEST_CASE(who_loads_nothing_counts_from_its_first_phase_on) { // G-4
+  word.enter(work_phase::computing);
+  word.bump();
+  BOOST_TEST(changes_since_loaded(cell) == 1U);
 }
 
 BOOST_AUTO_TEST_CASE(a_meter_knows_a_sleeper_from_one_that_works) {
@@ -185,6 +239,34 @@ BOOST_AUTO_TEST_CASE(a_pace_learns_from_steps_of_the_same_size) {
   BOOST_TEST(pace.budget(1000).count() == 720);
   pace.finished(1000, 10s);
   BOOST_TEST(pace.budget(1000).count() == 30'000, "never above the first one");
+}
+
+BOOST_AUTO_TEST_CASE(a_pace_may_forget_what_was_slower_long_ago) {
+  step_pace pace(200ms, 30s, {.margin = 4, .remembered = 16});
+  BOOST_TEST(!pace.knows(64));
+  pace.finished(64, 700ms); // loads its kernels
+  for (int step = 1; step < 31; ++step) {
+    pace.finished(64, 60ms);
+    BOOST_TEST(pace.budget(64).count() == (step < 7 ? 30'000 : 2'800));
+  }
+  BOOST_TEST(pace.knows(64));
+  pace.finished(64, 60ms);
+  BOOST_TEST(pace.budget(64).count() == 240, "after 32 steps at most");
+  for (int step = 0; step < 100; ++step) {
+    pace.finished(64, step % 8 == 0 ? 90ms : 10ms);
+    BOOST_TEST(pace.budget(64).count() >= 240, "what comes again and again is never forgotten");
+  }
+  BOOST_TEST(pace.budget(64).count() == 360);
+}
+
+BOOST_AUTO_TEST_CASE(a_pace_may_ignore_the_first_steps_of_a_size) {
+  step_pace pace(200ms, 30s, {.margin = 4, .remembered = 64, .ignored = 4});
+  for (int step = 0; step < 8; ++step) {
+    BOOST_TEST(!pace.knows(64));
+    pace.finished(64, step < 4 ? 400ms : 60ms);
+  }
+  BOOST_TEST(pace.knows(64));
+  BOOST_TEST(pace.budget(64).count() == 240);
 }
 
 BOOST_AUTO_TEST_CASE(a_pace_borrows_from_the_nearest_size_that_it_knows) {

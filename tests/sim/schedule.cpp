@@ -233,6 +233,7 @@ sim_schedule make_poison_schedule(std::uint64_t seed) {
   out.seed = seed;
   draw_topology(out, chance);
   out.poison_strikes = chance.between(2, 3);
+  out.recovery.poison_strikes = out.poison_strikes;
   const duration span = chance.microseconds(2000, 30000);
   draw_workload(out, span, chance);
   const auto clients = std::count_if(out.events.begin(), out.events.end(), [](const auto& event) {
@@ -245,19 +246,12 @@ sim_schedule make_poison_schedule(std::uint64_t seed) {
          .argument = chance.below(static_cast<std::size_t>(clients))});
   }
   draw_harmless_faults(out, span, chance);
-  // Deaths of a culprit count until it is found, for good if it is cancelled before. So there has to be room for
-  // those of one, for the last of each other one, for all but the last of each that is cancelled, and for failed loads:
-  // who allows fewer restarts than that may lose a replica.
-  const auto events_of = [&out](kind what) {
-    return static_cast<std::int32_t>(
-        std::count_if(out.events.begin(), out.events.end(), [what](const auto& event) {
-          return event.what == what;
-        }));
-  };
-  out.recovery.max_restarts = std::max(out.recovery.max_restarts,
-                                       out.poison_strikes + events_of(kind::poison) - 1
-                                           + (out.poison_strikes - 1) * events_of(kind::cancel)
-                                           + events_of(kind::load_fails));
+  out.recovery.max_restarts =
+      std::max<std::int32_t>(out.poison_strikes,
+                             static_cast<std::int32_t>(std::count_if(
+                                 out.events.begin(), out.events.end(), [](const auto& event) {
+                                   return event.what == kind::load_fails;
+                                 })));
   sort_events(out);
   return out;
 }

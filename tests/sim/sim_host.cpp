@@ -79,7 +79,7 @@ std::shared_ptr<actors::worker_lane> sim_group::make_lane(actors::lane_request w
 std::shared_ptr<sim_worker> sim_group::spawn(const actors::lane_request& wanted) {
   auto& record = slots_.at(static_cast<std::size_t>(wanted.slot));
   auto& checks = *world_.checks;
-  checks.require(!record.process || record.process->is_gone(),
+  checks.require(!record.process || record.process->has_halted() || record.process->is_gone(),
                  "I5, R-2: a worker is spawned while its predecessor may act");
   checks.require(!record.process || wanted.worker > record.process->worker(),
                  "I5: an incarnation comes twice");
@@ -93,7 +93,9 @@ std::shared_ptr<sim_worker> sim_group::spawn(const actors::lane_request& wanted)
                  "I9: a slot is started again too often");
   if (record.process) {
     steps_ += record.process->steps();
+    record.late.push_back(record.process);
   }
+  forget_gone(record);
   const sim_worker_config config{.replica = replica_,
                                  .slot = wanted.slot,
                                  .rank = replica_ * schedule_.recovery.slots + wanted.slot,
@@ -183,8 +185,30 @@ epoch sim_group::next_epoch() const {
 
 bool sim_group::has_dying() const {
   return std::any_of(slots_.begin(), slots_.end(), [](const slot_record& record) {
-    return record.process && record.process->is_ending() && !record.process->is_gone();
+    const auto& newest = record.process;
+    const bool is_late = std::any_of(
+        record.late.begin(), record.late.end(), [](const auto& each) { return !each->is_gone(); });
+    return is_late
+           || (newest && newest->is_ending() && !newest->has_halted() && !newest->is_gone());
   });
+}
+
+void sim_group::forget_gone(slot_record& record) {
+  std::erase_if(record.late, [this](const auto& each) {
+    late_writes_ += each->is_gone() ? each->late_writes() : 0;
+    return each->is_gone();
+  });
+}
+
+std::uint64_t sim_group::late_writes() const {
+  auto sum = late_writes_;
+  for (const auto& record : slots_) {
+    sum += record.process ? record.process->late_writes() : 0;
+    for (const auto& each : record.late) {
+      sum += each->late_writes();
+    }
+  }
+  return sum;
 }
 
 void sim_group::begin_tenure() {
@@ -197,6 +221,9 @@ void sim_group::detach() {
   for (auto& record : slots_) {
     if (record.process) {
       record.process->set_report({});
+    }
+    for (const auto& each : record.late) {
+      each->set_report({});
     }
     if (const auto lane = record.lane.lock()) {
       lane->detach();

@@ -1,7 +1,7 @@
 // tests/sim/sim_host.hpp — what outlives a control process: worker processes, the memory of their slots, fences, channels
 // and the ledger's region. The counterpart of vdist-run and vdist-vault.
 //
-// Invariants checked here: I5 and R-2 (a successor is spawned only over a predecessor that is gone), R-3 (epochs rise), I9
+// Invariants checked here: I5 and R-2 (a successor is spawned only over a predecessor that has halted or is gone), R-3 (epochs rise), I9
 // (spawns of one slot within the window, under one supervisor, is bounded).
 #pragma once
 
@@ -45,7 +45,8 @@ public:
   void detach();
   /// Another supervisor counts anew (I9).
   void begin_tenure();
-  /// Whether a process was told to end, or has, and is not gone: a control process waits for it.
+  /// Whether somebody is not gone yet of whom the next control process would not know: it waits for them. One that has halted
+  /// and has no successor is adopted, and its end is heard.
   [[nodiscard]] bool has_dying() const;
   /// What a control process finds when it starts.
   [[nodiscard]] std::vector<supervisor::slot_start> left() const;
@@ -58,6 +59,7 @@ public:
   [[nodiscard]] std::span<std::byte> kv_table() const { return kv_table_.span(); }
 
   [[nodiscard]] actors::kept_tokens& kept() { return kept_; }
+
   [[nodiscard]] actors::flight_words& flights() { return *flights_; }
 
   /// Lets this event happen, if it is one of workers or channels. False: there is nobody.
@@ -72,12 +74,15 @@ public:
 
   [[nodiscard]] std::uint64_t steps() const;
 
+  [[nodiscard]] std::uint64_t late_writes() const;
+
 private:
   struct slot_record {
     std::shared_ptr<sim_worker> process; // the newest; null: there was none
     std::function<void()> kill_actor;
     std::weak_ptr<sim_lane> lane;
-    std::vector<time_point> spawned; // under this supervisor
+    std::vector<std::shared_ptr<sim_worker>> late; // of those before it, who are not gone
+    std::vector<time_point> spawned;               // under this supervisor
     bool load_fails = false;
   };
 
@@ -90,6 +95,7 @@ private:
   [[nodiscard]] std::shared_ptr<sim_worker> spawn(const actors::lane_request& wanted);
   [[nodiscard]] std::optional<sim_ends> open(std::int32_t slot, epoch now);
   void let_past_return(std::size_t slot);
+  void forget_gone(slot_record& record);
   bool strike(slot_record& record, const sim_event& event);
 
   const sim_schedule& schedule_;
@@ -109,7 +115,8 @@ private:
   table_memory kv_table_;
   actors::kept_tokens kept_;
   std::unique_ptr<actors::flight_words> flights_ = std::make_unique<actors::flight_words>();
-  std::uint64_t steps_ = 0; // of processes that are gone
+  std::uint64_t steps_ = 0;       // of processes that have a successor
+  std::uint64_t late_writes_ = 0; // … that are gone
 };
 
 } // namespace vdist::testing

@@ -230,6 +230,10 @@ executor_actor sim_node::spawn_executor(std::int32_t replica) {
           [&record](const culprit& found) {
             record.supervisor.send(culprit_found{found.strikes, found.has_progressed});
           },
+      .on_acquittal =
+          [&record](const acquittal& given) {
+            record.supervisor.send(suspicion_over{given.now, given.are_innocent});
+          },
       .kill_actor =
           [handle] {
             caf::anon_send_exit(*handle, caf::exit_reason::kill);

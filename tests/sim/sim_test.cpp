@@ -123,7 +123,7 @@ void print(std::uint64_t schedules, const sim_counts& counts, double seconds) {
   BOOST_TEST_MESSAGE(fmt::format(
       "simulated: {} schedules in {:.1f} s ({:.0f} a minute), {} events, {} steps, {} tokens, {} "
       "requests failed with their replica; after takeovers {} tokens found with their KV, {} "
-      "computed again;{}",
+      "computed again; {} late writes of dead workers;{}",
       schedules,
       seconds,
       static_cast<double>(schedules) * 60 / seconds,
@@ -133,6 +133,7 @@ void print(std::uint64_t schedules, const sim_counts& counts, double seconds) {
       counts.failed,
       counts.restored,
       counts.computed_again,
+      counts.late_writes,
       faults));
 }
 

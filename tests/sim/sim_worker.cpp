@@ -40,11 +40,18 @@ void sim_worker::end(duration last) {
   if (std::exchange(is_told_to_end_, true)) {
     return;
   }
-  links_.world.line->after(last, [self = shared_from_this()] { self->be_gone(); });
+  const bool halts = links_.world.chance->percent(80);
+  links_.world.line->after(last, [self = shared_from_this(), halts] {
+    if (halts) {
+      self->halt();
+    } else {
+      self->be_gone();
+    }
+  });
 }
 
 void sim_worker::die(duration notice) {
-  if (state_ == state::gone || std::exchange(is_dead_, true)) {
+  if (state_ != state::living || std::exchange(is_dead_, true)) {
     return;
   }
   links_.world.line->after(notice, [self = shared_from_this()] {
@@ -66,8 +73,52 @@ void sim_worker::be_late() {
 
 void sim_worker::set_report(actors::lane_report report) {
   report_ = std::move(report);
-  if (report_ && state_ == state::gone) { // it ended before it was adopted
-    this->report(worker_event::kind::gone);
+  if (!report_ || state_ == state::living) {
+    return;
+  }
+  if (state_ == state::halted) { // before it was adopted
+    this->report(worker_event::kind::failed, {}, errc::closed, "the process has died");
+  }
+  this->report(state_ == state::gone ? worker_event::kind::gone : worker_event::kind::halted);
+}
+
+/// Some devices need long to come to rest.
+void sim_worker::halt() {
+  if (state_ != state::living) {
+    return;
+  }
+  auto& chance = *links_.world.chance;
+  const auto rest =
+      chance.percent(85) ? chance.microseconds(0, 200'000) : chance.microseconds(0, 4'000'000);
+  if (now_) {
+    write_late((*links_.group)[static_cast<std::size_t>(config_.slot)].model->late_writes(), rest);
+  }
+  leave();
+  commands_.clear();
+  loaded_at_.reset();
+  state_ = state::halted;
+  is_dead_ = true;
+  report(worker_event::kind::halted);
+  links_.world.line->after(rest, [self = shared_from_this()] { self->be_gone(); });
+}
+
+/// Some of them, in any order.
+void sim_worker::write_late(std::vector<model_worker::late_write> writes, duration within) {
+  auto& chance = *links_.world.chance;
+  const auto within_us = static_cast<std::int32_t>(within / std::chrono::microseconds(1));
+  for (const auto& late : writes) {
+    if (chance.percent(10)) {
+      continue;
+    }
+    links_.world.line->after(chance.microseconds(0, within_us), [self = shared_from_this(), late] {
+      auto& memory = (*self->links_.group)[static_cast<std::size_t>(self->config_.slot)];
+      ++self->late_writes_;
+      try {
+        memory.model->land(late);
+      } catch (const std::exception& breach) {
+        self->links_.world.checks->fail(breach.what());
+      }
+    });
   }
 }
 
@@ -98,7 +149,7 @@ void sim_worker::report(worker_event::kind what, epoch now, errc status, std::st
 }
 
 std::optional<time_point> sim_worker::due() const {
-  if (state_ == state::gone || is_dead_) {
+  if (state_ != state::living || is_dead_) {
     return std::nullopt;
   }
   const auto now = links_.world.line->now();
@@ -113,7 +164,7 @@ std::optional<time_point> sim_worker::due() const {
 
 bool sim_worker::turn() {
   const auto now = links_.world.line->now();
-  if (state_ == state::gone || is_dead_ || paused_until_ > now) {
+  if (state_ != state::living || is_dead_ || paused_until_ > now) {
     return false;
   }
   if (loaded_at_) {

@@ -2,7 +2,7 @@
 // model_worker, which notices every wrong plan (I6, P-2 … P-8) and makes tokens as a pure function (I7).
 //
 //   spawned ──load──▶ loading ──▶ waiting ──begin(e)──▶ stepping(e) ──fence, command, failure──▶ waiting
-//      any ──die, end──▶ dying (a zombie: it may go on acting) ──▶ gone
+//      any ──die, end──▶ dying (a zombie: it may go on acting) ──▶ halted (what was in flight still writes) ──▶ gone
 //
 // A process outlives the control process that spawned it: what steers it (sim_lane) is a handle that the next one makes
 // anew. The memory of a slot (`memory`) outlives its processes, as the vault's regions do.
@@ -63,7 +63,7 @@ public:
   void load();
   void prepare(epoch now);
   void begin(epoch now);
-  /// SIGKILL: it goes on for `last` and then is gone.
+  /// SIGKILL: it goes on for `last` and then halts, or is gone at once, as chance will have it.
   void end(duration last);
 
   /// The lane that speaks for it; null: none, what it says is lost.
@@ -93,6 +93,12 @@ public:
 
   [[nodiscard]] bool is_gone() const { return state_ == state::gone; }
 
+  /// It begins nothing any more, but may still write.
+  [[nodiscard]] bool has_halted() const { return state_ == state::halted; }
+
+  /// Writes that came when it was dead.
+  [[nodiscard]] std::uint64_t late_writes() const { return late_writes_; }
+
   [[nodiscard]] bool is_ending() const { return is_told_to_end_ || is_dead_; }
 
   [[nodiscard]] bool has_loaded() const { return has_loaded_; }
@@ -100,7 +106,7 @@ public:
   [[nodiscard]] std::uint64_t steps() const { return steps_; }
 
 private:
-  enum class state : std::uint8_t { living, gone };
+  enum class state : std::uint8_t { living, halted, gone };
 
   struct command {
     enum class kind : std::uint8_t { load, prepare, begin };
@@ -123,6 +129,8 @@ private:
   [[nodiscard]] bool dies_of_plan() const;
   [[nodiscard]] result<void> answer();
   void shape_result();
+  void halt();
+  void write_late(std::vector<model_worker::late_write> writes, duration within);
   void be_gone();
 
   sim_worker_config config_;
@@ -141,6 +149,7 @@ private:
   time_point paused_until_{};
   time_point last_report_{}; // what it says comes in order
   std::uint64_t steps_ = 0;
+  std::uint64_t late_writes_ = 0;
 
   std::optional<epoch> now_; // stepping
   sim_ends ends_;

@@ -41,6 +41,7 @@ void sim_counts::add(const sim_counts& other) {
   failed += other.failed;
   restored += other.restored;
   computed_again += other.computed_again;
+  late_writes += other.late_writes;
   given_up += other.given_up;
   for (std::size_t i = 0; i < suffered.size(); ++i) {
     suffered[i] += other.suffered[i];
@@ -112,6 +113,7 @@ sim_counts sim_world::counts() const {
     sum.steps += group->steps();
     sum.restored += group->kept().restored;
     sum.computed_again += group->kept().computed_again;
+    sum.late_writes += group->late_writes();
   }
   return sum;
 }

@@ -35,6 +35,7 @@ struct sim_counts {
   std::uint64_t given_up = 0;       // replicas
   std::uint64_t restored = 0;       // tokens whose KV a new scheduler found
   std::uint64_t computed_again = 0; // … did not find
+  std::uint64_t late_writes = 0;    // of dead workers
   std::array<std::uint64_t, sim_event_kinds> suffered{};
 
   void add(const sim_counts& other);

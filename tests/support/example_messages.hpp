@@ -46,7 +46,11 @@ inline protocol::worker_order example_order() {
           .step_deadline_ms = 1234,
           .peer_devices = {6, 7, 4, 5},
           .detect_ms = 77,
-          .load_stall_ms = 88};
+          .load_stall_ms = 88,
+          .store_slots = 3,
+          .store_saves = 2,
+          .store_first = 1ULL << 33U,
+          .store_stride = 1ULL << 21U};
 }
 
 /// `order_bytes`: the encoded order of spawn_worker.
@@ -54,19 +58,23 @@ inline std::vector<protocol::host_message> example_messages(std::size_t order_by
   using namespace protocol;
   using bytes = std::vector<std::byte>;
   const process_key key{.rank = 3, .incarnation = 2};
-  return {host_welcome{.supervisor_pid = 10, .vault_pid = 11, .ledger_bytes = 1ULL << 40U},
-          host_welcome{.node_starts = 3,
-                       .life = 1,
-                       .living = {{key, 77, ~std::uint64_t{0}}, {{.rank = 0}, 78, 5}},
-                       .last = {{0, 1}, {3, 2}}},
-          spawn_worker{key, bytes(order_bytes, std::byte{0xc1}), 12345},
-          process_dying{key},
-          signal_process{{.role = process_role::control}, 19},
-          host_settings{.detect_ms = 17, .standby = 2, .control_stall_ms = 23},
-          output{.record = 2, .offset = 1ULL << 33U, .bytes = bytes(5), .is_stream = true},
-          kill_process{{.role = process_role::vault}},
-          process_started{key, 77},
-          process_ended{key, 77, 9, 0, "killed by signal 9 (Killed)"}};
+  return {
+      host_welcome{.supervisor_pid = 10, .vault_pid = 11, .ledger_bytes = 1ULL << 40U},
+      host_welcome{.node_starts = 3,
+                   .life = 1,
+                   .living = {{key, 77, ~std::uint64_t{0}}, {{.rank = 0}, 78, 5}},
+                   .last = {{0, 1}, {3, 2}},
+                   .store_bytes = 1ULL << 36U},
+      spawn_worker{key, bytes(order_bytes, std::byte{0xc1}), 12345, 678},
+      process_dying{key},
+      signal_process{{.role = process_role::control}, 19},
+      host_settings{.detect_ms = 17, .standby = 2, .control_stall_ms = 23, .prepares_spares = true},
+      prepare_spare{3, bytes(order_bytes, std::byte{0xc1}), 678},
+      spare_ready{.rank = 3, .pid = 79, .at_ns = 1LL << 40U},
+      output{.record = 2, .offset = 1ULL << 33U, .bytes = bytes(5), .is_stream = true},
+      kill_process{{.role = process_role::vault}},
+      process_started{key, 77},
+      process_ended{key, 77, 9, 0, "killed by signal 9 (Killed)"}};
 }
 
 } // namespace vdist::testing

@@ -151,6 +151,7 @@ model_driver::model_driver(const driver_config& config,
       gpus_(config.gpus),
       epoch_(last_epoch) {
   make_ranks(config);
+  rehearse(config);
   start_epoch();
 }
 
@@ -207,6 +208,7 @@ exec::model_runner_config model_driver::runner_config(const driver_config& confi
   made.rank = rank_id(place.stage * place.tensor_size + place.tensor_rank);
   made.limits = config.limits;
   made.random_seed = 7;
+  made.is_standby = config.is_standby;
   made.tap = ranks_.empty() ? config.tap : nullptr;
   if (config.is_on_gpu && config.meets_peers && place.tensor_size * place.stages > 1) {
     made.peer_exchange = exec::peer_link_settings{.wait = std::chrono::seconds(20)};
@@ -253,6 +255,19 @@ void model_driver::make_ranks(const driver_config& config) {
     place.layers.first = place.layers.last;
   }
   results_.resize(ranks_.size());
+}
+
+void model_driver::rehearse(const driver_config& config) {
+  if (!config.rehearses) {
+    return;
+  }
+  on_all_ranks([](rank& each) { each.done = each.runner->rehearse(); });
+  for (const auto& each : ranks_) {
+    require(each->done);
+  }
+  if (config.on_rehearsed) {
+    config.on_rehearsed();
+  }
 }
 
 void model_driver::start_epoch() {

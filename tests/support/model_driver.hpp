@@ -49,6 +49,10 @@ struct driver_config {
   /// Sees what rank 0 passes on to the next stage, on its thread: [tokens, hidden] of each step. May be empty.
   std::function<void(std::span<const float>)> on_passed;
   exec::layer_tap* tap = nullptr; // of rank 0; borrowed; may be null
+  bool is_standby = false;        // of weights that are in the vault already
+  bool rehearses = false;         // before the first epoch
+  /// Behind that. May be empty.
+  std::function<void()> on_rehearsed;
 };
 
 /// One sequence as a scheduler would keep it.
@@ -124,6 +128,7 @@ private:
   struct rank;
 
   void make_ranks(const driver_config& config);
+  void rehearse(const driver_config& config);
   void add_rank(const driver_config& config, const topology::shard& place);
   void on_all_ranks(const std::function<void(rank&)>& work);
   std::span<std::byte> exchange_region(std::uint32_t index, std::size_t bytes);

@@ -13,6 +13,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <thread>
 
 namespace vdist::testing {
@@ -52,6 +53,17 @@ inline std::string option_of(pid_t pid, const std::string& option) {
   return words.substr(from, words.find('\0', from) - from);
 }
 
+/// Of a worker; empty: it stands by. One that stood by before says its rank in its name alone.
+inline std::string rank_of(pid_t worker) {
+  if (auto rank = option_of(worker, "--rank"); !rank.empty()) {
+    return rank;
+  }
+  const std::string_view prefix = "vdist-worker-";
+  auto name = text_of("/proc/" + std::to_string(worker) + "/comm");
+  return name.starts_with(prefix) ? name.substr(prefix.size(), name.find('\n') - prefix.size())
+                                  : std::string();
+}
+
 /// By what they are: "vault", "node", and for workers "worker <rank>".
 using process_tree = std::map<std::string, pid_t>;
 
@@ -68,7 +80,7 @@ inline process_tree children_of(pid_t parent) {
     } else if (program.ends_with("vdist-node")) {
       found["node"] = child;
     } else if (program.ends_with("vdist-worker")) {
-      if (const auto rank = option_of(child, "--rank"); !rank.empty()) { // else it stands by
+      if (const auto rank = rank_of(child); !rank.empty()) {
         found["worker " + rank] = child;
       }
     }

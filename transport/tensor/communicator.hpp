@@ -27,6 +27,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 namespace vdist::tensor {
 
@@ -35,6 +36,14 @@ namespace vdist::tensor {
 struct rank_parts {
   std::span<const std::size_t> counts;
   std::span<const std::size_t> offsets;
+};
+
+/// Of operations that run on a device behind the host's back: for whom one waits, since longer than meetings take.
+struct peer_wait {
+  std::int32_t peer = 0; // place in the group
+  std::uint64_t beat =
+      0; // another one whenever it is said anew; one that stays says that nobody waits any more
+  std::string_view operation; // for messages
 };
 
 class communicator {
@@ -52,6 +61,12 @@ public:
 
   /// Where operations only enqueue (on a device): what became of those that have run; errors as theirs.
   [[nodiscard]] virtual result<void> status() const { return {}; }
+
+  /// The newest there was, in any epoch. Any thread; a read of memory. Of those that wait on the host: nothing.
+  [[nodiscard]] virtual peer_wait waiting() const noexcept { return {}; }
+
+  /// Leaves out the next operation, as a defect would: for tests of what the others do then. False: it cannot.
+  [[nodiscard]] virtual bool skip_next() noexcept { return false; }
 
   /// data[i] = sum over ranks of data[i], in the order of T-2. In place.
   [[nodiscard]] virtual result<void> all_reduce_sum(std::span<float> data) = 0;
@@ -113,6 +128,11 @@ public:
   [[nodiscard]] virtual result<void> start_epoch(epoch next) = 0;
 
   [[nodiscard]] virtual result<void> status() const { return {}; }
+
+  /// As for communicator; the peer is the other end.
+  [[nodiscard]] virtual peer_wait waiting() const noexcept { return {}; }
+
+  [[nodiscard]] virtual bool skip_next() noexcept { return false; }
 
   /// Returns when the data has been copied out of `data`.
   [[nodiscard]] virtual result<void> send(std::span<const float> data) = 0;

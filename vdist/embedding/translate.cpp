@@ -126,7 +126,8 @@ std::string toml_string(std::string_view text) {
 
 /// Codes of the inner workings are of no use outside.
 engine_error to_public(const error& cause) {
-  const bool is_inner = cause.code == errc::stale || cause.code == errc::aborted;
+  const bool is_inner = cause.code == errc::stale || cause.code == errc::aborted
+                        || cause.code == errc::device_failed || cause.code == errc::device_lost;
   return {is_inner ? error_code::internal : static_cast<error_code>(cause.code), cause.context};
 }
 

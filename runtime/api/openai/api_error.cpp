@@ -47,6 +47,8 @@ http_answer answer_to(errc code) noexcept {
   case errc::aborted:
   case errc::io_failed:
   case errc::internal:
+  case errc::device_failed:
+  case errc::device_lost:
     break;
   }
   return {500, server_error};

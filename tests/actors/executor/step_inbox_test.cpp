@@ -40,6 +40,26 @@ BOOST_AUTO_TEST_CASE(gives_what_has_arrived_once_and_in_order) {
   BOOST_TEST(!commands.begin.has_value());
 }
 
+BOOST_AUTO_TEST_CASE(an_epoch_is_lifted_only_while_it_is_the_newest) { // I-1
+  step_inbox inbox(1);
+  step_commands commands;
+  inbox.begin({.now = epoch(3), .wiring = {}, .has_late_writers = true});
+  inbox.lift(epoch(2));
+  inbox.take(commands, 0);
+  BOOST_TEST(commands.begin->has_late_writers);
+  BOOST_TEST(!commands.lifted.has_value());
+  inbox.lift(epoch(3));
+  inbox.take(commands, 0);
+  BOOST_REQUIRE(commands.lifted.has_value());
+  BOOST_TEST((*commands.lifted == epoch(3)));
+  inbox.take(commands, 0);
+  BOOST_TEST(!commands.lifted.has_value(), "once");
+  inbox.lift(epoch(3));
+  inbox.begin({.now = epoch(4), .wiring = {}, .has_late_writers = true});
+  inbox.take(commands, 0);
+  BOOST_TEST(!commands.lifted.has_value(), "the next one says it anew");
+}
+
 BOOST_AUTO_TEST_CASE(bounds_requests_and_never_control) { // I-1
   step_inbox inbox(2);
   BOOST_TEST(inbox.add(request_of(1)).has_value());

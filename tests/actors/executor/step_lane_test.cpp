@@ -66,6 +66,19 @@ public:
     return culprits_;
   }
 
+  void add_acquittal(const acquittal& given) {
+    const std::lock_guard lock(mutex_);
+    acquittals_.push_back(given);
+    changed_.notify_all();
+  }
+
+  std::vector<acquittal> wait_for_acquittals(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    BOOST_REQUIRE(
+        changed_.wait_for(lock, patience, [this, count] { return acquittals_.size() >= count; }));
+    return acquittals_;
+  }
+
   std::size_t failures() {
     const std::lock_guard lock(mutex_);
     return failures_.size();
@@ -82,6 +95,7 @@ private:
   token_events tokens_;
   std::vector<std::pair<epoch, std::string>> failures_;
   std::vector<culprit> culprits_;
+  std::vector<acquittal> acquittals_;
 };
 
 const sched::scheduler_config lane_scheduler{.max_batch_tokens = 64,
@@ -111,6 +125,9 @@ struct lane_fixture {
             },
         .on_step_failed = [this](epoch now,
                                  std::string text) { heard.add_failure(now, std::move(text)); },
+        .on_disagreement = [this](const std::vector<std::int32_t>& slots,
+                                  bool /*is_certain*/,
+                                  const std::string& /*text*/) { accused = slots; },
         .on_crashed = [this](const std::string& text) { heard.add_failure(epoch(0), text); },
         .on_taken_over = [this] { ++takeovers; },
         .on_ended =
@@ -119,6 +136,7 @@ struct lane_fixture {
               tokens_at_end = heard.tokens();
             },
         .on_culprit = [this](const culprit& found) { heard.add_culprit(found); },
+        .on_acquittal = [this](const acquittal& given) { heard.add_acquittal(given); },
         .kill_actor = {}};
     lane = std::make_shared<step_lane>(config, listener, links(), waits);
     successor = std::make_shared<step_lane>(config, listener, links(), waits);
@@ -148,7 +166,8 @@ struct lane_fixture {
   /// `kv_content`: which memory the workers keep their KV in.
   void begin(std::uint32_t number,
              std::uint64_t kv_content = 1,
-             std::optional<step_death> death = {}) {
+             std::optional<step_death> death = {},
+             bool has_late_writers = false) {
     const wiring_config settings{.cluster = cluster, .stage_of_slot = {0, 0}};
     const wiring_links rings{.memory = &memory, .stop = &fence};
     const epoch previous = std::exchange(wired, epoch(number));
@@ -158,7 +177,10 @@ struct lane_fixture {
       workers[static_cast<std::size_t>(slot)] =
           *open_worker_wiring(settings, epoch(number), slot, rings, waits);
     }
-    inbox.begin({.now = epoch(number), .wiring = wiring, .death = std::move(death)});
+    inbox.begin({.now = epoch(number),
+                 .wiring = wiring,
+                 .death = std::move(death),
+                 .has_late_writers = has_late_writers});
   }
 
   /// The plan that is out ends a worker: the next epoch begins.
@@ -292,6 +314,7 @@ struct lane_fixture {
   std::shared_ptr<step_lane> lane;
   std::shared_ptr<step_lane> successor; // runs when a case runs it
   std::atomic<int> takeovers{0};
+  std::vector<std::int32_t> accused; // by the lane's thread, before it reports the failure
   std::atomic<int> ends{0};
   std::atomic<std::size_t> tokens_at_end{0};
   std::thread thread;
@@ -319,6 +342,19 @@ BOOST_FIXTURE_TEST_CASE(commits_what_all_ranks_answered_ledger_first, lane_fixtu
   BOOST_TEST((events.back().reason == protocol::finish_reason::length));
   BOOST_TEST((*journal.tokens(id) == std::vector<token_id>{10, 11, 12}));
   BOOST_TEST(times.steps == 3U);
+}
+
+/// A lane that does not know what its predecessor had in flight.
+BOOST_FIXTURE_TEST_CASE(waits_until_the_late_writers_have_gone, lane_fixture) { // X-12, S-11
+  begin(1, 1, {}, true);
+  const auto other = add(1);
+  add(1);
+  inbox.cancel(other);
+  heard.wait_for_tokens(1); // its end, behind a look for something to plan
+  BOOST_TEST(!workers[0].plans->has_frame());
+  inbox.lift(epoch(1));
+  step();
+  BOOST_TEST(heard.wait_for_tokens(2).back().token == 10);
 }
 
 BOOST_FIXTURE_TEST_CASE(others_see_what_the_lane_that_works_holds, lane_fixture) {
@@ -353,6 +389,7 @@ BOOST_FIXTURE_TEST_CASE(ranks_that_disagree_commit_nothing, lane_fixture) { // X
   add(4);
   const auto text = fail_step([](protocol::step_result& bad) { bad.digest ^= 1; });
   BOOST_TEST(text.find("ranks of stage 0 disagree") != std::string::npos, text);
+  BOOST_TEST(accused == std::vector<std::int32_t>({0, 1}), boost::test_tools::per_element());
 }
 
 BOOST_FIXTURE_TEST_CASE(an_answer_to_another_step_epoch_or_of_another_rank_is_refused,
@@ -690,6 +727,47 @@ BOOST_FIXTURE_TEST_CASE(a_token_between_two_deaths_takes_the_strike_away, two_re
   BOOST_TEST(strikes(first) == 0);
 }
 
+BOOST_FIXTURE_TEST_CASE(whoever_was_struck_is_acquitted_by_its_next_token, two_requests) {
+  CHECK_NEXT_PLAN(1, 2);
+  die_of_step();
+  step();
+  CHECK_NEXT_PLAN(1, 2);
+  die_of_step();
+  CHECK_NEXT_PLAN(1, 2);
+  die_of_step();
+  step(); // of one alone
+  CHECK_NEXT_PLAN(2);
+  BOOST_TEST((heard.wait_for_acquittals(1) == std::vector{acquittal{epoch(2), true}}));
+  die_of_step(); // the third time
+  step();
+  BOOST_TEST((heard.wait_for_acquittals(2).back() == acquittal{epoch(5), true}),
+             "the other one was found to be the culprit");
+  BOOST_TEST(heard.culprits().size() == 1U);
+}
+
+BOOST_FIXTURE_TEST_CASE(whoever_is_cancelled_is_not_acquitted, two_requests) {
+  CHECK_NEXT_PLAN(1, 2);
+  die_of_step();
+  CHECK_NEXT_PLAN(1, 2);
+  inbox.cancel(first);
+  die_of_step();
+  step(); // of the other
+  BOOST_TEST((heard.wait_for_acquittals(1) == std::vector{acquittal{epoch(3), false}}));
+  CHECK_NEXT_PLAN(2);
+  die_of_step();
+  step();
+  BOOST_TEST((heard.wait_for_acquittals(2).back() == acquittal{epoch(4), true}));
+}
+
+BOOST_FIXTURE_TEST_CASE(a_death_that_struck_nobody_is_nobodys_fault_at_once, lane_fixture) {
+  begin(1);
+  add(1);
+  step(); // its only token
+  heard.wait_for_tokens(1);
+  die_of_step();
+  BOOST_TEST((heard.wait_for_acquittals(1) == std::vector{acquittal{epoch(2), true}}));
+}
+
 BOOST_FIXTURE_TEST_CASE(the_words_tell_over_whom_a_process_died, two_requests) {
   CHECK_NEXT_PLAN(1, 2);
   fence.raise(epoch(2)); // as its successor does
@@ -746,9 +824,13 @@ BOOST_FIXTURE_TEST_CASE(strikes_are_heeded_when_a_request_is_handed_over, lane_f
   send(1, answer_to(plan, 1));
   send(0, answer_to(plan, 0));
   const auto events = heard.wait_for_tokens(2); // the end comes with the step, or before
-  BOOST_TEST(std::count_if(events.begin(), events.end(), [](const auto& event) {
-               return event.id == request_id(1) && event.reason == protocol::finish_reason::failed;
-             }) == 1);
+  BOOST_TEST(std::count_if(events.begin(),
+                           events.end(),
+                           [](const auto& event) {
+                             return event.id == request_id(1)
+                                    && event.reason == protocol::finish_reason::failed;
+                           })
+             == 1);
   BOOST_TEST(heard.culprits().size() == 1U);
 }
 

@@ -53,6 +53,7 @@ executor_of_test(executor_actor::stateful_pointer<executor_state_of_test> self,
   return {
       [](const fence_epoch&) {},
       [inbox](const begin_epoch& message) { inbox->begin(message); },
+      [inbox](const writers_gone& message) { inbox->lift(message.now); },
   };
 }
 

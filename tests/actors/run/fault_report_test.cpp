@@ -74,6 +74,23 @@ BOOST_AUTO_TEST_CASE(a_row_has_every_part_of_its_recovery) { // R-1
   BOOST_TEST(row.stall_ms.value() == 30);
 }
 
+BOOST_AUTO_TEST_CASE(a_row_says_when_its_worker_had_a_spare_again) {
+  auto record = one_recovery();
+  BOOST_TEST(!rows_of(std::vector{hit(10, act::kill9)}, armed, record)[0].spare_ms.has_value());
+  for (const auto& one : {moment(31, kind::spare_ready, 1), // not of this recovery
+                          moment(50, kind::spare_ready, 0),
+                          moment(70, kind::spare_ready, 1, 1),
+                          moment(230, kind::spare_ready, 1),
+                          moment(900, kind::spare_ready, 1)}) {
+    record.moments.push_back(one);
+  }
+  auto report = passed();
+  report.rows = rows_of(std::vector{hit(10, act::kill9)}, armed, record);
+  BOOST_TEST(report.rows[0].spare_ms.value() == 220);
+  BOOST_TEST(to_table(report).find("spares     ready again 220.0 ms after a fault at most")
+             != std::string::npos);
+}
+
 BOOST_AUTO_TEST_CASE(what_was_not_observed_is_absent) {
   const auto nothing = rows_of(std::vector{hit(50, act::kill9)}, armed, one_recovery());
   BOOST_TEST(!nothing[0].detection_ms.has_value());

@@ -116,13 +116,29 @@ BOOST_AUTO_TEST_CASE(two_faults_at_every_moment_in_every_order_break_no_rule) { 
                        [](exploration& way) { way.explore(world(config_with(5), {}, 2)); });
 }
 
+/// A successor may come, and die, while what its predecessors had begun still writes.
+BOOST_AUTO_TEST_CASE(nor_do_they_where_workers_are_processes) {
+  require_no_complaint("two faults, processes", [](exploration& way) {
+    way.explore(world(config_with(5), {}, 2, {.kept_in = homes::processes}));
+  });
+}
+
+BOOST_AUTO_TEST_CASE(nor_do_deaths_while_no_epoch_may_be_far_above_a_late_writers) {
+  require_no_complaint("three deaths, processes", [](exploration& way) {
+    auto config = config_with(5);
+    config.late_epochs_max = 1;
+    way.explore(
+        world(config, {}, 3, {.injected = injections::deaths, .kept_in = homes::processes}));
+  });
+}
+
 /// The same without leaving any order out; a minute.
 BOOST_AUTO_TEST_CASE(nor_do_they_where_every_order_of_independent_moves_is_made) {
   if (std::getenv("VDIST_TEST_LONG") == nullptr) {
     return;
   }
   require_no_complaint("two faults, all orders", [](exploration& way) {
-    way.explore(world(config_with(5), {}, 2, orders::all));
+    way.explore(world(config_with(5), {}, 2, {.wanted = orders::all}));
   });
 }
 
@@ -134,7 +150,7 @@ BOOST_AUTO_TEST_CASE(beyond_the_intensity_every_order_ends_in_a_replica_given_up
 /// Four of them, of which two are a culprit's: the deaths of poisonous requests cost no worker its restarts.
 BOOST_AUTO_TEST_CASE(deaths_of_a_culprit_do_not_count_whenever_it_is_found) {
   require_no_complaint("deaths and culprits, one restart", [](exploration& way) {
-    way.explore(world(config_with(1), {}, 4, orders::one_of_each, injections::deaths_and_blames));
+    way.explore(world(config_with(1), {}, 4, {.injected = injections::deaths_and_blames}));
   });
 }
 
@@ -142,7 +158,19 @@ BOOST_AUTO_TEST_CASE(culprits_in_a_row_end_in_a_replica_given_up) { // R-11
   require_no_complaint("deaths and culprits, one of them", [](exploration& way) {
     auto config = config_with(5);
     config.culprits_in_a_row_max = 1;
-    way.explore(world(config, {}, 3, orders::one_of_each, injections::deaths_and_blames));
+    way.explore(world(config, {}, 3, {.injected = injections::deaths_and_blames}));
+  });
+}
+
+/// The worker is to blame for some of its deaths, a culprit for others, and of some nobody knows: one of each kind is
+/// allowed.
+BOOST_AUTO_TEST_CASE(deaths_count_when_they_are_judged_and_no_more_than_some_wait_for_it) {
+  require_no_complaint("deaths, culprits and acquittals", [](exploration& way) {
+    auto config = config_with(1);
+    config.culprits_in_a_row_max = 1;
+    config.poison_strikes = 1;
+    const auto faults = std::getenv("VDIST_TEST_LONG") == nullptr ? 3 : 4;
+    way.explore(world(config, {}, faults, {.injected = injections::deaths_and_judgements}));
   });
 }
 
@@ -150,14 +178,17 @@ BOOST_AUTO_TEST_CASE(a_successor_takes_over_every_group_that_it_may_find) { // R
   using kind = slot_start::kind;
   require_no_complaint("taken over", [](exploration& way) {
     const std::vector<kind> kinds{kind::absent, kind::dying, kind::loading, kind::living};
+    const std::vector<incarnation> late{incarnation(1), incarnation(2)};
     for (const auto first : kinds) {
       for (const auto second : kinds) {
         for (const auto third : kinds) {
-          const group_state from{.first = epoch(7),
-                                 .slots = {{first, incarnation(3)},
-                                           {second, incarnation(1)},
-                                           {third, incarnation(2)}}};
+          group_state from{.first = epoch(7),
+                           .slots = {{first, incarnation(3)},
+                                     {second, incarnation(1)},
+                                     {third, incarnation(2)}}};
           way.explore(world(config_with(5), from, 1));
+          from.slots[0].late = late;
+          way.explore(world(config_with(5), from, 1, {.kept_in = homes::processes}));
         }
       }
     }

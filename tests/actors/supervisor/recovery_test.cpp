@@ -60,6 +60,10 @@ public:
       break;
     case action::kind::begin:
       begin(todo.now);
+      begins_.push_back(todo);
+      break;
+    case action::kind::writers_gone:
+      lifted_.push_back(todo.now);
       break;
     case action::kind::adopt:
       break; // groups here start from nothing
@@ -96,6 +100,9 @@ public:
     if (event.kind == 'g') {
       thread_ends_[slot] = false;
       machine_.gone(event.cause.slot, event.cause.worker, now_);
+    } else if (event.kind == 'h') {
+      thread_ends_[slot] = false;
+      machine_.halted(event.cause.slot, event.cause.worker, now_);
     } else if (event.kind == 'd') {
       machine_.died(event.cause.slot, event.cause.worker, now_);
     } else if (event.kind == 'l') {
@@ -119,6 +126,27 @@ public:
     pending_.push_back({cause, 'd'});
     dying_.push_back(cause);
   }
+
+  /// A process dies and halts: it is a late writer until go() says that it has gone.
+  void halt(std::int32_t slot) {
+    die(slot);
+    pending_.push_back({dying_.back(), 'h'});
+    late_.push_back(dying_.back());
+    dying_.pop_back();
+    settle();
+  }
+
+  /// The oldest late writer.
+  void go() {
+    pending_.push_back({late_.front(), 'g'});
+    late_.erase(late_.begin());
+    settle();
+  }
+
+  [[nodiscard]] const action& last_begin() const { return begins_.back(); }
+
+  /// Epochs in which the late writers were said to have gone.
+  [[nodiscard]] const std::vector<epoch>& lifted() const { return lifted_; }
 
   /// The threads of dead actors end; that may be heard of before or after the death itself.
   void end_threads() {
@@ -151,7 +179,7 @@ public:
 private:
   struct pending {
     action cause;
-    char kind; // l loaded, q quiesced, d died, g gone
+    char kind; // l loaded, q quiesced, d died, h halted, g gone
   };
 
   recovery machine_;
@@ -160,6 +188,9 @@ private:
   std::vector<bool> thread_ends_;
   std::vector<pending> pending_;
   std::vector<action> dying_;
+  std::vector<action> late_;
+  std::vector<action> begins_;
+  std::vector<epoch> lifted_;
   std::set<std::uint32_t> begun_;
   epoch fence_{0};
   bool given_up_ = false;
@@ -274,7 +305,7 @@ constexpr auto start_of_time = time_point(1s);
 /// What an event made the machine want, as short words: "fence 2", "prepare 0", "spawn 1".
 std::vector<std::string> wanted(recovery& machine, time_point now) {
   static constexpr const char* names[] = {
-      "spawn", "adopt", "kill", "fence", "prepare", "retire", "begin", "give up"};
+      "spawn", "adopt", "kill", "fence", "prepare", "retire", "begin", "writers gone", "give up"};
   std::vector<std::string> words;
   for (const auto& todo : machine.take_actions()) {
     const bool is_of_slot = todo.slot >= 0;
@@ -670,7 +701,8 @@ BOOST_AUTO_TEST_CASE(r11_what_strikes_and_what_does_not) {
   };
   BOOST_TEST(!struck_by([](recovery& machine) { // nobody died
                 machine.step_failed(epoch(1), start_of_time);
-              }).has_value());
+              })
+                  .has_value());
   BOOST_TEST((struck_by([](recovery& machine) { machine.executor_died(start_of_time); }) == -1));
   BOOST_TEST(!struck_by([](recovery& machine) {
                 machine.peer_late(epoch(1), start_of_time);
@@ -690,4 +722,188 @@ BOOST_AUTO_TEST_CASE(r11_a_death_while_loading_strikes_nobody) {
   const auto todo = machine.take_actions();
   BOOST_TEST((todo.back().what == action::kind::begin));
   BOOST_TEST(!todo.back().struck_by.has_value());
+}
+
+BOOST_AUTO_TEST_CASE(r12_a_successor_comes_while_its_predecessor_may_still_write) {
+  group workers(3);
+  workers.settle();
+  BOOST_TEST(!workers.last_begin().has_late_writers);
+  workers.halt(1);
+  BOOST_TEST((workers.machine().worker(1) == incarnation(2)));
+  BOOST_TEST((workers.machine().state() == recovery_state::running));
+  BOOST_TEST(workers.last_begin().has_late_writers);
+  BOOST_TEST(workers.lifted().empty());
+  workers.go();
+  BOOST_REQUIRE(workers.lifted().size() == 1U);
+  BOOST_TEST((workers.lifted().front() == epoch(2)));
+  workers.machine().gone(1, incarnation(1), workers.now());
+  workers.absorb();
+  BOOST_TEST(workers.lifted().size() == 1U, "once");
+  workers.machine().step_failed(epoch(2), workers.now());
+  workers.absorb();
+  workers.settle();
+  BOOST_TEST(!workers.last_begin().has_late_writers);
+}
+
+BOOST_AUTO_TEST_CASE(r12_the_last_late_writer_decides_and_a_new_epoch_says_it_anew) {
+  group workers(3);
+  workers.settle();
+  workers.halt(1);
+  workers.halt(1); // the successor, before its predecessor has gone
+  workers.halt(2);
+  BOOST_TEST((workers.machine().current_epoch() == epoch(4)));
+  BOOST_TEST(workers.last_begin().has_late_writers);
+  workers.go();
+  workers.go();
+  BOOST_TEST(workers.lifted().empty());
+  workers.machine().peer_late(epoch(4), workers.now());
+  workers.absorb();
+  workers.settle();
+  BOOST_TEST(workers.last_begin().has_late_writers, "one is still there");
+  workers.go();
+  BOOST_REQUIRE(workers.lifted().size() == 1U);
+  BOOST_TEST((workers.lifted().front() == epoch(5)));
+}
+
+BOOST_AUTO_TEST_CASE(r12_no_epoch_begins_where_a_late_writer_may_still_write) {
+  group workers(2);
+  workers.settle();
+  workers.halt(0); // it worked in the first epoch
+  for (std::uint32_t now = 2; now < 8; ++now) {
+    BOOST_TEST((workers.machine().state() == recovery_state::running));
+    workers.machine().peer_late(epoch(now), workers.now());
+    workers.absorb();
+    workers.settle();
+  }
+  BOOST_TEST((workers.machine().current_epoch() == epoch(8)));
+  BOOST_TEST((workers.machine().state() == recovery_state::running));
+  workers.machine().peer_late(epoch(8), workers.now());
+  workers.absorb();
+  workers.settle();
+  BOOST_TEST((workers.machine().state() == recovery_state::plan),
+             "the ninth has the first one's memory");
+  BOOST_TEST(workers.machine().next_deadline().has_value());
+  workers.go();
+  BOOST_TEST((workers.machine().state() == recovery_state::running));
+  BOOST_TEST(!workers.last_begin().has_late_writers);
+  BOOST_TEST(workers.lifted().empty(), "nobody was told of it in this epoch");
+}
+
+BOOST_AUTO_TEST_CASE(r4_a_late_writer_that_does_not_go_fails_the_replica) {
+  group workers(2);
+  workers.settle();
+  workers.halt(1);
+  BOOST_TEST((workers.machine().state() == recovery_state::running));
+  workers.advance(31s);
+  workers.machine().tick(workers.now());
+  workers.absorb();
+  BOOST_TEST(workers.has_given_up());
+  BOOST_TEST(workers.culprit() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(r9_late_writers_are_taken_over) {
+  recovery machine({.slots = 1});
+  const slot_start found{.worker = incarnation(3), .late = {incarnation(2), incarnation(3)}};
+  machine.start(time_point(1s), {.first = epoch(5), .slots = {found}});
+  machine.loaded(0, incarnation(4), time_point(1s));
+  const auto begun = machine.take_actions().back();
+  BOOST_TEST((begun.what == action::kind::begin));
+  BOOST_TEST(begun.has_late_writers);
+  machine.gone(0, incarnation(3), time_point(2s));
+  BOOST_TEST(machine.take_actions().empty());
+  machine.gone(0, incarnation(2), time_point(2s));
+  const auto lifted = machine.take_actions();
+  BOOST_REQUIRE(lifted.size() == 1U);
+  BOOST_TEST((lifted.front().what == action::kind::writers_gone));
+}
+
+/// The lane, where it is needed: all whom the last begin struck have got tokens, or not all of them.
+void acquit(struck_worker& one, bool are_innocent) {
+  one.machine.suspicion_over(one.machine.current_epoch(), are_innocent);
+}
+
+BOOST_AUTO_TEST_CASE(r13_a_culprit_is_found_although_no_restart_is_left) {
+  struck_worker one({.slots = 1, .max_restarts = 3, .poison_strikes = 3});
+  for (int death = 0; death < 3; ++death) { // the worker's own
+    BOOST_REQUIRE(one.die().has_value());
+    acquit(one, true);
+  }
+  for (int culprit = 0; culprit < 2; ++culprit) {
+    for (int death = 0; death < 3; ++death) {
+      BOOST_REQUIRE(one.die().has_value());
+    }
+    one.machine.culprit_found(3, true, one.now);
+  }
+  BOOST_REQUIRE(one.die().has_value());
+  acquit(one, true);
+  BOOST_TEST(!one.is_lost(), "it works again");
+  BOOST_TEST(!one.die().has_value());
+  BOOST_TEST(one.is_lost());
+}
+
+BOOST_AUTO_TEST_CASE(r13_a_death_over_no_step_counts_at_once) {
+  struck_worker one({.slots = 1, .max_restarts = 2, .poison_strikes = 2});
+  for (int death = 0; death < 2; ++death) {
+    one.machine.expect_end(0, one.machine.worker(0));
+    BOOST_REQUIRE(one.die().has_value());
+  }
+  BOOST_REQUIRE(one.die().has_value()); // over a step, so it waits for its judgement
+  one.machine.expect_end(0, one.machine.worker(0));
+  BOOST_TEST(!one.die().has_value());
+}
+
+BOOST_AUTO_TEST_CASE(r13_what_nobody_will_ever_know_does_not_count_but_is_bounded) {
+  struck_worker one(
+      {.slots = 1, .max_restarts = 3, .culprits_in_a_row_max = 2, .poison_strikes = 2});
+  for (int death = 0; death < 4 + 3; ++death) {
+    BOOST_REQUIRE(one.die().has_value());
+    acquit(one, false);
+    acquit(one, true); // of what was told since: nothing
+  }
+  BOOST_TEST(!one.die().has_value());
+}
+
+BOOST_AUTO_TEST_CASE(r13_what_always_dies_is_given_up_unjudged) {
+  struck_worker one(
+      {.slots = 1, .max_restarts = 3, .culprits_in_a_row_max = 2, .poison_strikes = 2});
+  for (int death = 0; death < 4 + 3; ++death) {
+    BOOST_REQUIRE(one.die().has_value());
+  }
+  BOOST_TEST(!one.die().has_value());
+}
+
+BOOST_AUTO_TEST_CASE(r13_fewer_restarts_than_strikes_blame_the_worker_first) {
+  for (const std::int32_t strikes : {0, 2, 3}) {
+    struck_worker one({.slots = 1, .max_restarts = 1, .poison_strikes = strikes});
+    BOOST_TEST(one.die().has_value());
+    BOOST_TEST(!one.die().has_value());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(r13_an_acquittal_is_of_what_was_told_by_then) {
+  struck_worker one(
+      {.slots = 1, .max_restarts = 1, .culprits_in_a_row_max = 2, .poison_strikes = 1});
+  BOOST_REQUIRE(one.die().has_value());
+  const auto then = one.machine.current_epoch();
+  BOOST_REQUIRE(one.die().has_value());
+  one.machine.suspicion_over(then, true); // the first counts, the second waits
+  BOOST_REQUIRE(one.die().has_value());   // and so does this one
+  one.machine.gone(0, one.machine.worker(0), one.now);
+  BOOST_TEST(one.is_lost(), "three wait, one counts, and one above two does");
+}
+
+BOOST_AUTO_TEST_CASE(r13_culprits_take_the_newest_that_are_not_judged) {
+  struck_worker one({.slots = 1, .max_restarts = 2, .poison_strikes = 2});
+  BOOST_REQUIRE(one.die().has_value()); // of one that waits for its turn now
+  BOOST_REQUIRE(one.die().has_value()); // of another, twice
+  BOOST_REQUIRE(one.die().has_value());
+  one.machine.culprit_found(2, true, one.now);
+  BOOST_REQUIRE(one.die().has_value()); // of the first one
+  one.machine.culprit_found(2, true, one.now);
+  one.machine.suspicion_over(one.machine.current_epoch(), true);
+  for (int death = 0; death < 3; ++death) {
+    BOOST_REQUIRE_MESSAGE(one.die().has_value(), "nothing was left of them");
+    acquit(one, true);
+  }
+  BOOST_TEST(!one.die().has_value());
 }

@@ -34,24 +34,28 @@ bool is_between_epochs(const place& who) {
 
 std::string to_string(const move& made) {
   static constexpr const char* names[] = {
-      "hear",      "obey",    "fall",     "end_thread", "wake",       "time_out",   "pass",
-      "die",       "lose",    "stick",    "repeat",     "resist",     "seize",      "end_stage",
-      "fail_step", "be_late", "end_lane", "refuse",     "pass_early", "replace",    "replace_all",
-      "blame"};
+      "hear",    "obey",        "fall",      "halt",    "end_thread", "wake",   "time_out",
+      "pass",    "die",         "lose",      "stick",   "repeat",     "resist", "seize",
+      "cling",   "end_stage",   "fail_step", "be_late", "end_lane",   "refuse", "pass_early",
+      "replace", "replace_all", "blame",     "acquit",  "dismiss"};
   return fmt::format("{} {}", names[static_cast<std::size_t>(made.what)], made.index);
 }
 
 world::world(const supervisor::recovery_config& config,
              const supervisor::group_state& from,
              std::int32_t faults,
-             orders wanted,
-             injections injected)
-    : config_(config), machine_(config), faults_(faults), orders_(wanted), injected_(injected) {
+             exploration_scope scope)
+    : config_(config), machine_(config), faults_(faults), scope_(scope) {
   fence_ = from.first.value - 1;
   for (std::int32_t slot = 0; slot < world_slots && !from.slots.empty(); ++slot) {
     const auto& found = from.slots[static_cast<std::size_t>(slot)];
     auto& who = at(slot);
     who.number = found.worker.value;
+    who.ended = found.what == slot_start::kind::absent ? who.number : 0;
+    for (const auto late : found.late) {
+      who.late.push_back({.number = late.value, .acted_in = 1}); // long ago
+      who.known_late.push_back(late.value);
+    }
     who.is_loaded = found.what == slot_start::kind::living;
     who.acting_in = found.what == slot_start::kind::living ? fence_ : 0;
     if (found.what == slot_start::kind::dying) {
@@ -73,7 +77,7 @@ std::vector<move> world::moves() const {
     return possible;
   }
   add_protocol_moves(possible);
-  if (is_given_up_ && orders_ == orders::one_of_each) {
+  if (is_given_up_ && scope_.wanted == orders::one_of_each) {
     possible.resize(std::min<std::size_t>(possible.size(), 1));
     return possible;
   }
@@ -84,7 +88,7 @@ std::vector<move> world::moves() const {
       });
   if (faults_ > 0 && !is_given_up_) {
     add_faults(possible);
-    if (has_deadline && !is_free && injected_ == injections::all) {
+    if (has_deadline && !is_free && scope_.injected == injections::all) {
       possible.push_back({move::kind::pass_early});
     }
   } else if (const auto found = find_undisturbed(possible); found != possible.end()) {
@@ -99,7 +103,7 @@ std::vector<move> world::moves() const {
 /// Nothing can hit a worker any more but kills, which overtake its commands: what it does, how it ends, and
 /// what the machine must ignore goes with everything else that could come first.
 std::vector<move>::const_iterator world::find_undisturbed(const std::vector<move>& possible) const {
-  if (orders_ == orders::all) {
+  if (scope_.wanted == orders::all) {
     return possible.end();
   }
   return std::find_if(possible.begin(), possible.end(), [this](const move& each) {
@@ -108,8 +112,12 @@ std::vector<move>::const_iterator world::find_undisturbed(const std::vector<move
       return is_stale(tidings_[static_cast<std::size_t>(each.index)]);
     case move::kind::obey:
       return !at(each.index).is_killed;
+    case move::kind::fall:
+    case move::kind::halt:
+    case move::kind::end_thread:
+      return true;
     default:
-      return each.what == move::kind::fall || each.what == move::kind::end_thread;
+      return false;
     }
   });
 }
@@ -124,8 +132,12 @@ bool world::is_stale(const tiding& heard) const {
     return is_given_up_ || heard.now < machine_.current_epoch().value;
   }
   const bool is_old = heard.number < machine_.worker(heard.slot).value;
-  if (heard.what == tiding::kind::gone) {
-    return is_old || machine_.slot(heard.slot) == slot_state::resting;
+  if (heard.what == tiding::kind::gone || heard.what == tiding::kind::halted) {
+    const auto& known = at(heard.slot).known_late;
+    const bool is_late = std::find(known.begin(), known.end(), heard.number) != known.end();
+    return heard.what == tiding::kind::gone && is_late
+               ? false
+               : is_old || machine_.slot(heard.slot) == slot_state::resting;
   }
   const bool is_answer_of_old_epoch =
       heard.what == tiding::kind::quiesced && heard.now < machine_.current_epoch().value;
@@ -148,7 +160,8 @@ void world::add_protocol_moves(std::vector<move>& out) const {
       out.push_back({move::kind::fall, slot});
     }
     if (who.what == place::kind::ending && !who.never_ends) {
-      out.push_back({move::kind::end_thread, slot});
+      out.push_back(
+          {scope_.kept_in == homes::threads ? move::kind::end_thread : move::kind::halt, slot});
     }
     if (is_acting && who.is_stuck && !who.never_ends) {
       out.push_back({move::kind::wake, slot});
@@ -160,16 +173,24 @@ void world::add_protocol_moves(std::vector<move>& out) const {
 }
 
 void world::add_faults(std::vector<move>& out) const {
-  if (rounds_ > 0) {
+  if (!rounds_.empty()) {
     out.push_back({move::kind::blame});
+  }
+  if (scope_.injected == injections::deaths_and_judgements && has_open_round()) {
+    out.push_back({move::kind::acquit});
+    out.push_back({move::kind::dismiss});
   }
   for (std::int32_t slot = 0; slot < world_slots; ++slot) {
     const auto& who = at(slot);
+    if (who.what == place::kind::ending && scope_.kept_in == homes::processes
+        && scope_.injected == injections::all) {
+      out.push_back({move::kind::cling, slot});
+    }
     if (who.what != place::kind::acting) {
       continue;
     }
     out.push_back({move::kind::die, slot});
-    if (injected_ == injections::deaths_and_blames) {
+    if (scope_.injected != injections::all) {
       continue;
     }
     if (at(next_to(slot)).what == place::kind::acting) {
@@ -186,7 +207,7 @@ void world::add_faults(std::vector<move>& out) const {
       out.push_back({move::kind::seize, slot});
     }
   }
-  if (injected_ == injections::deaths_and_blames) {
+  if (scope_.injected != injections::all) {
     return;
   }
   if (begun_ > 0) {
@@ -242,6 +263,10 @@ void world::make(const move& made) {
   case move::kind::fall:
   case move::kind::die:
     die(made.index);
+    break;
+  case move::kind::halt:
+  case move::kind::cling:
+    halt(made.index, made.what == move::kind::cling);
     break;
   case move::kind::end_thread:
     who.what = place::kind::empty;
@@ -301,8 +326,27 @@ void world::make(const move& made) {
   case move::kind::blame:
     blame();
     break;
+  case move::kind::acquit:
+    judge(judgement::innocent);
+    break;
+  case move::kind::dismiss:
+    judge(judgement::unproven);
+    break;
   }
   check_bounds();
+}
+
+/// When it goes is all the same; when that is heard is not.
+void world::halt(std::int32_t slot, bool never_goes) {
+  auto& who = at(slot);
+  who.what = place::kind::empty;
+  who.late.push_back({.number = who.number,
+                      .acted_in = std::exchange(who.acting_in, 0),
+                      .never_goes = never_goes});
+  tell(tiding::kind::halted, slot);
+  if (!never_goes) {
+    tell(tiding::kind::gone, slot);
+  }
 }
 
 void world::replace(std::int32_t first, std::int32_t last) {
@@ -350,13 +394,20 @@ void world::hear(std::size_t index, bool is_last) {
     count_death(heard);
     machine_.died(heard.slot, worker_of(heard), now_);
     break;
+  case tiding::kind::halted:
+    count_death(heard);
+    note_end(heard);
+    machine_.halted(heard.slot, worker_of(heard), now_);
+    break;
   case tiding::kind::gone:
     count_death(heard);
+    note_end(heard);
     machine_.gone(heard.slot, worker_of(heard), now_);
     break;
   case tiding::kind::step_failed:
     if (is_running && heard.now == begun_) {
       control_faults_.push_back(0);
+      is_beyond_ = is_beyond_ || is_beyond(control_faults_);
     }
     machine_.step_failed(epoch(heard.now), now_);
     break;
@@ -366,12 +417,30 @@ void world::hear(std::size_t index, bool is_last) {
   case tiding::kind::lane_died:
     if (!is_given_up_) {
       control_faults_.push_back(is_running ? note_step_death() : 0);
+      is_beyond_ = is_beyond_ || is_beyond(control_faults_);
     }
     machine_.executor_died(now_);
     break;
   }
   absorb();
   expect(!must_be_ignored || before == fingerprint(), "R-5: the past changes nothing");
+}
+
+/// What the machine knows of late writers from now on.
+void world::note_end(const tiding& heard) {
+  auto& who = at(heard.slot);
+  if (heard.what == tiding::kind::gone) {
+    std::erase(who.known_late, heard.number);
+    std::erase_if(who.late, [&heard](const late_one& each) { return each.number == heard.number; });
+  } else if (heard.number > who.ended && !is_given_up_) {
+    who.known_late.push_back(heard.number);
+  }
+  who.ended = std::max(who.ended, heard.number);
+}
+
+bool world::has_known_late() const {
+  return std::any_of(
+      places_.begin(), places_.end(), [](const place& who) { return !who.known_late.empty(); });
 }
 
 /// Of the incarnation that the machine believes in, once; one that was told to end is none.
@@ -388,29 +457,54 @@ void world::count_death(const tiding& heard) {
     who.dead = heard.number;
     who.deaths.push_back(is_over_step ? note_step_death() : 0);
     who.died_at = now_;
+    is_beyond_ = is_beyond_ || is_beyond(who.deaths);
   }
 }
 
 std::uint32_t world::note_step_death() {
   is_struck_ = true;
-  return rounds_ + 1;
+  return static_cast<std::uint32_t>(rounds_.size()) + 1;
 }
 
 /// The lane has committed nothing since the last one.
 void world::blame() {
-  constexpr std::uint32_t strikes = 2;
+  constexpr std::int32_t strikes = 2;
   if (!is_given_up_ && ++culprits_ <= config_.culprits_in_a_row_max) {
     was_blamed_ = true;
+    auto left = strikes;
+    for (auto round = rounds_.rbegin(); round != rounds_.rend() && left > 0; ++round) {
+      if (*round == judgement::none) {
+        *round = judgement::culprit;
+        --left;
+      }
+    }
     const auto is_its = [this](std::uint32_t round) {
-      return round != 0 && round <= rounds_ && rounds_ - round < strikes;
+      return judgement_of(round) == judgement::culprit;
     };
     std::erase_if(control_faults_, is_its);
     for (auto& who : places_) {
       std::erase_if(who.deaths, is_its);
     }
   }
+  is_beyond_ = is_beyond_ || culprits_ > config_.culprits_in_a_row_max;
   machine_.culprit_found(strikes, false, now_);
   absorb();
+}
+
+/// The lane has heard of all begins.
+void world::judge(judgement what) {
+  std::replace(rounds_.begin(), rounds_.end(), judgement::none, what);
+  machine_.suspicion_over(epoch(begun_), what == judgement::innocent);
+  absorb();
+}
+
+bool world::has_open_round() const {
+  return std::find(rounds_.begin(), rounds_.end(), judgement::none) != rounds_.end();
+}
+
+/// The one that was not told yet is not judged either.
+judgement world::judgement_of(std::uint32_t round) const {
+  return round == 0 || round > rounds_.size() ? judgement::none : rounds_[round - 1];
 }
 
 void world::obey(place& who, std::int32_t slot) {
@@ -456,6 +550,9 @@ void world::pass() {
         tidings_.begin(), tidings_.end(), [slot](const tiding& sent) { return sent.slot == slot; });
     who.is_suspect = who.is_suspect || is_unheard || who.is_stuck || !who.inbox.empty()
                      || who.what == place::kind::ending;
+    for (auto& each : who.late) {
+      each.is_suspect = true;
+    }
   }
   machine_.tick(now_);
   absorb();
@@ -494,6 +591,7 @@ void world::carry_out(const action& todo) {
   case action::kind::raise_fence:
     expect(todo.now.value > fence_, "R-1: the fence rises");
     fence_ = todo.now.value;
+    is_told_late_ = false;
     break;
   case action::kind::prepare:
     expect(todo.now.value == fence_, "R-1: nobody is asked to leave before the fence is up");
@@ -504,12 +602,15 @@ void world::carry_out(const action& todo) {
   case action::kind::begin:
     begin(todo);
     break;
+  case action::kind::writers_gone:
+    lift(todo);
+    break;
   case action::kind::retire:
     retire(todo);
     break;
   case action::kind::give_up:
     expect(!is_given_up_ && !todo.reason.empty(), "R-7: given up once, with a reason");
-    expect(is_beyond_bounds() || is_hopeless(), "R-6: who can live is not given up");
+    expect(is_beyond_ || is_hopeless(), "R-6: who can live is not given up");
     is_given_up_ = true;
     break;
   }
@@ -517,10 +618,8 @@ void world::carry_out(const action& todo) {
 
 void world::spawn(const action& todo) {
   auto& who = at(todo.slot);
-  const tiding end{.what = tiding::kind::gone, .slot = todo.slot, .number = who.number};
-  expect(who.what == place::kind::empty
-             && std::find(tidings_.begin(), tidings_.end(), end) == tidings_.end(),
-         "R-2: the thread before has ended, and that was heard");
+  expect(who.what == place::kind::empty && who.ended == who.number,
+         "R-2: the one before has halted, or ended, and that was heard");
   expect(todo.worker.value == who.number + 1, "R-5: incarnations rise by one");
   expect(!is_given_up_, "R-7: nobody is spawned for a lost replica");
   if (who.deaths.size() > 1 && !who.is_ordered) {
@@ -530,6 +629,9 @@ void world::spawn(const action& todo) {
   who = place{.what = place::kind::acting,
               .number = todo.worker.value,
               .dead = who.dead,
+              .ended = who.ended,
+              .late = who.late,
+              .known_late = who.known_late,
               .deaths = who.deaths,
               .died_at = who.died_at,
               .inbox = {{command::kind::load}}};
@@ -546,11 +648,30 @@ void world::retire(const action& todo) {
   }
 }
 
+///
+void world::lift(const action& todo) {
+  expect(is_told_late_ && todo.now.value == begun_ && begun_ >= fence_,
+         "R-12: only of the epoch that was told of late writers, and once");
+  for (std::size_t slot = 0; slot < places_.size(); ++slot) {
+    const auto& late = places_[slot].late;
+    const auto is_of_the_past = [this, slot](const late_one& each) {
+      return each.number < wired_[slot];
+    };
+    expect(std::none_of(late.begin(), late.end(), is_of_the_past),
+           "R-12: nobody who was told of writes any more");
+  }
+  is_told_late_ = false;
+}
+
 void world::begin(const action& todo) {
   expect(todo.now.value > begun_, "R-3: an epoch begins once, above all before");
   expect(begun_ == 0 || todo.now.value == fence_, "R-3: the epoch that was fenced for begins");
   expect(todo.struck_by.has_value() == is_struck_, "R-11: a death over steps is told once");
-  rounds_ += std::exchange(is_struck_, false) ? 1 : 0;
+  if (std::exchange(is_struck_, false)) {
+    rounds_.push_back(judgement::none);
+  }
+  expect(todo.has_late_writers == has_known_late(), "R-12: late writers are told of");
+  is_told_late_ = todo.has_late_writers;
   for (std::int32_t slot = 0; slot < world_slots; ++slot) {
     const auto& who = at(slot);
     const auto is_on_its_way = [this, slot, &who](tiding::kind what, std::uint32_t now) {
@@ -569,6 +690,12 @@ void world::begin(const action& todo) {
     expect(!who.is_killed, "R-5: nobody takes part who was told to end");
     expect(!who.is_unwanted, "R-10: nobody takes part who was to be replaced");
     expect(machine_.worker(slot).value == who.number, "R-2: the newest incarnation takes part");
+    for (const auto& each : who.late) {
+      expect(todo.has_late_writers || each.number == who.number,
+             "R-12: who writes late is told of");
+      expect(each.acted_in == 0 || todo.now.value <= each.acted_in + config_.late_epochs_max,
+             "R-12: no epoch begins where a late writer may still write");
+    }
   }
   if (is_refusing_) {
     is_refusing_ = false;
@@ -586,26 +713,31 @@ void world::begin(const action& todo) {
   }
 }
 
-bool world::is_beyond_bounds() const {
-  const auto is_beyond = [this](const std::vector<std::uint32_t>& faults) {
-    return std::ssize(faults) > config_.max_restarts;
-  };
-  return culprits_ > config_.culprits_in_a_row_max || is_beyond(control_faults_)
-         || std::any_of(places_.begin(), places_.end(), [&is_beyond](const place& who) {
-              return is_beyond(who.deaths);
-            });
+///
+bool world::is_beyond(const std::vector<std::uint32_t>& faults) const {
+  const auto open = std::count_if(faults.begin(), faults.end(), [this](std::uint32_t round) {
+    return round != 0 && judgement_of(round) != judgement::innocent;
+  });
+  const bool may_be_open = config_.poison_strikes <= config_.max_restarts;
+  const auto open_max = may_be_open ? config_.poison_strikes * config_.culprits_in_a_row_max : 0;
+  return std::ssize(faults) - std::min<std::ptrdiff_t>(open, open_max) > config_.max_restarts;
 }
 
 /// A thread does not end, or not to be heard of while anybody waits.
 bool world::is_hopeless() const {
   return was_refused_ || std::any_of(places_.begin(), places_.end(), [](const place& who) {
            return who.never_ends
-                  || (who.is_suspect && (who.is_killed || who.what != place::kind::acting));
+                  || (who.is_suspect && (who.is_killed || who.what != place::kind::acting))
+                  || std::any_of(
+                      who.late.begin(),
+                      who.late.end(),
+                      [](const late_one& each) { return each.never_goes || each.is_suspect; })
+                  || !who.known_late.empty();
          });
 }
 
 void world::check_bounds() {
-  expect(is_given_up_ || !is_beyond_bounds(), "R-6: what fails always is given up");
+  expect(is_given_up_ || !is_beyond_, "R-6: what fails always is given up");
   for (std::int32_t slot = 0; slot < world_slots; ++slot) {
     expect(machine_.slot(slot) != slot_state::resting || at(slot).deaths.size() > 1 || was_blamed_,
            "R-8: the first replacement is not delayed");
@@ -624,6 +756,9 @@ std::string world::end_complaint() const {
       machine_.state() == recovery_state::running && begun_ == machine_.current_epoch().value;
   if (!is_given_up_ && !is_running) {
     return "dead end: the group does not run";
+  }
+  if (!is_given_up_ && is_told_late_) {
+    return "R-12: nobody says that the late writers have gone";
   }
   return machine_.next_deadline() ? "R-4: a deadline without a wait" : "";
 }
@@ -664,7 +799,9 @@ std::string world::fingerprint() const {
                            culprits_}) {
     append(bytes, value);
   }
-  append(bytes, is_refusing_, was_refused_, is_given_up_, is_struck_, rounds_ > 0, was_blamed_);
+  append(bytes, is_told_late_);
+  append(
+      bytes, is_refusing_, was_refused_, is_given_up_, is_struck_, !rounds_.empty(), was_blamed_);
   append_rounds(bytes, control_faults_);
   for (const auto& sent : tidings_) {
     if (sent.slot < 0) {
@@ -682,7 +819,9 @@ std::string world::fingerprint() const {
 void world::append_rounds(std::string& bytes, const std::vector<std::uint32_t>& rounds) const {
   append(bytes, rounds.size());
   for (const auto round : rounds) {
-    append(bytes, round == 0 ? 0U : rounds_ + 2 - round);
+    append(bytes,
+           round == 0 ? 0U : static_cast<std::uint32_t>(rounds_.size()) + 2 - round,
+           judgement_of(round));
   }
 }
 
@@ -701,7 +840,14 @@ std::string world::fingerprint(std::int32_t slot) const {
          who.is_suspect,
          who.is_unwanted,
          who.is_ordered);
-  append(bytes, who.number, who.acting_in, who.dead);
+  append(bytes, who.number, who.acting_in, who.dead, who.ended);
+  for (const auto& each : who.late) {
+    append(bytes, each.number, each.acted_in, each.never_goes, each.is_suspect);
+  }
+  for (const auto number : who.known_late) {
+    bytes += '?';
+    append(bytes, number);
+  }
   append_rounds(bytes, who.deaths);
   append(bytes, wired_[static_cast<std::size_t>(slot)]);
   for (const auto& todo : who.inbox) {

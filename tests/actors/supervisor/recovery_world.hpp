@@ -5,7 +5,7 @@
 // Every order is possible: tidings of different kinds overtake each other, a worker obeys its commands in order, but when
 // it likes. Time stands still but for passed deadlines, which happen for free only when nothing else can, or when a back-off
 // ends.
-// After every move the world compares what the machine wants with what is true, and says what is wrong (R-1 … R-10).
+// After every move the world compares what the machine wants with what is true, and says what is wrong (R-1 … R-13).
 #pragma once
 
 #include "actors/supervisor/recovery.hpp"
@@ -27,6 +27,7 @@ struct move {
     hear,       // the machine hears tiding `index`
     obey,       // the worker of slot `index` does its next command
     fall,       // the kill of slot `index` reaches its worker
+    halt,       // the dead worker of slot `index` begins nothing any more: it is a late writer
     end_thread, // the thread of the dead worker of slot `index` ends
     wake,       // the stuck worker of slot `index` goes on as if nothing had been
     time_out,   // the step that a stuck worker holds up is given up by the executor
@@ -38,6 +39,7 @@ struct move {
     repeat,     // the machine hears tiding `index`, and will hear it again
     resist,     // the kill of slot `index` gets lost: nothing ends its worker
     seize,      // the same, and its thread does not end
+    cling,      // the same, and it never goes
     end_stage,  // the stage of slots 0 and 1 ends
     fail_step,  // a step fails although everybody lives
     be_late,    // a worker waited in vain for a peer
@@ -47,7 +49,9 @@ struct move {
     // No faults, but as unexpected.
     replace,     // the worker of slot `index` is to be replaced
     replace_all, // every worker is
-    blame,      // the lane finds the culprit of the last two deaths over steps, at most
+    blame,       // the lane finds the culprit of the last two deaths over steps, at most
+    acquit,      // all whom it suspects have got tokens
+    dismiss,     // all whom it suspects have got tokens or have been cancelled
   };
   kind what = kind::hear;
   std::int32_t index = 0;
@@ -63,6 +67,7 @@ struct tiding {
     loaded,
     quiesced,
     died,
+    halted,
     gone,
     step_failed,
     peer_late,
@@ -84,10 +89,18 @@ struct command {
   std::uint32_t now = 0; // epoch
 };
 
+/// Somebody who halted, and of whom it was not heard that it has gone.
+struct late_one {
+  std::uint32_t number = 0;
+  std::uint32_t acted_in = 0; // epoch; 0: none
+  bool never_goes = false;
+  bool is_suspect = false; // as of a place
+};
+
 /// A slot as it really is.
 struct place {
   enum class kind : std::uint8_t {
-    empty,  // nobody was here or the last one's thread has ended
+    empty,  // nobody was here or the last one's thread has ended, or it has halted
     acting, // the actor lives
     ending, // the actor is dead, its thread still acts
   };
@@ -97,15 +110,19 @@ struct place {
   bool is_loaded = false;
   bool is_stuck = false;
   bool never_ends = false;
-  bool is_immortal = false; // not even its actor ends
-  bool is_adopted = false;  // not spawned by this machine
-  bool is_killed = false;   // the kill is on its way
-  bool is_suspect = false;  // it may be killed: something of it was late when a deadline passed
-  bool is_unwanted = false; // its replacement is planned
-  bool is_ordered = false;  // it was told to end by order
-  std::uint32_t dead = 0;   // the newest incarnation whose death was heard
+  bool is_immortal = false;   // not even its actor ends
+  bool is_adopted = false;    // not spawned by this machine
+  bool is_killed = false;     // the kill is on its way
+  bool is_suspect = false;    // it may be killed: something of it was late when a deadline passed
+  bool is_unwanted = false;   // its replacement is planned
+  bool is_ordered = false;    // it was told to end by order
+  std::uint32_t dead = 0;     // the newest incarnation whose death was heard
+  std::uint32_t ended = 0;    // … of which it was heard that it halted, or has gone
+  std::vector<late_one> late; // the oldest first
   std::vector<std::uint32_t>
-      deaths;         // that were heard and count: their rounds, 0: over no step
+      known_late; // those of which the machine heard that they halted, not that they went
+  std::vector<std::uint32_t>
+      deaths;         // that were heard and not taken out: their rounds, 0: over no step
   time_point died_at; // the last of them
   std::vector<command> inbox;
 };
@@ -116,7 +133,19 @@ struct place {
 enum class orders : std::uint8_t { one_of_each, all };
 
 /// What may be injected.
-enum class injections : std::uint8_t { all, deaths_and_blames };
+enum class injections : std::uint8_t { all, deaths, deaths_and_blames, deaths_and_judgements };
+
+/// What the lane has said of a round.
+enum class judgement : std::uint8_t { none, innocent, unproven, culprit };
+
+/// What workers are: threads are gone when they end; processes halt first, and are late writers until they have gone.
+enum class homes : std::uint8_t { threads, processes };
+
+struct exploration_scope {
+  orders wanted = orders::one_of_each;
+  injections injected = injections::all;
+  homes kept_in = homes::threads;
+};
 
 class world {
 public:
@@ -124,8 +153,7 @@ public:
   world(const supervisor::recovery_config& config,
         const supervisor::group_state& from,
         std::int32_t faults,
-        orders wanted = orders::one_of_each,
-        injections injected = injections::all);
+        exploration_scope scope = {});
 
   /// The moves of which all must be made.
   [[nodiscard]] std::vector<move> moves() const;
@@ -160,6 +188,10 @@ private:
   void count_death(const tiding& heard);
   [[nodiscard]] std::uint32_t note_step_death();
   void blame();
+  void judge(judgement what);
+  [[nodiscard]] bool has_open_round() const;
+  [[nodiscard]] judgement judgement_of(std::uint32_t round) const;
+  [[nodiscard]] bool is_beyond(const std::vector<std::uint32_t>& faults) const;
   void obey(place& who, std::int32_t slot);
   void die(std::int32_t slot);
   void pass();
@@ -168,10 +200,13 @@ private:
   void spawn(const supervisor::action& todo);
   void begin(const supervisor::action& todo);
   void retire(const supervisor::action& todo);
+  void halt(std::int32_t slot, bool never_goes);
+  void note_end(const tiding& heard);
+  void lift(const supervisor::action& todo);
+  [[nodiscard]] bool has_known_late() const;
   void replace(std::int32_t first, std::int32_t last);
   [[nodiscard]] std::string running_end_complaint(std::int32_t slot) const;
   [[nodiscard]] std::string lost_end_complaint(std::int32_t slot) const;
-  [[nodiscard]] bool is_beyond_bounds() const;
   [[nodiscard]] bool is_hopeless() const;
   void check_bounds();
   void expect(bool is_true, const std::string& rule);
@@ -192,13 +227,14 @@ private:
   std::uint32_t given_up_in_ = 0; // by the executor: the epoch whose step timed out
   std::array<std::uint32_t, world_slots> wired_{}; // the incarnations of that epoch
   std::int32_t faults_;
-  orders orders_;
-  injections injected_;
+  exploration_scope scope_;
   std::vector<std::uint32_t> control_faults_; // that were heard and count: as the deaths of a place
-  std::uint32_t rounds_ = 0;
+  std::vector<judgement> rounds_;             // that were told, by number, from 1
+  bool is_beyond_ = false;                    // a bound, with the last death or fault of its kind
   bool is_struck_ = false;
   std::int32_t culprits_ = 0; // in a row
   bool was_blamed_ = false;   // and deaths were taken out of the count
+  bool is_told_late_ = false; // by the last begin, and nothing took it back
   bool is_refusing_ = false;  // the next wiring
   bool was_refused_ = false;
   bool is_given_up_ = false;

@@ -64,6 +64,8 @@ struct surroundings {
   std::vector<epoch> executor_begun;
   int executors_ended = 0;
   std::optional<step_death> death; // of the newest of them
+  bool has_late_writers = false;   // the same
+  std::vector<epoch> lifted;
 };
 
 router_actor::behavior_type fake_router(const std::shared_ptr<surroundings>& around) {
@@ -84,7 +86,9 @@ executor_actor::behavior_type fake_executor(const std::shared_ptr<surroundings>&
       [around](const begin_epoch& message) {
         around->executor_begun.push_back(message.now);
         around->death = message.death;
+        around->has_late_writers = message.has_late_writers;
       },
+      [around](const writers_gone& message) { around->lifted.push_back(message.now); },
   };
 }
 
@@ -92,11 +96,15 @@ executor_actor::behavior_type fake_executor(const std::shared_ptr<surroundings>&
 struct group_fixture : actor_fixture {
   explicit group_fixture(std::int32_t max_restarts = 3,
                          const supervisor::group_state& found = {},
-                         duration backoff = {}) {
+                         duration backoff = {},
+                         std::int32_t poison_strikes = 0) {
     router = actors().spawn(fake_router, around);
     replica_environment environment{
         .stage_of_slot = {0, 0, 1, 1},
-        .recovery = {.slots = 4, .max_restarts = max_restarts, .restart_backoff = backoff},
+        .recovery = {.slots = 4,
+                     .max_restarts = max_restarts,
+                     .restart_backoff = backoff,
+                     .poison_strikes = poison_strikes},
         .make_lane = [this](lane_request wanted) -> std::shared_ptr<worker_lane> {
           if (lanes_to_refuse > 0) {
             --lanes_to_refuse;
@@ -215,6 +223,11 @@ struct impatient_group : group_fixture {
   impatient_group() : group_fixture(1) { start(); }
 };
 
+/// The same, with requests that may be to blame.
+struct judging_group : group_fixture {
+  judging_group() : group_fixture(1, {}, {}, 1) { start(); }
+};
+
 struct patient_group : group_fixture {
   patient_group() : group_fixture(100, {}, 30ms) { start(); }
 };
@@ -303,6 +316,46 @@ BOOST_FIXTURE_TEST_CASE(replaces_a_worker_that_was_killed, started_group) { // R
   BOOST_TEST((states.back().state == replica_state::running));
   BOOST_TEST(executors == 1, "the scheduler stays and knows its requests");
   BOOST_TEST(status().restarts == 1U);
+}
+
+BOOST_FIXTURE_TEST_CASE(a_successor_does_not_wait_for_what_its_predecessor_still_writes,
+                        started_group) {
+  all_loaded();
+  const auto dead = lanes.at(2);
+  report(2, worker_event::kind::failed);
+  BOOST_TEST(lanes_made == 4, "it may still act");
+  dead->report(worker_event::kind::halted);
+  settle();
+  BOOST_TEST(lanes_made == 5);
+  for (const std::int32_t slot : {0, 1, 3}) {
+    report(slot, worker_event::kind::quiesced, fence);
+  }
+  report(2, worker_event::kind::loaded);
+  BOOST_TEST((executor_begun.back() == epoch(2)));
+  BOOST_TEST(around->has_late_writers);
+  BOOST_TEST(around->lifted.empty());
+  dead->report(worker_event::kind::gone);
+  settle();
+  BOOST_TEST((around->lifted == std::vector{epoch(2)}));
+  kill_worker_of(0);
+  mend(0);
+  BOOST_TEST(!around->has_late_writers, "a thread is gone at once");
+  BOOST_TEST(around->lifted.size() == 1U);
+}
+
+/// `halted` goes past the actors, so it may be the first that is heard.
+BOOST_FIXTURE_TEST_CASE(who_has_halted_has_died, started_group) { // V-4
+  all_loaded();
+  const auto dead = lanes.at(1);
+  report(1, worker_event::kind::halted);
+  BOOST_TEST((fence == epoch(2)));
+  BOOST_TEST(lanes_made == 5);
+  BOOST_TEST((lanes.at(1)->wanted().worker == incarnation(2)));
+  dead->report(worker_event::kind::failed); // of the past by now
+  settle();
+  BOOST_TEST(dead->is_stopped);
+  BOOST_TEST((fence == epoch(2)));
+  BOOST_TEST(!lanes.at(1)->is_stopped);
 }
 
 /// One slot of each stage, in one epoch.
@@ -398,6 +451,28 @@ BOOST_FIXTURE_TEST_CASE(deaths_of_culprits_are_not_the_workers, impatient_group)
     kill_worker_of(0);
     mend(0);
     tell(supervisor, culprit_found{1, true});
+    BOOST_TEST((states.back().state == replica_state::running));
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(deaths_of_the_acquitted_are_the_workers, judging_group) {
+  all_loaded();
+  for (int death = 0; death < 2; ++death) {
+    kill_worker_of(0);
+    mend(0);
+    tell(supervisor, suspicion_over{fence, true});
+    BOOST_TEST((states.back().state == replica_state::running));
+  }
+  kill_worker_of(0);
+  BOOST_TEST((states.back().state == replica_state::failed));
+}
+
+BOOST_FIXTURE_TEST_CASE(deaths_that_are_not_judged_do_not_count, judging_group) {
+  all_loaded();
+  for (int death = 0; death < 3; ++death) {
+    kill_worker_of(0);
+    mend(0);
+    tell(supervisor, suspicion_over{fence, death == 0});
     BOOST_TEST((states.back().state == replica_state::running));
   }
 }
@@ -648,6 +723,52 @@ BOOST_FIXTURE_TEST_CASE(steps_that_always_fail_fail_the_replica, started_group) 
   BOOST_TEST((status().state == replica_state::running));
   tell(supervisor, step_failed{epoch(4), "ranks disagree"});
   BOOST_TEST((status().state == replica_state::failed));
+}
+
+BOOST_FIXTURE_TEST_CASE(v11_a_lost_device_ends_the_replica_for_its_slot, started_group) {
+  all_loaded();
+  report(2, worker_event::kind::failed, epoch(1), errc::device_failed);
+  BOOST_TEST((status().state == replica_state::recovering), "another process may use it");
+  mend(2);
+  BOOST_TEST((status().state == replica_state::running));
+  // From whoever hears of it, about an incarnation that nobody names.
+  tell(supervisor,
+       worker_event{.what = worker_event::kind::failed,
+                    .slot = 1,
+                    .status = errc::device_lost,
+                    .text = "device 1 must not be used any more"});
+  BOOST_TEST((status().state == replica_state::failed));
+  const std::vector<std::int32_t> its_slot{1};
+  BOOST_TEST(given_up_slots == its_slot, boost::test_tools::per_element());
+}
+
+BOOST_FIXTURE_TEST_CASE(v11_a_rank_that_a_majority_names_is_replaced_and_at_last_given_up,
+                        started_group) {
+  all_loaded();
+  for (int round = 0; round < 2; ++round) {
+    const auto victim = lanes.at(3);
+    tell(supervisor, ranks_disagree{{3}, true, "ranks of stage 1 disagree"});
+    BOOST_TEST(victim->is_stopped);
+    tell(supervisor, step_failed{fence, "ranks of stage 1 disagree"});
+    mend(3);
+    BOOST_TEST((status().state == replica_state::running));
+  }
+  BOOST_TEST(status().incarnations[3] == 3U);
+  tell(supervisor, ranks_disagree{{3}, true, "ranks of stage 1 disagree"});
+  BOOST_TEST((status().state == replica_state::failed));
+  const std::vector<std::int32_t> its_slot{3};
+  BOOST_TEST(given_up_slots == its_slot, boost::test_tools::per_element());
+}
+
+BOOST_FIXTURE_TEST_CASE(v11_two_ranks_that_disagree_once_are_left_alone, started_group) {
+  all_loaded();
+  tell(supervisor, ranks_disagree{{0, 1}, false, "ranks of stage 0 disagree"});
+  tell(supervisor, step_failed{epoch(1), "ranks of stage 0 disagree"});
+  for (const std::int32_t slot : {0, 1, 2, 3}) {
+    report(slot, worker_event::kind::quiesced, fence);
+  }
+  BOOST_TEST((status().state == replica_state::running));
+  BOOST_TEST(status().restarts == 0U);
 }
 
 BOOST_FIXTURE_TEST_CASE(slow_peers_are_waited_for_again_and_again, started_group) {

@@ -51,6 +51,12 @@ public:
 
   [[nodiscard]] bool use_device(std::int32_t, std::string&) override { return true; }
 
+  std::unique_ptr<kernels::device_event_source>
+  watch_events(const std::vector<std::int32_t>& /*devices*/, std::string& why) override {
+    why = "nothing happens here";
+    return nullptr;
+  }
+
   [[nodiscard]] kernels::device_rates measure(std::int32_t, std::string&) override { return {}; }
 
   [[nodiscard]] void* allocate(std::int32_t, std::size_t, std::string&) override { return nullptr; }
@@ -176,6 +182,19 @@ BOOST_AUTO_TEST_CASE(the_tightest_device_bounds_every_worker) { // D-1
                 "29000 MiB by 2 other processes",
                 "50 %",
                 "device.memory_utilization"});
+}
+
+BOOST_AUTO_TEST_CASE(a_prepared_spare_has_a_reserve_of_its_own) { // D-1
+  described_gpus host(2);
+  auto setup = cluster_of({.tensor = 2});
+  const auto without = budget_on_devices(setup, host);
+  setup.config.fault_tolerance.standby = 1;
+  const auto with = budget_on_devices(setup, host);
+  BOOST_REQUIRE((without && with));
+  BOOST_TEST(without->bytes - with->bytes == device_reserve_bytes);
+  expect_words(with->origin, {"for the context and a spare"});
+  setup.config.fault_tolerance.spares = config::standby_kind::generic;
+  BOOST_TEST(budget_on_devices(setup, host)->bytes == without->bytes);
 }
 
 BOOST_AUTO_TEST_CASE(workers_of_one_gpu_share_its_memory) {

@@ -65,6 +65,7 @@ struct kept_fixture {
   bool refuses_lanes = false;
   int killed = 0;
   std::vector<worker_event::kind> heard;
+  std::vector<worker_event> halted;
   std::vector<worker_event> gone;
   std::shared_ptr<noting_lane> lane; // the newest
   kept_lanes kept{2,
@@ -76,7 +77,7 @@ struct kept_fixture {
                     return lane;
                   },
                   [this](const worker_event& event) {
-                    gone.push_back(event);
+                    (event.what == worker_event::kind::gone ? gone : halted).push_back(event);
                   }};
 };
 
@@ -140,6 +141,49 @@ BOOST_FIXTURE_TEST_CASE(a_lane_that_was_told_to_end_is_taken_over_by_nobody, kep
   lane->report(worker_event::kind::gone);
   BOOST_TEST(gone.size() == 1U);
   BOOST_TEST((kept.found()[0].what == kind::absent));
+}
+
+BOOST_FIXTURE_TEST_CASE(a_lane_that_has_halted_makes_room_and_is_named_until_it_has_gone,
+                        kept_fixture) { // H-2, H-3
+  const auto tenure = kept.begin_tenure();
+  const auto held = kept.take(tenure, request(0, 1));
+  held->load();
+  const auto first = lane;
+  first->report(worker_event::kind::failed);
+  first->report(worker_event::kind::halted);
+  first->report(worker_event::kind::halted);
+  BOOST_TEST(halted.size() == 1U);
+  const auto next = kept.take(tenure, request(0, 2));
+  BOOST_TEST((lane != first));
+  next->load();
+  held->stop();
+  BOOST_TEST(first->stops == 0, "there is nothing to stop");
+  lane->report(worker_event::kind::halted);
+  const auto found = kept.found().front();
+  BOOST_TEST((found.what == kind::absent));
+  BOOST_TEST((found.worker == incarnation(2)));
+  BOOST_TEST((found.late == std::vector{incarnation(1), incarnation(2)}));
+  BOOST_TEST(gone.empty());
+  first->report(worker_event::kind::gone);
+  BOOST_REQUIRE(gone.size() == 1U);
+  BOOST_TEST((gone.front().worker == incarnation(1)));
+  BOOST_TEST((kept.found().front().late == std::vector{incarnation(2)}));
+  static_cast<void>(kept.take(tenure, request(0, 3)));
+  lane->report(worker_event::kind::loaded);
+  BOOST_TEST((kept.found().front().late == std::vector{incarnation(2)}), "its successor's, too");
+}
+
+/// Found living, and dead when its actor comes.
+BOOST_FIXTURE_TEST_CASE(a_lane_that_has_halted_is_not_taken_over, kept_fixture) { // H-2
+  static_cast<void>(leave_a_living_worker());
+  const auto second = kept.begin_tenure();
+  BOOST_TEST((kept.found().front().what == kind::living));
+  lane->report(worker_event::kind::halted);
+  BOOST_TEST(halted.size() == 1U);
+  BOOST_CHECK_THROW(static_cast<void>(kept.take(second, request(0, 1, true))), std::runtime_error);
+  lane->report(worker_event::kind::failed); // late, of a command that nobody read
+  BOOST_TEST((kept.found().front().what == kind::absent));
+  BOOST_TEST((kept.take(second, request(0, 2)) != nullptr));
 }
 
 BOOST_FIXTURE_TEST_CASE(the_newest_actor_hears_what_a_lane_says, kept_fixture) { // H-3

@@ -11,7 +11,9 @@
 #include <boost/test/unit_test.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -54,6 +56,85 @@ private:
   std::vector<worker_event> events_;
 };
 
+/// Counts its rehearsals.
+class rehearsing_runner final : public exec::step_runner {
+public:
+  rehearsing_runner(std::unique_ptr<exec::step_runner> inner, std::atomic<int>& rehearsals)
+      : inner_(std::move(inner)), rehearsals_(&rehearsals) {}
+
+  result<void> load(const exec::load_progress& progress) override { return inner_->load(progress); }
+
+  result<void> rehearse() override {
+    ++*rehearsals_;
+    return {};
+  }
+
+  result<void> start_epoch(epoch now) override { return inner_->start_epoch(now); }
+
+  result<void> launch(const protocol::step_plan& plan) override { return inner_->launch(plan); }
+
+  result<void> finish(protocol::step_result& out) override { return inner_->finish(out); }
+
+  result<void> disturb(exec::disturbance what) override { return inner_->disturb(what); }
+
+private:
+  std::unique_ptr<exec::step_runner> inner_;
+  std::atomic<int>* rehearsals_;
+};
+
+/// Steps of a device that finishes, waits or is silent as a test likes.
+struct device_play {
+  std::atomic<bool> is_silent{false};
+  std::atomic<bool> is_waiting{false};
+  std::atomic<int> disturbed{-1};
+};
+
+class device_runner final : public exec::step_runner {
+public:
+  explicit device_runner(device_play& play) : play_(play) {}
+
+  result<void> load(const exec::load_progress& /*progress*/) override { return {}; }
+
+  result<void> start_epoch(epoch /*now*/) override {
+    launched_.clear();
+    return {};
+  }
+
+  [[nodiscard]] std::int32_t flights_max() const noexcept override { return 2; }
+
+  result<void> launch(const protocol::step_plan& plan) override {
+    launched_.push_back({.step = plan.step, .epoch = plan.epoch});
+    return {};
+  }
+
+  [[nodiscard]] bool is_ready() noexcept override {
+    beat_ += play_.is_waiting ? 1U : 0U;
+    return !play_.is_silent && !play_.is_waiting;
+  }
+
+  result<void> finish(protocol::step_result& out) override {
+    out = launched_.front();
+    launched_.erase(launched_.begin());
+    return {};
+  }
+
+  [[nodiscard]] exec::device_waits waits() const noexcept override {
+    exec::device_waits all;
+    all[0] = {.rank = 1, .beat = beat_, .operation = "all_reduce_sum"};
+    return all;
+  }
+
+  result<void> disturb(exec::disturbance what) override {
+    play_.disturbed = static_cast<int>(what);
+    return {};
+  }
+
+private:
+  device_play& play_;
+  std::uint64_t beat_ = 0;
+  std::vector<protocol::step_result> launched_;
+};
+
 /// One worker with a sim runner, and the executor's side of its channels.
 struct fixture {
   system_clock time;
@@ -66,6 +147,11 @@ struct fixture {
   step_watch watch{
       progress_word(cell), time, {.detect = 300ms, .step_deadline = 5000ms, .load_stall = 7000ms}};
   int kills = 0;
+  std::atomic<int> runners{0}; // made
+  std::atomic<int> rehearsals{0};
+  std::promise<result<void>> prepared;
+  std::atomic<int> ends{0};      // of the process
+  device_play* device = nullptr; // null: the sim device
   const wiring_config wiring_settings{.cluster = cluster, .stage_of_slot = {0}};
   const wiring_links rings{.memory = &memory, .stop = &fence};
   std::shared_ptr<epoch_wiring> wiring = make(epoch(1));
@@ -79,7 +165,12 @@ struct fixture {
                               .waits = &waits,
                               .make_runner = [this] { return make_runner(); },
                               .progress = {},
-                              .watch = &watch};
+                              .on_prepared = [this](const auto& how) { prepared.set_value(how); },
+                              .watch = &watch,
+                              .end_process =
+                                  [this] {
+                                    ++ends;
+                                  }};
     worker_thread_config config{
         .wanted = {.slot = 0,
                    .worker = incarnation(1),
@@ -102,14 +193,18 @@ struct fixture {
   }
 
   result<std::unique_ptr<exec::step_runner>> make_runner() {
+    if (device != nullptr) {
+      return std::unique_ptr<exec::step_runner>(std::make_unique<device_runner>(*device));
+    }
     const exec::sim_runner_config config{
         .place = {.layers = {0, 2}}, .vocabulary = 1000, .limits = limits};
-    return std::unique_ptr<exec::step_runner>(
-        std::make_unique<exec::sim_runner>(config, exec::peers{}, memory));
+    ++runners;
+    return std::unique_ptr<exec::step_runner>(std::make_unique<rehearsing_runner>(
+        std::make_unique<exec::sim_runner>(config, exec::peers{}, memory), rehearsals));
   }
 
-  std::shared_ptr<epoch_wiring> make(epoch now) {
-    auto made = make_wiring(wiring_settings, now, epoch(now.value - 1), {1}, rings, waits);
+  std::shared_ptr<epoch_wiring> make(epoch now, std::uint32_t worker = 1) {
+    auto made = make_wiring(wiring_settings, now, epoch(now.value - 1), {worker}, rings, waits);
     BOOST_REQUIRE(made.has_value());
     return *made;
   }
@@ -266,6 +361,55 @@ BOOST_FIXTURE_TEST_CASE(l8_a_lane_that_cannot_load_says_so_as_often_as_it_is_ask
   }
 }
 
+BOOST_FIXTURE_TEST_CASE(l13_a_spare_is_somebody_when_it_is_told_and_has_all_by_then, fixture) {
+  BOOST_REQUIRE(points.arm({.point = "worker.prepare", .action = failpoint_action::hang}));
+  lane->get_ready();
+  while (cell.budget_ms.load() == 0) { // a spare that hangs is found like a worker that hangs
+    std::this_thread::yield();
+  }
+  BOOST_TEST(cell.budget_ms.load() == 7'000U);
+  points.clear();
+  BOOST_TEST(prepared.get_future().get().has_value());
+  BOOST_TEST((phase_of(cell.word.load()) == work_phase::idle), "it may sleep for ever");
+  BOOST_TEST(rehearsals == 1);
+  lane->become(incarnation(5));
+  lane->load();
+  const auto first = heard.take(); // and nothing before it
+  BOOST_TEST((first.what == worker_event::kind::loaded));
+  BOOST_TEST((first.worker == incarnation(5)));
+  BOOST_TEST(runners == 1);
+  BOOST_TEST(rehearsals == 1);
+  wiring = make(epoch(2), 5);
+  lane->begin(wiring->now);
+  send(plan_of(1));
+  protocol::step_result result;
+  receive(result);
+  BOOST_TEST(result.step == 1U);
+}
+
+BOOST_FIXTURE_TEST_CASE(l13_what_could_not_be_prepared_is_done_when_it_loads, fixture) {
+  BOOST_REQUIRE(points.arm({.point = "worker.prepare", .action = failpoint_action::oom})); // once
+  lane->get_ready();
+  BOOST_TEST((prepared.get_future().get().error().code == errc::resource_exhausted));
+  lane->become(incarnation(2));
+  lane->load();
+  BOOST_TEST((heard.take().what == worker_event::kind::loaded));
+  BOOST_TEST(runners == 1);
+  BOOST_TEST(rehearsals == 0, "others wait for it");
+}
+
+BOOST_FIXTURE_TEST_CASE(l13_a_prepared_worker_that_cannot_load_says_so, fixture) {
+  lane->get_ready();
+  BOOST_TEST(prepared.get_future().get().has_value());
+  BOOST_REQUIRE(points.arm({.point = "worker.load"})); // once
+  lane->become(incarnation(2));
+  lane->load();
+  lane->prepare(epoch(2));
+  for (int i = 0; i < 2; ++i) { // L-8
+    BOOST_TEST((heard.take().what == worker_event::kind::failed));
+  }
+}
+
 BOOST_FIXTURE_TEST_CASE(l9_the_board_says_what_the_thread_does, fixture) {
   const auto phase = [this] {
     return phase_of(cell.word.load());
@@ -350,6 +494,121 @@ BOOST_FIXTURE_TEST_CASE(l9_the_budget_follows_the_slowest_step_of_a_size, fixtur
   BOOST_TEST(cell.budget_ms.load() >= 200U);
   BOOST_TEST(cell.budget_ms.load() < 5'000U);
   receive(result);
+}
+
+/// With a device whose steps of one token take no time, and a pace that is known.
+struct device_fixture : fixture {
+  device_play play;
+  std::uint64_t next = 1;
+
+  device_fixture() { device = &play; }
+
+  /// One token.
+  void send_next() {
+    auto plan = plan_of(1);
+    plan.step = next++;
+    send(plan);
+  }
+
+  void learn() {
+    start();
+    protocol::step_result result;
+    for (std::uint32_t i = 0; i <= step_pace::steps_to_learn; ++i) {
+      send_next();
+      receive(result);
+      BOOST_TEST(result.step + 1 == next);
+    }
+  }
+};
+
+BOOST_FIXTURE_TEST_CASE(l13_a_device_that_is_silent_ends_its_process, device_fixture) {
+  learn();
+  play.is_silent = true;
+  send_next();
+  const auto event = heard.take();
+  BOOST_TEST((event.what == worker_event::kind::failed));
+  BOOST_TEST((event.status == errc::device_failed));
+  BOOST_TEST(event.text.find("step 10 is overdue: the device has been silent for 2") == 0U,
+             event.text);
+  while (ends == 0) {
+    std::this_thread::yield();
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(l13_a_device_that_waits_too_long_says_that_its_peer_is_late,
+                        device_fixture) {
+  learn();
+  play.is_waiting = true;
+  send_next();
+  const auto event = heard.take();
+  BOOST_TEST((event.what == worker_event::kind::peer_late));
+  BOOST_TEST(event.text.find("all_reduce_sum: rank 1 is late, the device of rank 0 waits for it "
+                             "(step=10 waited_ms=3")
+                 == 0U,
+             event.text);
+  BOOST_TEST(ends == 0, "it is innocent");
+}
+
+BOOST_FIXTURE_TEST_CASE(l13_a_device_that_is_slow_once_finishes_its_step, device_fixture) {
+  learn();
+  play.is_waiting = true;
+  send_next();
+  while (phase_of(cell.word.load()) != work_phase::waiting) {
+    std::this_thread::yield();
+  }
+  play.is_waiting = false;
+  protocol::step_result result;
+  receive(result);
+  BOOST_TEST(result.step == 10U);
+}
+
+BOOST_FIXTURE_TEST_CASE(l5_faults_of_a_device_go_to_the_runner, device_fixture) {
+  BOOST_REQUIRE(points.arm(
+      {.point = "worker.step_begin", .step = 3, .action = failpoint_action::skip_collective}));
+  learn();
+  BOOST_TEST(play.disturbed == static_cast<int>(exec::disturbance::skip_collective));
+}
+
+BOOST_FIXTURE_TEST_CASE(l5_a_worker_without_a_device_does_the_nearest, fixture) {
+  BOOST_REQUIRE(points.arm(
+      {.point = "worker.step_begin", .step = 2, .action = failpoint_action::illegal_address}));
+  start();
+  protocol::step_result result;
+  send(plan_of(1));
+  receive(result);
+  send(plan_of(2));
+  const auto event = heard.take();
+  BOOST_TEST((event.what == worker_event::kind::failed));
+  BOOST_TEST((event.status == errc::device_failed));
+  while (ends == 0) {
+    std::this_thread::yield();
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(l5_a_flipped_bit_changes_the_digest_of_one_step, fixture) {
+  const auto digests = [this] {
+    std::vector<std::uint64_t> all;
+    protocol::step_result result;
+    for (std::uint64_t n = 1; n <= 4; ++n) {
+      send(plan_of(n));
+      receive(result);
+      all.push_back(result.digest);
+    }
+    return all;
+  };
+  start();
+  const auto right = digests();
+  fence.raise(epoch(2));
+  lane->prepare(epoch(2));
+  BOOST_TEST((heard.take().what == worker_event::kind::quiesced));
+  BOOST_REQUIRE(
+      points.arm({.point = "worker.step_begin", .step = 4, .action = failpoint_action::flip_bit}));
+  wiring = make(epoch(2));
+  lane->begin(epoch(2));
+  const auto wrong = digests();
+  for (std::size_t i = 0; i < right.size(); ++i) {
+    BOOST_TEST((right[i] == wrong[i]) == (i < 3), "step " << i + 1);
+  }
 }
 
 BOOST_FIXTURE_TEST_CASE(l1_gone_is_the_last_report, fixture) {

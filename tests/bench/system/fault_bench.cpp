@@ -57,6 +57,8 @@ constexpr std::array kinds{
     fault_kind{"worker", view::report, "worker.step_begin", "kill9", per_step / 4},
     fault_kind{"stop", view::report, "worker.step_begin", "stop(60000)", per_step / 4},
     fault_kind{"stuck", view::report, "worker.step_begin", "hang", per_step / 4},
+    // Every successor in its first step, of which nobody knows how long it takes.
+    fault_kind{"stuck_again", view::report, "worker.step_begin rank=1", "hang", 100},
     fault_kind{"node", view::report, "executor.before_send", "kill9", per_step},
     fault_kind{"executor", view::report, "executor.before_send", "kill_actor", per_step},
     fault_kind{"stage", view::report_of_deaths, "stage.event", "kill_actor", 15},
@@ -66,8 +68,15 @@ constexpr std::array kinds{
     fault_kind{"vault", view::output},
 };
 
-constexpr std::array columns{
-    "detection", "fence", "quiesce", "respawn", "attach", "rebuild", "first_token", "stall"};
+constexpr std::array columns{"detection",
+                             "fence",
+                             "quiesce",
+                             "respawn",
+                             "attach",
+                             "rebuild",
+                             "first_token",
+                             "stall",
+                             "spare"};
 
 using figures = std::map<std::string, std::vector<double>>; // milliseconds, by column
 

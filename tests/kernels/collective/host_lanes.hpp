@@ -101,9 +101,8 @@ public:
     delay();
   }
 
-  bool claim(std::uint64_t* at, std::uint64_t value) {
-    std::uint64_t none = 0;
-    return word(at).compare_exchange_strong(none, value);
+  bool claim(std::uint64_t* at, std::uint64_t value, std::uint64_t seen) {
+    return word(at).compare_exchange_strong(seen, value);
   }
 
   void report(std::uint64_t* to, std::uint64_t value) { word(to).store(value); }
@@ -134,6 +133,7 @@ struct host_rank {
   group_state state;
   std::uint32_t fence = 0;
   std::uint64_t report = 0;
+  std::uint64_t waiting = 0;
 };
 
 struct host_group_settings {
@@ -176,6 +176,7 @@ public:
     out.state = &rank(r).state;
     out.fence = &rank(r).fence;
     out.report = &rank(r).report;
+    out.waiting = &rank(r).waiting;
     out.wait_ns = settings_.wait_ns;
     out.layout = layout_;
     out.rank = r;
@@ -184,6 +185,10 @@ public:
 
   fault_record fault(int r) {
     return fault_record::unpack(std::atomic_ref<std::uint64_t>(rank(r).report).load());
+  }
+
+  wait_record waiting(int r) {
+    return wait_record::unpack(std::atomic_ref<std::uint64_t>(rank(r).waiting).load());
   }
 
   void raise_fence(int r, std::uint32_t to) {

@@ -311,6 +311,55 @@ BOOST_AUTO_TEST_CASE(a_rank_that_never_comes_is_named) { // P-3
   }
 }
 
+BOOST_AUTO_TEST_CASE(p5_a_rank_that_waits_says_for_whom_as_long_as_it_does) {
+  for (int path = 0; path < 3; ++path) {
+    host_group<4> group(small_layout(4), {.threads = 1, .wait_ns = 60'000'000});
+    group.start_epoch(1);
+    auto data = inputs<4>(1);
+    std::atomic<bool> is_over{false};
+    std::vector<wait_record> said;
+    std::thread listener([&] {
+      while (!is_over) {
+        const auto now = group.waiting(3);
+        if (now.operation != group_operation::none
+            && (said.empty() || said.back().beat != now.beat)) {
+          said.push_back(now);
+        }
+        std::this_thread::yield();
+      }
+    });
+    group.run( // rank 1 never comes
+        {0, 2, 3},
+        1,
+        [](int) { return 2; },
+        [&](auto& at, int r, int call) {
+          auto& cells = data[static_cast<std::size_t>(r)][static_cast<std::size_t>(call)];
+          return sum_by(path, at, message<cell>(cells.data(), cells.size()));
+        });
+    is_over = true;
+    listener.join();
+    BOOST_REQUIRE(said.size() >= 3U);
+    for (const auto& record : said) {
+      BOOST_TEST((record.operation == group_operation::all_reduce));
+      BOOST_TEST(static_cast<int>(record.peer) == 1);
+      BOOST_TEST(record.sequence == 1U);
+    }
+    const auto last = group.waiting(3);
+    std::this_thread::sleep_for(std::chrono::milliseconds(3)); // three beats
+    BOOST_TEST(group.waiting(3).beat == last.beat, "who does not wait is silent");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(p5_records_keep_what_they_are_made_of) {
+  const wait_record made{
+      .beat = 0xfedc, .operation = group_operation::recv, .peer = 7, .sequence = 0x89abcdef};
+  const auto read = wait_record::unpack(made.packed());
+  BOOST_TEST(read.beat == made.beat);
+  BOOST_TEST((read.operation == made.operation));
+  BOOST_TEST(static_cast<int>(read.peer) == 7);
+  BOOST_TEST(read.sequence == made.sequence);
+}
+
 BOOST_AUTO_TEST_CASE(a_raised_fence_ends_the_epoch_and_the_next_one_works) { // P-3, P-4, T-3
   host_group<2> group(small_layout(2), {});
   for (std::uint32_t epoch = 1; epoch <= 20; ++epoch) { // every bank more than once

@@ -352,6 +352,12 @@ inline void a_rank_that_never_comes_is_named(const devices& on) {
       BOOST_TEST((fault.operation == group_operation::all_reduce));
       BOOST_TEST(fault.peer == static_cast<std::int32_t>(missing));
       BOOST_TEST(fault.sequence == 1U);
+      // P-5: it said so while it waited, and does not any more.
+      const auto said = ranks.at(r).group->waiting();
+      BOOST_TEST((said.operation == group_operation::all_reduce));
+      BOOST_TEST(static_cast<std::size_t>(said.peer) == missing);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      BOOST_TEST(ranks.at(r).group->waiting().beat == said.beat);
     }
     // The missing rank records alone too, so that its graph is there; then all are in step again.
     ranks.run({missing}, [&](rank_threads::rank& mine, std::size_t r) {

@@ -459,3 +459,23 @@ BOOST_AUTO_TEST_CASE(the_digest_is_the_formula_and_leaves_out_negative_indices,
     }
   }
 }
+
+BOOST_AUTO_TEST_CASE(a_digest_may_be_added_to_and_take_rows_in_their_order,
+                     *boost::unit_test::precondition(has_gpu)) {
+  const auto device = make_cuda_backend();
+  const std::vector<std::int32_t> words{11, 22, 33, -1};
+  const std::vector<std::int32_t> indices{7, -1, 5, -1}; // the second and the last are left out
+  const device_array<std::int32_t> words_there(*device, words);
+  const device_array<std::int32_t> indices_there(*device, indices);
+  const device_array<std::uint64_t> digest(*device, {1000});
+  device->digest({.x = reinterpret_cast<const float*>(words_there.data()),
+                  .indices = indices_there.data(),
+                  .digest = digest.data(),
+                  .rows = 4,
+                  .width = 1,
+                  .x_stride = 1,
+                  .is_in_order = true,
+                  .adds = true});
+  finish(*device);
+  BOOST_TEST(digest.read()[0] == 1000 + digest_mix(11, 0) + digest_mix(33, 2));
+}

@@ -5,6 +5,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <optional>
@@ -243,6 +244,112 @@ BOOST_AUTO_TEST_CASE(a_second_incarnation_takes_weights_and_cache_over) {
   driven_sequence* const again[] = {&sequence};
   second.generate(again, 20);
   BOOST_TEST((sequence.sampled == undisturbed.sampled));
+}
+
+// E-6, M-4: a standby that has rehearsed beside the active worker goes on with its cache, as that would have.
+BOOST_AUTO_TEST_CASE(a_standby_that_has_rehearsed_takes_over) {
+  for (const auto* model : {"llama3_gqa", "gpt2", "qwen3", "phi3_long"}) {
+    auto config = config_of(model);
+    config.limits.small_step_tokens = 64;
+    model_driver first(config);
+    auto sequence = first.add({1, 2, 3, 4, 5, 6, 7, 8, 9});
+    driven_sequence* const one[] = {&sequence};
+    first.generate(one, 10);
+    auto undisturbed = sequence;
+    config.is_standby = true;
+    config.rehearses = true;
+    model_driver second(config, first.memory(), first.current_epoch());
+    driven_sequence* const same[] = {&undisturbed};
+    first.generate(same, 20); // its cache is what it was
+    sequence.is_announced = false;
+    driven_sequence* const again[] = {&sequence};
+    second.generate(again, 20);
+    BOOST_TEST((sequence.sampled == undisturbed.sampled), model);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(standbys_of_peers_record_with_their_links,
+                     *boost::unit_test::precondition(has_gpus(2))) {
+  for (const bool is_tensor : {true, false}) {
+    auto config = config_of("llama3_gqa");
+    config.limits.small_step_tokens = 64;
+    config.gpus = 2;
+    config.meets_peers = true;
+    config.tensor = is_tensor ? 2 : 1;
+    config.stage_layers = is_tensor ? std::vector<std::int32_t>() : std::vector<std::int32_t>{2, 1};
+    model_driver first(config);
+    auto sequence = first.add({1, 2, 3, 4, 5, 6, 7, 8, 9});
+    driven_sequence* const one[] = {&sequence};
+    first.generate(one, 10);
+    auto undisturbed = sequence;
+    driven_sequence* const same[] = {&undisturbed};
+    first.generate(same, 20);
+    config.is_standby = true;
+    config.rehearses = true;
+    model_driver second(config, first.memory(), first.current_epoch());
+    sequence.is_announced = false;
+    driven_sequence* const again[] = {&sequence};
+    second.generate(again, 20);
+    BOOST_TEST((sequence.sampled == undisturbed.sampled), "tensor " << is_tensor);
+  }
+}
+
+// In a process of its own (--run_test=cuda_model/an_8b*): kernels that other cases have loaded would help. Prints what a
+// rehearsal costs and what the standby takes.
+BOOST_AUTO_TEST_CASE(an_8b_standby_is_as_fast_in_its_first_step_as_later) {
+  const auto free_now = [] {
+    std::string why;
+    return kernels::testing::cuda_or_null()->facts_of(0, why).free_bytes;
+  };
+  if (free_now() >> 30U < 60) {
+    BOOST_TEST_MESSAGE("left out: 60 GiB of device memory are wanted");
+    return;
+  }
+  driver_config config{.folder = source_folder() / "tests" / "gpu" / "configs" / "Llama-3.1-8B",
+                       .origin = weights::weight_origin::random,
+                       .limits = {.max_batch_tokens = 8192,
+                                  .max_sequences = 128,
+                                  .max_positions = 16384,
+                                  .blocks = 4096,
+                                  .block_size = 16,
+                                  .logit_rows = exec::device_logit_rows_max,
+                                  .small_step_tokens = exec::device_small_step_tokens},
+                       .is_on_gpu = true,
+                       .observes = false};
+  model_driver active(config); // loads the weights and runs no step
+  using clock = std::chrono::steady_clock;
+  const auto milliseconds_since = [](clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(clock::now() - start).count();
+  };
+  const auto free_before = free_now();
+  config.is_standby = true;
+  config.rehearses = true;
+  const auto start = clock::now();
+  config.on_rehearsed = [&] {
+    BOOST_TEST_MESSAGE("standby: attached and rehearsed in "
+                       << milliseconds_since(start) << " ms, takes "
+                       << (free_before - free_now()) / (1U << 20U) << " MiB beside its context");
+    BOOST_TEST((free_before - free_now()) >> 20U < 500U); // 1 GiB with a context of 524 MiB
+  };
+  model_driver standby(config, active.memory(), active.current_epoch());
+  std::vector<driven_sequence> sequences;
+  std::vector<driven_sequence*> batch;
+  sequences.reserve(64);
+  for (std::int32_t i = 0; i < 64; ++i) {
+    sequences.push_back(standby.add(std::vector<token_id>(32, 100 + i)));
+    batch.push_back(&sequences.back());
+  }
+  std::vector<double> steps;
+  std::size_t free_behind_prompts = 0;
+  for (std::int32_t step = 1; step <= 8; ++step) {
+    const auto began = clock::now();
+    standby.generate(batch, step);
+    steps.push_back(milliseconds_since(began));
+    BOOST_TEST_MESSAGE("step " << step << ": " << steps.back() << " ms");
+    free_behind_prompts = step == 1 ? free_now() : free_behind_prompts;
+  }
+  BOOST_TEST(steps.at(1) < 1.5 * steps.at(5) + 1); // the first decode step
+  BOOST_TEST(free_now() == free_behind_prompts);   // decoding loaded and took nothing
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -184,7 +184,7 @@ BOOST_AUTO_TEST_CASE(logits_that_are_not_numbers_name_request_and_position) {
   const vault::region_key key{.rank = rank_id(0), .kind = vault::region_kind::weights};
   const auto config = runner_config("gpt2");
   const auto network = *arch::build(config.model, config.place, config.type);
-  const auto region = *memory.map(key, network.plan.bytes);
+  const auto region = *memory.map(key, exec::sealed_bytes(network.plan.bytes));
   auto* floats =
       reinterpret_cast<float*>(region.memory.data() + network.plan.find("final_norm")->offset);
   std::fill_n(floats, config.model.hidden, std::numeric_limits<float>::quiet_NaN());
@@ -214,6 +214,31 @@ BOOST_AUTO_TEST_CASE(weights_are_read_once_and_again_only_for_another_source) {
   BOOST_TEST(reports_of(config) == 1);
   config.random_seed = 1;
   BOOST_TEST(reports_of(config) > 1);
+}
+
+BOOST_AUTO_TEST_CASE(who_only_attaches_makes_nothing_and_fills_nothing) { // M-3
+  vault::memory_vault memory;
+  const auto load = [&memory](exec::model_runner_config config, bool attaches_only) {
+    config.is_standby = attaches_only;
+    exec::model_runner runner(config, {}, memory, make_backend);
+    return runner.load({});
+  };
+  auto config = runner_config("llama3_gqa");
+  const vault::region_key kv{.rank = config.rank, .kind = vault::region_kind::kv_cache};
+  BOOST_TEST(has(load(config, true).error(), errc::not_found, "nobody has left weights"));
+  BOOST_TEST(memory.total_bytes() == 0U);
+  BOOST_REQUIRE(load(config, false));
+  const auto name = memory.ready_hash(kv);
+  const auto bytes = memory.total_bytes();
+  BOOST_TEST(bool(load(config, true)));
+  auto other = config;
+  other.random_seed = 1;
+  BOOST_TEST(has(load(other, true).error(), errc::not_found, "nobody has left weights"));
+  BOOST_TEST((memory.ready_hash(kv) == name));
+  BOOST_TEST(memory.total_bytes() == bytes);
+  BOOST_TEST(bool(load(config, true)), "the weights are what they were");
+  BOOST_REQUIRE(memory.release(kv));
+  BOOST_TEST(has(load(config, true).error(), errc::not_found, "KV cache"));
 }
 
 // E-3

@@ -100,6 +100,18 @@ BOOST_AUTO_TEST_CASE(a_rope_table_holds_the_angles_of_every_position) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_rope_table_has_the_same_bits_from_any_number_of_threads) {
+  const weights::rope_config config{.theta = 500000.0, .rotary_dim = 8};
+  for (const std::int32_t positions : {1, 4096, 4097, 20001}) {
+    const auto alone = layers::make_rope_table(config, positions);
+    for (const std::int32_t threads : {2, 3, 16}) {
+      const auto together = layers::make_rope_table(config, positions, threads);
+      BOOST_TEST((together.cos == alone.cos), positions << " positions, " << threads << " threads");
+      BOOST_TEST((together.sin == alone.sin), positions << " positions, " << threads << " threads");
+    }
+  }
+}
+
 // the longest sequence that the engine admits chooses the factors, for every sequence.
 BOOST_AUTO_TEST_CASE(longrope_divides_each_frequency_by_the_factor_of_the_longest_sequence) {
   weights::rope_config config{.theta = 10000.0,

@@ -307,13 +307,50 @@ BOOST_AUTO_TEST_CASE(wait_goes_on_when_the_other_fault_has_struck) {
   BOOST_TEST(has_passed);
 }
 
-BOOST_AUTO_TEST_CASE(what_hangs_goes_on_when_the_rules_are_cleared) {
-  failpoints points;
+/// Begins to hang at "p".
+std::thread hang_at_p(failpoints& points) {
   BOOST_REQUIRE(points.arm({.point = "p", .action = act::hang}));
   std::thread hanging([&points] { static_cast<void>(points.reach("p", {})); });
   while (points.hits().at(0) == 0) {
     std::this_thread::yield();
   }
+  return hanging;
+}
+
+BOOST_AUTO_TEST_CASE(what_hangs_goes_on_when_the_rules_are_cleared) {
+  failpoints points;
+  auto hanging = hang_at_p(points);
+  BOOST_REQUIRE(points.arm({.point = "q", .action = act::hang})); // changes nothing for it
+  points.clear();
+  hanging.join();
+}
+
+BOOST_AUTO_TEST_CASE(what_hangs_goes_on_when_another_rule_takes_the_place_of_its_own) {
+  failpoints points;
+  auto hanging = hang_at_p(points);
+  BOOST_REQUIRE(points.rearm(0, {.point = "q", .action = act::hang}));
+  hanging.join();
+}
+
+/// As a thread that waits for what never comes: whoever looks for one that stands still must not see it run.
+BOOST_AUTO_TEST_CASE(what_hangs_never_runs) {
+  failpoints points;
+  auto hanging = hang_at_p(points);
+  clockid_t cpu_time{};
+  BOOST_REQUIRE(::pthread_getcpuclockid(hanging.native_handle(), &cpu_time) == 0);
+  const auto used = [cpu_time] {
+    timespec time{};
+    BOOST_REQUIRE(::clock_gettime(cpu_time, &time) == 0);
+    return std::pair(time.tv_sec, time.tv_nsec);
+  };
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  bool stands_still = false;
+  while (!stands_still && std::chrono::steady_clock::now() < deadline) {
+    const auto before = used();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20)); // the time is what is tested
+    stands_still = used() == before;
+  }
+  BOOST_TEST(stands_still, "on its way to sleep it runs once more, and never again");
   points.clear();
   hanging.join();
 }

@@ -122,6 +122,23 @@ BOOST_AUTO_TEST_CASE(replicas_recover_each_for_itself_and_the_newest_are_told) {
   BOOST_TEST(recoveries(1)[0].epoch == 3U);
 }
 
+BOOST_AUTO_TEST_CASE(the_last_spare_of_the_workers_at_fault_ends_the_time_without_one) {
+  for (const auto& one :
+       {at(10, kind::spare_ready, 1, 1), // of the start
+        at(100, kind::detected, 2, 1),
+        at(105, kind::detected, 2, 0),
+        at(110, kind::spare_ready, 2, 1), // before the fault was over: that of before
+        at(150, kind::begun, 2),
+        at(300, kind::spare_ready, 2, 1),
+        at(310, kind::spare_ready, 2, 2), // of one that was not at fault
+        at(305, kind::spare_ready, 2, 0)}) {
+    ring.note(one);
+  }
+  BOOST_REQUIRE(recoveries().size() == 1U);
+  BOOST_TEST(recoveries()[0].at(kind::spare_ready) == 305);
+  BOOST_TEST(recoveries()[0].epoch == 2U);
+}
+
 BOOST_AUTO_TEST_CASE(tokens_that_come_long_after_did_not_wait) {
   ring.note(at(100, kind::detected, 2, 1));
   ring.note(at(200, kind::begun, 2));

@@ -38,12 +38,15 @@ std::string fault(const std::string& action, const std::string& at = "point = \"
 
 const std::string legal_actions = "throw, kill_actor, delay, exit, kill9, stop, segv, slow, hang, "
                                   "wait, oom, cuda_error, full, drop, dup, reorder, corrupt, "
-                                  "truncate, old_epoch";
+                                  "truncate, old_epoch, illegal_address, stuck_kernel, "
+                                  "stuck_device, skip_collective, flip_bit, device_lost";
 const std::string legal_points =
     "batch.write, channel.commands, channel.events, channel.plans, channel.results, "
-    "cluster.reduce, executor.before_send, gateway.event, host.spawn, ledger.accept, ledger.commit, "
+    "cluster.reduce, executor.before_send, gateway.event, host.spawn, ledger.accept, "
+    "ledger.commit, "
     "router.submit, router.tokens, scheduler.add, slot.commands, slot.events, slot.plans, "
-    "slot.results, stage.event, supervisor.event, vault.map, worker.load, worker.step_begin, "
+    "slot.results, stage.event, supervisor.event, vault.map, worker.load, worker.prepare, "
+    "worker.step_begin, "
     "worker.step_end";
 
 } // namespace
@@ -187,7 +190,7 @@ BOOST_AUTO_TEST_CASE(every_error_names_file_line_and_what_is_legal) {
        "f.toml:4: fault: an action has 4 links at most"},
       {fault("drop"),
        "f.toml:3: fault: drop means nothing at worker.load (legal there: throw, kill_actor, delay, "
-       "exit, kill9, stop, segv, hang, wait, oom, cuda_error)"},
+       "exit, kill9, stop, segv, hang, wait, oom, cuda_error, device_lost)"},
       {fault("throw->drop", "point = \"channel.plans\""),
        "f.toml:3: fault: throw means nothing at channel.plans (legal there: delay, full, drop, "
        "dup, reorder, corrupt, truncate, old_epoch)"},
@@ -232,7 +235,7 @@ BOOST_AUTO_TEST_CASE(every_error_names_file_line_and_what_is_legal) {
            + ")"},
       {"[[fault]]\nevery_ms = 5\nchoose = [\"drop worker\"]\n",
        "f.toml:3: fault: drop means nothing at worker.step_end (legal there: throw, kill_actor, "
-       "delay, exit, kill9, stop, segv, slow, hang, wait, oom, cuda_error)"},
+       "delay, exit, kill9, stop, segv, slow, hang, wait, oom, cuda_error, device_lost)"},
       {"expect = 1\n", "f.toml:1: expect: must be a table, written [expect]"},
       {"[expect]\nlosts = 1\n",
        "f.toml:2: unknown key \"losts\" (did you mean lost? legal: lost, altered, doubled, "

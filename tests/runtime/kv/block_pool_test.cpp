@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <random>
+#include <set>
 
 using namespace vdist;
 
@@ -29,7 +30,12 @@ public:
       close();
       break;
     case 5:
-      if (random_() % 40 == 0) {
+      if (random_() % 4 == 0) {
+        expose();
+      } else if (random_() % 16 == 0) {
+        pool_.lift();
+        exposed_.clear();
+      } else if (random_() % 40 == 0) {
         pool_.forget_content();
         content_.clear();
         for (auto& owner : owners_) {
@@ -76,9 +82,10 @@ private:
     }
     const auto count = blocks - static_cast<std::int32_t>(hits.size());
     const bool fits = pool_.can_reserve(count, hits);
-    const auto kept =
-        std::count_if(hits.begin(), hits.end(), [this](block_id b) { return held_[b] == 0; });
-    BOOST_REQUIRE(fits == (count + kept <= pool_.free_count() + pool_.cached_count()));
+    const auto kept = std::count_if(hits.begin(), hits.end(), [this](block_id b) {
+      return held_[b] == 0 && !exposed_.contains(b);
+    });
+    BOOST_REQUIRE(fits == (count + kept <= usable()));
     if (!fits) {
       return;
     }
@@ -88,7 +95,8 @@ private:
     pool_.reserve(count, fresh.blocks);
     for (std::size_t i = 0; i < fresh.blocks.size(); ++i) {
       if (i >= hits.size()) {
-        BOOST_REQUIRE(held_[fresh.blocks[i]] == 0); // K-1
+        BOOST_REQUIRE(held_[fresh.blocks[i]] == 0);         // K-1
+        BOOST_REQUIRE(!exposed_.contains(fresh.blocks[i])); // K-5
         content_.erase(fresh.blocks[i]);
       }
       ++held_[fresh.blocks[i]];
@@ -106,6 +114,22 @@ private:
     }
     pool_.release(owners_[index].blocks);
     owners_.erase(owners_.begin() + static_cast<std::ptrdiff_t>(index));
+  }
+
+  void expose() {
+    if (!owners_.empty()) {
+      const auto& blocks = owners_[random_() % owners_.size()].blocks;
+      pool_.expose(blocks);
+      exposed_.insert(blocks.begin(), blocks.end());
+    }
+  }
+
+  [[nodiscard]] std::int32_t usable() {
+    std::int32_t usable = 0;
+    for (std::int32_t b = 0; b < config_.blocks; ++b) {
+      usable += held_[block_id(b)] == 0 && !exposed_.contains(block_id(b)) ? 1 : 0;
+    }
+    return usable;
   }
 
   void publish() {
@@ -146,6 +170,8 @@ private:
       owned += held_[block_id(b)] > 0 ? 1 : 0;
     }
     BOOST_REQUIRE(pool_.owned_count() == owned);
+    BOOST_REQUIRE(pool_.available_count() == usable());
+    BOOST_REQUIRE(pool_.held_count() == config_.blocks - owned - usable());
   }
 
   std::mt19937_64 random_;
@@ -153,13 +179,14 @@ private:
   kv::block_pool pool_;
   std::vector<owner> owners_;
   std::map<block_id, std::int32_t> held_;
+  std::set<block_id> exposed_;
   std::map<block_id, std::vector<token_id>> content_; // of published blocks, with all before them
   std::uint64_t hits_ = 0;
 };
 
 } // namespace
 
-BOOST_AUTO_TEST_CASE(random_owners_never_share_what_they_must_not) { // K-1, K-2, K-4
+BOOST_AUTO_TEST_CASE(random_owners_never_share_what_they_must_not) { // K-1, K-2, K-4, K-5
   std::uint64_t hits = 0;
   std::uint64_t evictions = 0;
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
@@ -203,6 +230,53 @@ BOOST_AUTO_TEST_CASE(free_blocks_go_before_cached_ones_and_tails_before_heads) {
   pool.match(tokens, 3, hits);
   BOOST_TEST(hits.size() == 2U); // then the tail
   BOOST_TEST((taken.back() == owned.back()));
+}
+
+BOOST_AUTO_TEST_CASE(an_exposed_block_is_handed_out_when_it_is_lifted) { // K-5
+  kv::block_pool pool({.blocks = 3, .block_size = 1});
+  const std::vector<token_id> tokens{1};
+  std::vector<block_id> owned;
+  pool.reserve(2, owned);
+  pool.publish({}, tokens, owned[0]);
+  pool.expose(owned);
+  pool.release(owned);
+  BOOST_TEST(pool.free_count() == 2);
+  BOOST_TEST(pool.cached_count() == 1);
+  BOOST_TEST(pool.available_count() == 1);
+  BOOST_TEST(pool.held_count() == 2);
+  std::vector<block_id> hits;
+  pool.match(tokens, 1, hits);
+  BOOST_TEST(hits.size() == 1U, "it is still read");
+  pool.retain(hits);
+  BOOST_TEST(pool.can_reserve(1));
+  BOOST_TEST(!pool.can_reserve(2));
+  pool.release(hits);
+  BOOST_TEST(pool.held_count() == 2);
+  pool.lift();
+  BOOST_TEST(pool.can_reserve(3));
+  std::vector<block_id> taken;
+  pool.reserve(3, taken);
+  BOOST_TEST(pool.check_integrity().has_value());
+}
+
+BOOST_AUTO_TEST_CASE(eviction_passes_over_what_is_exposed) { // K-5
+  kv::block_pool pool({.blocks = 2, .block_size = 1});
+  const std::vector<token_id> tokens{1, 2};
+  std::vector<block_id> owned;
+  pool.reserve(2, owned);
+  pool.publish({}, std::span(tokens).first(1), owned[0]);
+  pool.publish({}, std::span(tokens).subspan(1), owned[1]);
+  pool.expose(std::span(owned).subspan(1));
+  pool.release(owned); // the exposed one is the oldest
+  std::vector<block_id> taken;
+  pool.reserve(1, taken);
+  BOOST_TEST((taken.front() == owned[0]));
+  BOOST_TEST(!pool.can_reserve(1));
+  pool.forget_content();
+  BOOST_TEST(!pool.can_reserve(1));
+  BOOST_TEST(pool.check_integrity().has_value());
+  pool.lift();
+  BOOST_TEST(pool.can_reserve(1));
 }
 
 BOOST_AUTO_TEST_CASE(a_match_is_capped) {

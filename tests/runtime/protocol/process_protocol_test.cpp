@@ -146,6 +146,10 @@ BOOST_AUTO_TEST_CASE(orders_that_contradict_themselves_are_refused) {
   BOOST_TEST(is_refused([](auto& order) { order.step_deadline_ms = 0; }));
   BOOST_TEST(is_refused([](auto& order) { order.detect_ms = 0; }));
   BOOST_TEST(is_refused([](auto& order) { order.load_stall_ms = 0; }));
+  BOOST_TEST(is_refused([](auto& order) { order.store_slots = -1; }));
+  BOOST_TEST(is_refused([](auto& order) { order.store_saves = 0; }));
+  BOOST_TEST(is_refused([](auto& order) { order.store_first = ~std::uint64_t{0}; }));
+  BOOST_TEST(is_refused([](auto& order) { order.store_stride = std::uint64_t{1} << 49U; }));
 }
 
 BOOST_AUTO_TEST_CASE(numbers_of_a_welcome_that_do_not_fit_are_refused_and_not_cut) {

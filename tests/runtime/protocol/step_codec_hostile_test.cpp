@@ -42,7 +42,7 @@ std::size_t held(const step_plan& p) {
          + p.block_counts.capacity() * 4 + p.new_blocks.capacity() * 4 + p.tokens.capacity() * 4
          + p.retired_slots.capacity() * 4 + p.sampling.capacity() * sizeof(sampling_record)
          + p.bias_ids.capacity() * 4 + p.bias_values.capacity() * 4
-         + p.suppressed_ids.capacity() * 4;
+         + p.suppressed_ids.capacity() * 4 + (p.saves.capacity() + p.loads.capacity()) * 8;
 }
 
 std::size_t held(const step_result& r) {
@@ -87,8 +87,9 @@ BOOST_AUTO_TEST_CASE(refuses_deep_nesting_and_false_counts_in_the_unknown_tail) 
   bytes message;
   encode(step_plan{}, message);
   const auto with_tail = [&message](bytes tail) {
-    bytes longer{std::byte{0xdc}, std::byte{0}, std::byte{16}};
-    longer.insert(longer.end(), message.begin() + 1, message.end());
+    auto longer = message;
+    BOOST_REQUIRE(longer[0] == std::byte{0xdc}); // an array whose length has two bytes
+    longer[2] = static_cast<std::byte>(std::to_integer<unsigned>(longer[2]) + 1);
     longer.insert(longer.end(), tail.begin(), tail.end());
     return refusal(longer);
   };

@@ -75,7 +75,9 @@ bytes packed_by_library(const step_plan& p) {
                            p.sampling,
                            p.bias_ids,
                            p.bias_values,
-                           p.suppressed_ids);
+                           p.suppressed_ids,
+                           p.saves,
+                           p.loads);
 }
 
 bytes packed_by_library(const step_result& r) {
@@ -91,7 +93,8 @@ bytes packed_by_library(const step_result& r) {
                            r.top_counts,
                            r.top_ids,
                            r.top_logprobs,
-                           r.message);
+                           r.message,
+                           r.saved_step);
 }
 
 } // namespace
@@ -149,6 +152,8 @@ BOOST_AUTO_TEST_CASE(a_missing_tail_keeps_its_defaults) { // S-1
   BOOST_TEST(plan.request_ids.empty());
   BOOST_TEST(plan.sampling.empty());
   BOOST_TEST(plan.suppressed_ids.empty());
+  BOOST_TEST(plan.saves.empty());
+  BOOST_TEST(plan.loads.empty());
 }
 
 BOOST_AUTO_TEST_CASE(an_unknown_tail_is_skipped) { // S-1
@@ -167,8 +172,10 @@ BOOST_AUTO_TEST_CASE(an_unknown_tail_is_skipped) { // S-1
   // One array that holds the known fields and then the eight values above.
   auto message = encoded(wanted);
   const auto known = std::to_integer<unsigned>(message[0]) & 0x0fU;
-  bytes longer{std::byte{0xdc}, std::byte{0}, static_cast<std::byte>(known + 8)};
-  longer.insert(longer.end(), message.begin() + 1, message.end());
+  bytes longer(message.size() + 2);
+  longer[0] = std::byte{0xdc};
+  longer[2] = static_cast<std::byte>(known + 8);
+  std::copy(message.begin() + 1, message.end(), longer.begin() + 3);
   const auto* tail = reinterpret_cast<const std::byte*>(buffer.data());
   longer.insert(longer.end(), tail + 1, tail + buffer.size());
   step_result got;
@@ -207,7 +214,7 @@ namespace {
 
 const std::filesystem::path golden_dir =
     std::filesystem::path(VDIST_SOURCE_DIR) / "tests" / "golden" / "step" / "v1";
-constexpr std::uint64_t golden_examples = 4;
+constexpr std::uint64_t golden_examples = 5;
 
 std::size_t golden_sequences(std::uint64_t n) {
   return n * n * 20;

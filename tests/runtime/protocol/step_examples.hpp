@@ -1,5 +1,6 @@
 // tests/runtime/protocol/step_examples.hpp — plans and results whose contents follow from a number,
-// and their comparison column by column. The golden files hold examples 0 to 3: do not change them.
+// and their comparison column by column. The golden files hold examples 0 to 4: do not change them.
+// From example 4 on there are copies to and from the host store, too.
 #pragma once
 
 #include "runtime/protocol/step.hpp"
@@ -64,6 +65,11 @@ inline protocol::step_plan example_plan(std::uint64_t n, std::size_t sequences) 
   numbers.fill(plan.bias_ids, n * 2);
   numbers.fill(plan.bias_values, n * 2);
   numbers.fill(plan.suppressed_ids, n);
+  for (std::uint64_t i = 4; i <= n; ++i) {
+    plan.saves.push_back({static_cast<std::int32_t>(numbers.next() % 1000),
+                          static_cast<std::int32_t>(numbers.next() % 1000)});
+    plan.loads.push_back({static_cast<std::int32_t>(numbers.next() % 1000), 7});
+  }
   return plan;
 }
 
@@ -83,6 +89,7 @@ inline protocol::step_result example_result(std::uint64_t n, std::size_t sequenc
   numbers.fill(result.top_ids, n * 3);
   numbers.fill(result.top_logprobs, n * 3);
   result.message.assign(n * 20, 'x');
+  result.saved_step = n < 4 ? 0 : result.step - 1;
   return result;
 }
 
@@ -100,7 +107,8 @@ inline bool same(const protocol::step_plan& a, const protocol::step_plan& b) {
          && same_bytes(a.new_blocks, b.new_blocks) && same_bytes(a.tokens, b.tokens)
          && same_bytes(a.retired_slots, b.retired_slots) && same_bytes(a.sampling, b.sampling)
          && same_bytes(a.bias_ids, b.bias_ids) && same_bytes(a.bias_values, b.bias_values)
-         && same_bytes(a.suppressed_ids, b.suppressed_ids);
+         && same_bytes(a.suppressed_ids, b.suppressed_ids) && a.saves == b.saves
+         && a.loads == b.loads;
 }
 
 inline bool same(const protocol::step_result& a, const protocol::step_result& b) {
@@ -108,7 +116,8 @@ inline bool same(const protocol::step_result& a, const protocol::step_result& b)
          && a.digest == b.digest && a.compute_us == b.compute_us && same_bytes(a.slots, b.slots)
          && same_bytes(a.tokens, b.tokens) && same_bytes(a.logprobs, b.logprobs)
          && same_bytes(a.top_counts, b.top_counts) && same_bytes(a.top_ids, b.top_ids)
-         && same_bytes(a.top_logprobs, b.top_logprobs) && a.message == b.message;
+         && same_bytes(a.top_logprobs, b.top_logprobs) && a.message == b.message
+         && a.saved_step == b.saved_step;
 }
 
 } // namespace vdist::testing

@@ -13,8 +13,13 @@ BOOST_AUTO_TEST_SUITE(step_suite)
 
 namespace {
 
-constexpr plan_limits limits{
-    .slots = 4, .blocks = 8, .vocabulary = 10, .max_positions = 12, .block_size = 4};
+constexpr plan_limits limits{.slots = 4,
+                             .blocks = 8,
+                             .vocabulary = 10,
+                             .max_positions = 12,
+                             .block_size = 4,
+                             .store_slots = 5,
+                             .saves_max = 2};
 
 /// A new sequence of three tokens, and one that goes on with a fed token.
 step_plan accepted_plan() {
@@ -90,6 +95,25 @@ BOOST_AUTO_TEST_CASE(refuses_columns_that_do_not_add_up) {
   BOOST_TEST(refusal([](step_plan& plan) { plan.sampling.emplace_back(); }) == text);
   BOOST_TEST(refusal([](step_plan& plan) { plan.flags.pop_back(); })
              == "step plan: columns differ in length");
+}
+
+BOOST_AUTO_TEST_CASE(refuses_copies_to_and_from_what_is_not_there) { // P-10, P-11
+  const auto with = [](std::vector<block_copy> saves, std::vector<block_copy> loads) {
+    return refusal([&saves, &loads](step_plan& plan) {
+      plan.saves = saves;
+      plan.loads = loads;
+    });
+  };
+  BOOST_TEST(with({{7, 4}, {0, 0}}, {{1, 1}, {2, 1}, {3, 3}}) == "accepted");
+  BOOST_TEST(with({{1, 1}, {2, 2}, {3, 3}}, {})
+             == "step plan: too many blocks are saved or loaded");
+  BOOST_TEST(with({}, std::vector<block_copy>(9))
+             == "step plan: too many blocks are saved or loaded");
+  constexpr auto text = "step plan: a block that is saved or loaded, or its slot, is out of range";
+  for (const block_copy wrong : {block_copy{8, 0}, {-1, 0}, {0, 5}, {0, -1}}) {
+    BOOST_TEST(with({wrong}, {}) == text);
+    BOOST_TEST(with({}, {wrong}) == text);
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

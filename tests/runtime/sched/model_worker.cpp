@@ -97,7 +97,65 @@ expected_of(const protocol::request& request, std::int32_t max_model_len, std::i
 model_worker::model_worker(const protocol::plan_limits& limits)
     : limits_(limits),
       kv_(static_cast<std::size_t>(limits.blocks) * static_cast<std::size_t>(limits.block_size),
-          rubbish) {}
+          rubbish),
+      store_(static_cast<std::size_t>(limits.store_slots)
+                 * static_cast<std::size_t>(limits.block_size),
+             rubbish) {}
+
+std::vector<std::uint64_t> model_worker::block_at(std::int32_t block) const {
+  const auto first = kv_.begin() + static_cast<std::ptrdiff_t>(block) * limits_.block_size;
+  return {first, first + limits_.block_size};
+}
+
+/// P-11.
+void model_worker::load(const protocol::step_plan& plan) {
+  for (const auto& copy : plan.loads) {
+    const auto is_used = std::any_of(table_.begin(), table_.end(), [&copy](const auto& row) {
+      return std::find(row.second.blocks.begin(), row.second.blocks.end(), copy.block)
+             != row.second.blocks.end();
+    });
+    require(!is_used, "P-11: a block that somebody reads is overwritten");
+    const auto from = store_.begin() + static_cast<std::ptrdiff_t>(copy.slot) * limits_.block_size;
+    std::copy(from,
+              from + limits_.block_size,
+              kv_.begin() + static_cast<std::ptrdiff_t>(copy.block) * limits_.block_size);
+    ++loads_;
+  }
+}
+
+/// P-10: whatever is in the slot may be gone from now on.
+void model_worker::read_saves(const protocol::step_plan& plan, pending_step& step) {
+  step.saves = plan.saves;
+  for (const auto& copy : plan.saves) {
+    const auto data = block_at(copy.block);
+    step.saved.insert(step.saved.end(), data.begin(), data.end());
+    const auto to = store_.begin() + static_cast<std::ptrdiff_t>(copy.slot) * limits_.block_size;
+    std::fill(to, to + limits_.block_size, rubbish);
+    ++saves_;
+  }
+}
+
+/// They have been read; what comes with a later step may push what came with earlier ones into the store.
+void model_worker::retire_saves(const pending_step& step) {
+  const auto size = static_cast<std::size_t>(limits_.block_size);
+  for (std::size_t i = 0; i < step.saves.size(); ++i) {
+    const auto first = step.saved.begin() + static_cast<std::ptrdiff_t>(i * size);
+    const std::vector<std::uint64_t> data(first, first + limits_.block_size);
+    require(data == block_at(step.saves[i].block), "P-10: a block is written while it is saved");
+    late_.push_back({step.step, step.saves[i].slot, data});
+  }
+  require(late_.size() <= static_cast<std::size_t>(limits_.saves_max),
+          "P-10: too many blocks are on their way");
+  constexpr std::uint64_t lags = 4;
+  const auto reached = step.step - std::min(step.step, mix(step.step, 1) % lags);
+  for (; !late_.empty() && late_.front().step <= reached; late_.pop_front()) {
+    std::copy(late_.front().data.begin(),
+              late_.front().data.end(),
+              store_.begin()
+                  + static_cast<std::ptrdiff_t>(late_.front().slot) * limits_.block_size);
+  }
+  saved_step_ = std::max(saved_step_, reached);
+}
 
 std::uint64_t& model_worker::kv_at(const table_row& row, std::int32_t position) {
   const auto block = row.blocks.at(static_cast<std::size_t>(position / limits_.block_size));
@@ -130,6 +188,8 @@ void model_worker::submit(const protocol::step_plan& plan) {
   auto& step = steps_.emplace_back();
   step.step = plan.step;
   step.epoch = plan.epoch;
+  load(plan);
+  read_saves(plan, step);
   cursor at;
   for (std::size_t i = 0; i < plan.sequences(); ++i) {
     take_in(plan, i, at, step.sequences.emplace_back());
@@ -259,6 +319,8 @@ void model_worker::retire(protocol::step_result& out) {
   out.clear();
   out.step = step.step;
   out.epoch = step.epoch;
+  retire_saves(step);
+  out.saved_step = saved_step_;
   for (const auto& work : step.sequences) {
     check_context(work, work.first + work.count);
     write(work, work.count);
@@ -291,8 +353,60 @@ void model_worker::start_epoch(std::uint64_t seed) {
       }
     }
   }
+  for (const auto& late : late_) { // some arrive, others do not
+    seed = mix(seed, late.step);
+    if (seed % 2 == 0) {
+      std::copy(late.data.begin(),
+                late.data.end(),
+                store_.begin() + static_cast<std::ptrdiff_t>(late.slot) * limits_.block_size);
+    }
+  }
+  late_.clear();
   steps_.clear();
   table_.clear();
+}
+
+std::vector<model_worker::late_write> model_worker::late_writes() const {
+  std::vector<late_write> writes;
+  for (const auto& step : steps_) {
+    for (const auto& work : step.sequences) {
+      auto prefix =
+          hash_of(std::span(work.seen.tokens).first(static_cast<std::size_t>(work.first)));
+      for (auto p = work.first; p < work.first + work.count; ++p) {
+        prefix = extend(prefix, work.seen.tokens[static_cast<std::size_t>(p)]);
+        writes.push_back(
+            {.request = work.seen.request,
+             .block = work.seen.blocks.at(static_cast<std::size_t>(p / limits_.block_size)),
+             .offset = p % limits_.block_size,
+             .position = p,
+             .value = prefix});
+      }
+    }
+  }
+  return writes;
+}
+
+/// Who shares the block as a prefix has the same there.
+void model_worker::check_landing(const late_write& late, const table_row& row) const {
+  const auto found = std::find(row.blocks.begin(), row.blocks.end(), late.block);
+  if (found == row.blocks.end()) {
+    return;
+  }
+  const auto position = (found - row.blocks.begin()) * limits_.block_size + late.offset;
+  if (position < std::ssize(row.tokens)) {
+    const auto known = std::span(row.tokens).first(static_cast<std::size_t>(position) + 1);
+    require(hash_of(known) == late.value, "K-5: a late write hits KV of others");
+  } else {
+    require(row.request == late.request && position == late.position,
+            "K-5: a late write hits a block of others");
+  }
+}
+
+void model_worker::land(const late_write& late) {
+  for (const auto& [slot, row] : table_) {
+    check_landing(late, row);
+  }
+  kv_.at(static_cast<std::size_t>(late.block * limits_.block_size + late.offset)) = late.value;
 }
 
 void model_worker::lose_kv() {

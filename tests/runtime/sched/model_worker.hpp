@@ -4,7 +4,8 @@
 // kernel that writes late), contexts are checked at both times: a block that was handed out too
 // early (K-3) is caught on either side. The token sampled is a function of the request and the
 // tokens before it (S-4), and only of what the plans told. Fed tokens come from the worker's own
-// samples and only under flag_feeds (P-8). A violation throws std::runtime_error.
+// samples and only under flag_feeds (P-8). Blocks that are saved may be read until their step retires and reach the store some
+// steps later, what is on its way at a fence may or may not (P-10); loads come first (P-11). A violation throws std::runtime_error.
 #pragma once
 
 #include "runtime/protocol/request.hpp"
@@ -53,6 +54,26 @@ public:
   /// Every block holds rubbish.
   void lose_kv();
 
+  /// A write of a step in flight that a device may still do when its worker is dead.
+  struct late_write {
+    std::uint64_t request = 0;
+    std::int32_t block = 0;
+    std::int32_t offset = 0; // within the block, in positions
+    std::int32_t position = 0;
+    std::uint64_t value = 0;
+  };
+
+  /// All of the steps in flight.
+  [[nodiscard]] std::vector<late_write> late_writes() const;
+
+  /// It happens now. Throws when the block belongs to others, who have or will have something else there (K-5).
+  void land(const late_write& late);
+
+  /// Blocks that were copied to and from the store so far.
+  [[nodiscard]] std::uint64_t saves() const { return saves_; }
+
+  [[nodiscard]] std::uint64_t loads() const { return loads_; }
+
 private:
   struct table_row {
     std::uint64_t request = 0;
@@ -78,6 +99,15 @@ private:
     std::uint64_t step = 0;
     std::uint32_t epoch = 0;
     std::vector<planned> sequences;
+    std::vector<protocol::block_copy> saves;
+    std::vector<std::uint64_t> saved; // [saves, block_size], as it was when submitted
+  };
+
+  /// On its way to the store.
+  struct late_save {
+    std::uint64_t step = 0;
+    std::int32_t slot = 0;
+    std::vector<std::uint64_t> data;
   };
 
   struct cursor {
@@ -94,13 +124,23 @@ private:
   void sample_next(std::uint8_t flags, table_row& row, planned& out) const;
   void take_sampling(const protocol::step_plan& plan, cursor& at, table_row& row) const;
   void check_writes_are_private(const pending_step& step) const;
+  void check_landing(const late_write& late, const table_row& row) const;
   void check_context(const planned& work, std::int32_t end) const;
   void write(const planned& work, std::int32_t count);
+  void load(const protocol::step_plan& plan);
+  void read_saves(const protocol::step_plan& plan, pending_step& step);
+  void retire_saves(const pending_step& step);
+  [[nodiscard]] std::vector<std::uint64_t> block_at(std::int32_t block) const;
   [[nodiscard]] std::uint64_t& kv_at(const table_row& row, std::int32_t position);
   [[nodiscard]] std::uint64_t kv_at(const table_row& row, std::int32_t position) const;
 
   protocol::plan_limits limits_;
-  std::vector<std::uint64_t> kv_; // [blocks, block_size]
+  std::vector<std::uint64_t> kv_;    // [blocks, block_size]
+  std::vector<std::uint64_t> store_; // [store_slots, block_size]
+  std::deque<late_save> late_;
+  std::uint64_t saved_step_ = 0;
+  std::uint64_t saves_ = 0;
+  std::uint64_t loads_ = 0;
   std::map<std::uint32_t, table_row> table_;
   std::deque<pending_step> steps_;
   std::optional<std::uint64_t> last_step_;

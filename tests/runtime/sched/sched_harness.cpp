@@ -3,17 +3,33 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <numeric>
+#include <utility>
 
 namespace vdist::testing {
 
 namespace {
 
-protocol::plan_limits limits_of(const sched::scheduler_config& config) {
+protocol::plan_limits limits_of(const sched::scheduler_config& config, const store_shape& store) {
   return {.slots = static_cast<std::uint32_t>(config.max_sequences),
           .blocks = config.blocks,
           .vocabulary = config.vocabulary,
           .max_positions = config.max_model_len,
-          .block_size = config.block_size};
+          .block_size = config.block_size,
+          .store_slots = store.slots,
+          .saves_max = store.saves_max};
+}
+
+/// The model worker has the slots' contents.
+kv::host_store_config store_config_of(const sched::scheduler_config& config) {
+  return {.block_size = config.block_size, .block_bytes = 1, .content = 1};
+}
+
+std::size_t store_bytes(const sched::scheduler_config& config, std::int32_t slots) {
+  std::size_t bytes = 0;
+  while (kv::host_store::layout_of(bytes, store_config_of(config)).slots < slots) {
+    bytes += 64;
+  }
+  return bytes;
 }
 
 void require_ok(const result<void>& outcome) {
@@ -56,12 +72,30 @@ protocol::step_result result_of(const protocol::step_plan& plan, token_id token)
   return result;
 }
 
-sched_harness::sched_harness(const sched::scheduler_config& config)
+sched_harness::sched_harness(const sched::scheduler_config& config, const store_shape& store)
     : config_(config),
       table_memory_(sched::table_config_of(config)),
       table_(std::in_place, table_memory_.span(), sched::table_config_of(config)),
-      scheduler_(std::make_unique<sched::scheduler>(config, &*table_)),
-      worker_(limits_of(config)) {}
+      store_shape_(store),
+      store_memory_(store_bytes(config, store.slots) / sizeof(std::uint64_t) + 16),
+      worker_(limits_of(config, store)) {
+  make_scheduler();
+}
+
+/// The new one sees what the one before it left in the table and in the store.
+void sched_harness::make_scheduler() {
+  scheduler_ = std::make_unique<sched::scheduler>(config_, &*table_);
+  if (store_shape_.slots == 0) {
+    return;
+  }
+  const auto bytes = store_bytes(config_, store_shape_.slots);
+  void* place = store_memory_.data();
+  auto room = store_memory_.size() * sizeof(std::uint64_t);
+  place = std::align(64, bytes, place, room);
+  store_ = std::make_unique<kv::host_store>(std::span(static_cast<std::byte*>(place), bytes),
+                                            store_config_of(config_));
+  scheduler_->use_store(*store_, store_shape_.saves_max);
+}
 
 std::uint64_t sched_harness::preemptions() const {
   return preemptions_before_ + scheduler_->stats().preemptions;
@@ -69,6 +103,18 @@ std::uint64_t sched_harness::preemptions() const {
 
 std::uint64_t sched_harness::tokens_dropped() const {
   return dropped_before_ + scheduler_->stats().tokens_dropped;
+}
+
+std::uint64_t sched_harness::tokens_computed_again() const {
+  return again_before_ + scheduler_->stats().tokens_computed_again;
+}
+
+std::uint64_t sched_harness::tokens_loaded() const {
+  return loaded_before_ + scheduler_->stats().tokens_loaded;
+}
+
+std::uint64_t sched_harness::blocks_saved() const {
+  return saved_before_ + scheduler_->stats().blocks_saved;
 }
 
 std::uint64_t sched_harness::tokens_restored() const {
@@ -121,7 +167,8 @@ std::vector<request_id> sched_harness::open_ids() const {
 bool sched_harness::submit() {
   if (!scheduler_->plan(step_id(step_ + 1), epoch(epoch_), plan_)) {
     require(plan_.sequences() == 0 && plan_.retired_slots.empty(), "a refused plan is not empty");
-    require(worker_.in_flight() > 0 || scheduler_->is_idle() || scheduler_->awaited() > 0,
+    require(worker_.in_flight() > 0 || scheduler_->is_idle() || scheduler_->awaited() > 0
+                || has_late_writers_,
             "nothing moves, and requests are left");
     return false;
   }
@@ -168,7 +215,7 @@ void sched_harness::check_oldest_moves() {
   // One that had to give way waits until it fits: those that were in flight then may be younger.
   const bool is_running = worker_.knows(oldest_.value);
   const bool is_alone = streams_.at(request_id(planned.front())).is_suspect;
-  if (!is_alone) { // S-10: suspects go first
+  if (!is_alone && !has_late_writers_) { // S-10: suspects go first. S-11: it may wait for a block
     plans_without_oldest_ = is_planned || !is_running ? 0 : plans_without_oldest_ + 1;
   }
   require(config_.policy != sched::admission_policy::fcfs
@@ -184,6 +231,7 @@ bool sched_harness::retire() {
   require_ok(scheduler_->commit(result_, events_));
   require(scheduler_->commit(result_, events_).error().code == errc::stale,
           "S-2: a step was committed twice");
+  scheduler_->note_saved(step_id(result_.saved_step));
   note_results();
   take_events();
   return true;
@@ -231,10 +279,35 @@ void sched_harness::take_event(const protocol::token_event& event) {
 void sched_harness::fence() {
   ++epoch_;
   flying_.clear();
-  scheduler_->start_epoch(epoch(epoch_));
+  scheduler_->start_epoch(epoch(epoch_), has_late_writers_);
   worker_.start_epoch(step_);
   scheduler_->flush(events_);
   take_events();
+}
+
+void sched_harness::fence_late() {
+  const auto writes = worker_.late_writes();
+  late_writes_.insert(late_writes_.end(), writes.begin(), writes.end());
+  has_late_writers_ = true;
+  fence();
+}
+
+void sched_harness::write_late(std::uint64_t seed) {
+  if (late_writes_.empty()) {
+    return;
+  }
+  const auto chosen =
+      late_writes_.begin() + static_cast<std::ptrdiff_t>(seed % late_writes_.size());
+  worker_.land(*chosen);
+  late_writes_.erase(chosen);
+  ++written_late_;
+}
+
+void sched_harness::writers_go() {
+  late_writes_.clear();
+  if (std::exchange(has_late_writers_, false)) {
+    scheduler_->lift(epoch(epoch_));
+  }
 }
 
 void sched_harness::fence_and_lose_kv() {
@@ -319,6 +392,7 @@ bool sched_harness::die_in_commit(std::uint64_t seed) {
   kept_bounds bounds{.least = is_exact() ? tokens_kept() : 0};
   worker_.retire(result_);
   require_ok(scheduler_->commit(result_, events_));
+  scheduler_->note_saved(step_id(result_.saved_step));
   note_results();
   events_.clear();
   bounds.most = tokens_kept();
@@ -334,6 +408,9 @@ void sched_harness::forget_scheduler() {
   preemptions_before_ += scheduler_->stats().preemptions;
   dropped_before_ += scheduler_->stats().tokens_dropped;
   restored_before_ += scheduler_->stats().tokens_restored;
+  again_before_ += scheduler_->stats().tokens_computed_again;
+  loaded_before_ += scheduler_->stats().tokens_loaded;
+  saved_before_ += scheduler_->stats().blocks_saved;
   scheduler_.reset();
   flying_.clear();
   late_.clear();
@@ -346,7 +423,7 @@ void sched_harness::take_over_from(const table_bytes& bytes, const kept_bounds& 
   forget_scheduler();
   table_memory_.assign(bytes);
   table_.emplace(table_memory_.span(), sched::table_config_of(config_));
-  scheduler_ = std::make_unique<sched::scheduler>(config_, &*table_);
+  make_scheduler();
   auto records = table_->read();
   std::erase_if(records, [this](const sched::kept_kv& record) {
     const auto known = ledger_.state(record.id);
@@ -354,7 +431,7 @@ void sched_harness::take_over_from(const table_bytes& bytes, const kept_bounds& 
   });
   scheduler_->keep(std::move(records));
   check_integrity();
-  scheduler_->start_epoch(epoch(epoch_));
+  scheduler_->start_epoch(epoch(epoch_), has_late_writers_);
   bool is_late = late;
   for (auto& request : ledger_.unfinished()) {
     is_late = late && !is_late;
@@ -408,9 +485,9 @@ void sched_harness::restart_scheduler() {
   forget_scheduler();
   worker_.lose_kv();
   kept_.clear();
-  scheduler_ = std::make_unique<sched::scheduler>(config_, &*table_);
+  make_scheduler();
   scheduler_->keep({});
-  scheduler_->start_epoch(epoch(epoch_));
+  scheduler_->start_epoch(epoch(epoch_), has_late_writers_);
   for (auto& request : ledger_.unfinished()) {
     hand_over(std::move(request));
   }
@@ -420,7 +497,10 @@ void sched_harness::drain(std::uint64_t steps_max) {
   for (const auto last = step_ + steps_max; open_ > 0;) {
     require(step_ < last, "requests do not end");
     const bool moved = submit();
-    require(retire() || moved, "nothing moves, and requests are left");
+    if (!retire() && !moved) {
+      require(has_late_writers_, "nothing moves, and requests are left");
+      writers_go();
+    }
     check_integrity();
   }
   while (retire()) {

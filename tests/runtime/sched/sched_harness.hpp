@@ -17,9 +17,15 @@
 
 namespace vdist::testing {
 
+/// A host store that outlives schedulers and KV.
+struct store_shape {
+  std::int32_t slots = 0; // 0: none
+  std::int32_t saves_max = 4;
+};
+
 class sched_harness {
 public:
-  explicit sched_harness(const sched::scheduler_config& config);
+  explicit sched_harness(const sched::scheduler_config& config, const store_shape& store = {});
 
   /// Adds a fresh request and notes what it must produce.
   void add(const protocol::request& request);
@@ -40,6 +46,20 @@ public:
 
   /// A worker died: new epoch, KV kept.
   void fence();
+
+  /// The same, and what was in flight may still be written until the writers have gone (S-11).
+  void fence_late();
+
+  /// One of these writes happens, if there are any; `seed` says which.
+  void write_late(std::uint64_t seed);
+
+  /// No more of them.
+  void writers_go();
+
+  /// Whether they have not gone.
+  [[nodiscard]] bool has_late_writers() const { return has_late_writers_; }
+
+  [[nodiscard]] std::uint64_t late_writes() const { return written_late_; }
 
   /// The same, and all KV is gone.
   void fence_and_lose_kv();
@@ -90,6 +110,9 @@ public:
   [[nodiscard]] std::uint64_t preemptions() const;
   [[nodiscard]] std::uint64_t tokens_dropped() const;
   [[nodiscard]] std::uint64_t tokens_restored() const;
+  [[nodiscard]] std::uint64_t tokens_computed_again() const;
+  [[nodiscard]] std::uint64_t tokens_loaded() const;
+  [[nodiscard]] std::uint64_t blocks_saved() const;
 
 private:
   /// Tokens of all requests whose KV a successor must, and may, find.
@@ -117,12 +140,16 @@ private:
   [[nodiscard]] std::uint64_t tokens_kept() const;
   [[nodiscard]] bool is_exact() const;
   void forget_scheduler();
+  void make_scheduler();
   void take_over_from(const table_bytes& bytes, const kept_bounds& bounds, bool late);
   void hand_over(protocol::request request);
 
   sched::scheduler_config config_;
   table_memory table_memory_;
   std::optional<sched::kv_table> table_;
+  store_shape store_shape_;
+  std::vector<std::uint64_t> store_memory_;
+  std::unique_ptr<kv::host_store> store_;
   std::unique_ptr<sched::scheduler> scheduler_;
   ledger::memory_ledger ledger_;
   model_worker worker_;
@@ -133,9 +160,15 @@ private:
   std::uint64_t preemptions_before_ = 0; // of earlier schedulers of this run
   std::uint64_t dropped_before_ = 0;
   std::uint64_t restored_before_ = 0;
+  std::uint64_t again_before_ = 0;
+  std::uint64_t loaded_before_ = 0;
+  std::uint64_t saved_before_ = 0;
   std::map<std::uint32_t, request_id> slot_owners_;
   std::map<request_id, std::int32_t> kept_; // tokens whose KV is committed and was not given up
   std::deque<protocol::step_plan> flying_;
+  bool has_late_writers_ = false;
+  std::vector<model_worker::late_write> late_writes_; // to come, perhaps
+  std::uint64_t written_late_ = 0;
   std::uint64_t preemptions_noted_ = 0;
   bool has_unseen_victims_ = false;       // `kept_` says too much
   std::vector<request_id> late_;          // not handed over yet

@@ -79,12 +79,22 @@ struct random_outcome {
   std::uint64_t promotions = 0;
   std::uint64_t dropped = 0;
   std::uint64_t restored = 0;
+  std::uint64_t written_late = 0;
+  std::uint64_t saved = 0;
+  std::uint64_t loaded = 0;
 };
 
-random_outcome run_workload(std::uint64_t seed) {
+/// Too small for all, or large.
+store_shape random_store(dice& roll) {
+  return {.slots = roll.one_in(2) ? roll.between(1, 8) : roll.between(8, 200),
+          .saves_max = roll.between(1, 6)};
+}
+
+random_outcome run_workload(std::uint64_t seed, bool has_store) {
   dice roll(seed);
+  dice other(seed);
   const auto config = random_config(roll);
-  sched_harness world(config);
+  sched_harness world(config, has_store ? random_store(other) : store_shape{});
   const auto requests = static_cast<std::uint64_t>(roll.between(1, 25));
   const bool has_faults = roll.one_in(2);
   std::uint64_t added = 0;
@@ -92,6 +102,12 @@ random_outcome run_workload(std::uint64_t seed) {
     require(world.steps() < 20000, "requests do not end");
     if (world.has_late() && roll.one_in(4)) {
       world.hand_over_rest();
+    }
+    if (world.has_late_writers()) {
+      world.write_late(static_cast<std::uint64_t>(roll.between(0, 99)));
+      if (roll.one_in(12)) {
+        world.writers_go();
+      }
     }
     switch (roll.between(0, 19)) {
     case 0:
@@ -110,7 +126,11 @@ random_outcome run_workload(std::uint64_t seed) {
       break;
     case 4:
       if (has_faults && roll.one_in(6)) {
-        world.fence();
+        if (roll.one_in(3)) {
+          world.fence();
+        } else {
+          world.fence_late();
+        }
         auto struck = roll.one_in(2) ? world.open_ids() : std::vector<request_id>{};
         std::erase_if(struck, [&roll](request_id) { return roll.one_in(3); });
         world.suspect(struck);
@@ -151,7 +171,10 @@ random_outcome run_workload(std::uint64_t seed) {
           .prefix_hits = stats.prefix_hits,
           .promotions = stats.promotions,
           .dropped = world.tokens_dropped(),
-          .restored = world.tokens_restored()};
+          .restored = world.tokens_restored(),
+          .written_late = world.late_writes(),
+          .saved = world.blocks_saved(),
+          .loaded = world.tokens_loaded()};
 }
 
 /// Reports the world that failed and goes no further.
@@ -171,32 +194,54 @@ BOOST_AUTO_TEST_CASE(streams_do_not_depend_on_the_schedule) {
   random_outcome total;
   for (std::uint64_t seed = 1; seed <= 500; ++seed) {
     const bool is_good = holds(fmt::format("seed {}", seed), [&total, seed] {
-      const auto one = run_workload(seed);
+      const auto one = run_workload(seed, false);
       total.steps += one.steps;
       total.preemptions += one.preemptions;
       total.prefix_hits += one.prefix_hits;
       total.promotions += one.promotions;
       total.dropped += one.dropped;
       total.restored += one.restored;
+      total.written_late += one.written_late;
     });
     if (!is_good) {
       break;
     }
   }
   BOOST_TEST_MESSAGE(fmt::format("steps={} preemptions={} prefix_hits={} promotions={} dropped={} "
-                                 "restored={}",
+                                 "restored={} written_late={}",
                                  total.steps,
                                  total.preemptions,
                                  total.prefix_hits,
                                  total.promotions,
                                  total.dropped,
-                                 total.restored));
+                                 total.restored,
+                                 total.written_late));
   // The workloads are worth something only if they reach these paths.
   BOOST_TEST(total.preemptions > 200U);
   BOOST_TEST(total.prefix_hits > 500U);
   BOOST_TEST(total.promotions > 100U);
   BOOST_TEST(total.dropped > 200U);
   BOOST_TEST(total.restored > 2000U);
+  BOOST_TEST(total.written_late > 200U);
+}
+
+BOOST_AUTO_TEST_CASE(streams_do_not_depend_on_what_is_in_the_host_store) { // S-12, P-10, P-11
+  random_outcome total;
+  for (std::uint64_t seed = 1; seed <= 500; ++seed) {
+    const bool is_good = holds(fmt::format("seed {}", seed), [&total, seed] {
+      const auto one = run_workload(seed, true);
+      total.preemptions += one.preemptions;
+      total.saved += one.saved;
+      total.loaded += one.loaded;
+    });
+    if (!is_good) {
+      break;
+    }
+  }
+  BOOST_TEST_MESSAGE(fmt::format(
+      "preemptions={} saved={} loaded={}", total.preemptions, total.saved, total.loaded));
+  BOOST_TEST(total.saved > 2000U);
+  BOOST_TEST(total.loaded > 2000U);
 }
 
 namespace {
@@ -289,7 +334,7 @@ struct small_world {
   bool prefix_cache = false;
   int fault_at = 0; // step; 0: none
   int fault =
-      0; // 0 fence, 1 lose_kv, 2 restart, 3 cancel of the second, 4 take over; while it 5 plans, 6 commits; 7 and 8: 0 and 2, all are suspects then
+      0; // 0 fence, 1 lose_kv, 2 restart, 3 cancel of the second, 4 take over; while it 5 plans, 6 commits; 7 and 8: 0 and 2, all are suspects then; 9: 0, and late writes until nothing moves
   int torn_at = 0; // which store of a table is the last
 };
 
@@ -339,13 +384,17 @@ void run_small(const small_world& small) {
         world.restart_scheduler();
         world.suspect(world.open_ids());
         break;
+      case 9:
+        world.fence_late();
+        break;
       default:
         world.cancel(request_id(2));
         break;
       }
-    } else {
-      world.retire();
+    } else if (!world.retire()) {
+      world.writers_go();
     }
+    world.write_late(static_cast<std::uint64_t>(small.torn_at));
     world.check_integrity();
   }
   while (world.retire()) {
@@ -371,7 +420,7 @@ BOOST_AUTO_TEST_CASE(every_small_world_survives_a_fault_at_every_step) {
                                       .lengths = lengths,
                                       .prefix_cache = (lengths & 1) == 0,
                                       .fault_at = fault_at,
-                                      .fault = (fault_at + lengths + blocks + budget) % 9,
+                                      .fault = (fault_at + lengths + blocks + budget) % 10,
                                       .torn_at = worlds};
               ++worlds;
               const auto name = fmt::format(

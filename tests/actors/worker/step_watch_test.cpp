@@ -1,0 +1,195 @@
+// D-1 and D-2: who is to blame when a step of a device does not come to an end.
+#include "actors/worker/step_watch.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+using namespace vdist;
+using namespace vdist::actors;
+using namespace std::chrono_literals;
+
+namespace {
+
+using kind = device_verdict::kind;
+
+constexpr std::int64_t tokens = 64;
+
+/// A rank with a device that finishes, waits or is silent as a test likes, one millisecond after the other.
+struct fixture {
+  manual_clock time;
+  progress_cell cell;
+  step_watch watch{progress_word(cell),
+                   time,
+                   {.detect = 300ms,
+                    .step_deadline = 20s,
+                    .load_stall = 7s,
+                    .computes_here = false,
+                    .is_gpu = true}};
+  device_step oldest{.tokens = tokens};
+  exec::device_waits said{};
+
+  work_phase phase() const { return phase_of(cell.word.load()); }
+
+  void begin(std::int64_t size = tokens) {
+    watch.compute(size);
+    oldest = {.tokens = size, .begun = time.now()};
+  }
+
+  /// So many looks, each a millisecond later; the first verdict that is not goes_on.
+  device_verdict look(int times, bool is_waiting = false) {
+    for (int i = 0; i < times; ++i) {
+      time.advance(1ms);
+      if (is_waiting) {
+        said[0] = {.rank = 1, .beat = said[0].beat + 1, .operation = "all_reduce_sum"};
+      }
+      if (const auto found = watch.look_at_device(oldest, said); found.what != kind::goes_on) {
+        return found;
+      }
+    }
+    return {};
+  }
+
+  void finish() {
+    watch.finish_on_device(oldest);
+    watch.wait();
+  }
+
+  void step(int computes, int waits = 0, std::int64_t size = tokens) {
+    begin(size);
+    BOOST_REQUIRE((look(computes / 2).what == kind::goes_on));
+    BOOST_REQUIRE((look(waits, true).what == kind::goes_on));
+    BOOST_REQUIRE((look(computes - computes / 2).what == kind::goes_on));
+    finish();
+  }
+
+  void learn(int computes, int waits = 0) {
+    watch.begin_epoch();
+    for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+      step(computes, waits);
+    }
+  }
+};
+
+} // namespace
+
+BOOST_FIXTURE_TEST_CASE(d1_a_device_that_is_silent_for_its_budget_is_to_blame, fixture) {
+  learn(10);
+  begin();
+  const auto found = look(1000);
+  BOOST_TEST((found.what == kind::overdue));
+  BOOST_TEST(found.budget.count() == 200, "two thirds of detect, for quick steps");
+  BOOST_TEST(found.silent.count() == 201);
+}
+
+BOOST_FIXTURE_TEST_CASE(d1_a_slow_size_has_a_longer_budget, fixture) {
+  learn(120);
+  begin();
+  const auto found = look(1000);
+  BOOST_TEST((found.what == kind::overdue));
+  BOOST_TEST(found.budget.count() == 4 * 120);
+}
+
+BOOST_FIXTURE_TEST_CASE(d1_first_steps_have_the_long_bound, fixture) {
+  begin();
+  BOOST_TEST(cell.budget_ms.load() == 20'000U);
+  BOOST_TEST((look(19'900).what == kind::goes_on));
+  const auto found = look(200);
+  BOOST_TEST((found.what == kind::overdue));
+}
+
+BOOST_FIXTURE_TEST_CASE(d1_a_device_that_others_make_three_times_slower_is_not_accused, fixture) {
+  learn(60);
+  for (int i = 0; i < 5; ++i) {
+    step(3 * 60);
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(d1_the_time_behind_a_step_before_does_not_count, fixture) {
+  learn(40);
+  // Two under way: the second one begins when the first is done.
+  begin();
+  BOOST_TEST((look(150).what == kind::goes_on));
+  watch.compute(tokens); // launches
+  finish();
+  oldest.begun = time.now();
+  BOOST_TEST((look(4 * 150).what == kind::goes_on), "the slowest there was");
+  BOOST_TEST((look(1).what == kind::overdue));
+}
+
+BOOST_FIXTURE_TEST_CASE(d2_who_waits_is_innocent_and_its_time_begins_behind_the_wait, fixture) {
+  learn(10);
+  watch.begin_epoch(); // whoever is new may take long
+  begin();
+  BOOST_TEST((look(5).what == kind::goes_on));
+  BOOST_TEST((phase() == work_phase::computing));
+  BOOST_TEST(cell.budget_ms.load() == 200U);
+  BOOST_TEST((look(4'000, true).what == kind::goes_on));
+  BOOST_TEST((phase() == work_phase::waiting));
+  BOOST_TEST((look(200).what == kind::goes_on));
+  BOOST_TEST((phase() == work_phase::computing));
+  BOOST_TEST((look(30).what == kind::overdue), "silent, and behind the wait");
+}
+
+BOOST_FIXTURE_TEST_CASE(d2_a_wait_that_was_said_long_ago_is_none, fixture) {
+  learn(10);
+  begin();
+  BOOST_TEST((look(3, true).what == kind::goes_on));
+  BOOST_TEST((look(300).what == kind::overdue), "its record stays as it is");
+}
+
+BOOST_FIXTURE_TEST_CASE(d2_a_peer_for_whom_it_waits_too_long_is_late, fixture) {
+  learn(10);
+  begin();
+  const auto found = look(1'000, true);
+  BOOST_TEST((found.what == kind::peer_is_late));
+  BOOST_TEST(found.peer == 1);
+  BOOST_TEST(found.operation == "all_reduce_sum");
+  BOOST_TEST(found.budget.count() == 300, "detect: one that is stuck is found by itself before");
+  BOOST_TEST(found.silent.count() == 301);
+}
+
+BOOST_FIXTURE_TEST_CASE(d2_waits_that_are_usual_make_nobody_late, fixture) {
+  learn(10, 200); // the stage before takes that long
+  begin();
+  BOOST_TEST((look(1'200, true).what == kind::goes_on));
+  BOOST_TEST((look(100, true).what == kind::peer_is_late));
+}
+
+BOOST_FIXTURE_TEST_CASE(d2_in_the_first_steps_of_an_epoch_nobody_is_late, fixture) {
+  learn(10);
+  watch.begin_epoch();
+  for (std::uint32_t i = 1; i < step_pace::steps_to_learn; ++i) {
+    step(10);
+  }
+  begin();
+  BOOST_TEST((look(4'000, true).what == kind::goes_on));
+  finish();
+  for (int i = 0; i < 200; ++i) { // that one is not forgotten at once
+    step(10);
+  }
+  begin();
+  BOOST_TEST((look(400, true).what == kind::peer_is_late));
+}
+
+BOOST_FIXTURE_TEST_CASE(d3_a_step_whose_tokens_the_host_chooses_takes_its_time_while_it_is_launched,
+                        fixture) {
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    watch.compute(tokens);
+    time.advance(700ms);
+    oldest = {.tokens = tokens, .begun = time.now()};
+    watch.compute(tokens); // it is ready at once
+    finish();
+  }
+  watch.compute(tokens);
+  BOOST_TEST(cell.budget_ms.load() == 4U * 700U);
+}
+
+BOOST_FIXTURE_TEST_CASE(d3_who_launches_has_the_long_bound_until_its_size_is_known, fixture) {
+  learn(10);
+  watch.compute(tokens);
+  BOOST_TEST(cell.budget_ms.load() == 2'000U, "the host may have to choose the tokens");
+  watch.compute(4 * tokens);
+  BOOST_TEST(cell.budget_ms.load() == 20'000U, "it may have to load and record");
+  oldest = {.tokens = 4 * tokens, .begun = time.now()};
+  BOOST_TEST((look(1).what == kind::goes_on));
+  BOOST_TEST(cell.budget_ms.load() == 4U * 10U * 8U, "but the device borrows from a smaller size");
+}
