@@ -13,7 +13,7 @@ TEST_LABELS := ^(unit|tidy|golden|sim|fault)$$
 # Where `make install` puts the programs; DESTDIR goes in front.
 PREFIX ?= /usr/local
 
-.PHONY: build demo test bench fault-test gpu-test gpu-bench gpu-bundle install package headers format clean help
+.PHONY: build demo test bench fault-test gpu-test gpu-fault-test gpu-bench gpu-bundle install package headers format clean help
 .DEFAULT_GOAL := build
 
 build: $(BUILD)/build.ninja ## vdist-run and its programs, Release, to build/bin
@@ -58,6 +58,12 @@ gpu-test: $(BUILD)/build.ninja build/.packages-test ## runs the tests that need 
 	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt || cmake --preset release -DVDIST_TESTS=ON
 	@ninja -C $(BUILD) -j $(JOBS)
 	@VDIST_REQUIRE_GPUS=1 ctest --test-dir $(BUILD) -L '^gpu$$' --output-on-failure --no-tests=error
+
+gpu-fault-test: $(BUILD)/build.ninja build/.packages-test ## kills, device errors and hangs on GPUs: streams compared, stalls measured; report in build/gpu-faults
+	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt || cmake --preset release -DVDIST_TESTS=ON
+	@ninja -C $(BUILD) -j $(JOBS) vdist-run vdist-bench
+	@gpus=$$(nvidia-smi -L | wc -l) && for what in exact figures cost others; do \
+	  tests/gpu/faults.py $$what --program $(PROGRAMS)/vdist-run --gpus $$gpus $(if $(MODEL),--big '$(MODEL)') || exit 1; done
 
 gpu-bench: $(BUILD)/build.ninja build/.packages-test ## figures of one GPU: MODEL is "random:" and a folder with a config.json
 	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt || cmake --preset release -DVDIST_TESTS=ON
