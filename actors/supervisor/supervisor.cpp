@@ -307,15 +307,31 @@ void on_failure(supervisor_pointer self, const worker_event& event) {
   }
 }
 
-/// It may have overtaken the failure, and says it, too.
+/// `halted` and `gone` may have overtaken the failure, and say it, too. True: it was heard here.
+bool on_overtaken_failure(supervisor_pointer self, const worker_event& event) {
+  const bool is_news =
+      event.status == errc::device_lost // V-11
+      || (event.status != errc::ok && self->state.machine->is_alive(event.slot, event.worker));
+  if (is_news) {
+    on_failure(self, event);
+  }
+  return is_news;
+}
+
 void on_halted(supervisor_pointer self, const worker_event& event) {
   auto& mine = self->state;
-  if (event.status != errc::ok && mine.machine->is_alive(event.slot, event.worker)) {
-    on_failure(self, event);
-  } else {
+  if (!on_overtaken_failure(self, event)) {
     on_death(self, event);
   }
   mine.machine->halted(event.slot, event.worker, mine.environment.time->now());
+}
+
+void on_gone(supervisor_pointer self, const worker_event& event) {
+  auto& mine = self->state;
+  if (!on_overtaken_failure(self, event) && mine.machine->is_alive(event.slot, event.worker)) {
+    note_cause(self, event.slot, "its thread ended");
+  }
+  mine.machine->gone(event.slot, event.worker, mine.environment.time->now());
 }
 
 void on_worker_event(supervisor_pointer self, const worker_event& event) {
@@ -352,10 +368,7 @@ void on_worker_event(supervisor_pointer self, const worker_event& event) {
     on_halted(self, event);
     break;
   case worker_event::kind::gone:
-    if (mine.machine->is_alive(event.slot, event.worker)) {
-      note_cause(self, event.slot, "its thread ended");
-    }
-    mine.machine->gone(event.slot, event.worker, now);
+    on_gone(self, event);
     break;
   case worker_event::kind::kill_actor:
     break; // between a worker process and its lane

@@ -210,8 +210,8 @@ bool kept_lanes::on_halted(const worker_event& event) {
   return true;
 }
 
-/// The same of a late writer, or of one that is gone at once.
-bool kept_lanes::on_gone(const worker_event& event, std::shared_ptr<worker_lane>& ended) {
+/// The same of a late writer, or of one that is gone at once: that one's failure (H-3) goes into the event.
+bool kept_lanes::on_gone(worker_event& event, std::shared_ptr<worker_lane>& ended) {
   auto& slot = slots_.at(static_cast<std::size_t>(event.slot));
   const auto late = std::find_if(slot.late.begin(), slot.late.end(), [&event](const auto& each) {
     return each.worker == event.worker;
@@ -226,11 +226,15 @@ bool kept_lanes::on_gone(const worker_event& event, std::shared_ptr<worker_lane>
   }
   slot.state = life::none;
   ended = std::exchange(slot.lane, nullptr);
+  if (slot.failure) {
+    event.status = slot.failure->status;
+    event.text = slot.failure->text;
+  }
   return true;
 }
 
 /// Goes past all actors.
-void kept_lanes::on_end(const worker_event& event) {
+void kept_lanes::on_end(worker_event event) {
   std::shared_ptr<worker_lane> ended; // goes without the lock
   bool is_news = false;
   {
@@ -244,7 +248,7 @@ void kept_lanes::on_end(const worker_event& event) {
 
 void kept_lanes::on_event(worker_event event) {
   if (event.what == worker_event::kind::halted || event.what == worker_event::kind::gone) {
-    on_end(event);
+    on_end(std::move(event));
     return;
   }
   lane_report report;

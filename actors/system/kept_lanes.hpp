@@ -10,7 +10,8 @@
 //     never told to load, those that have failed, and those that were told to end.
 //     A lane that has halted makes room for its successor at once, and is named as a late writer until it has gone.
 // H-3 What a lane reports goes to the actor that has it, and what it said while nobody had it is asked again or
-//     remembered: `failed` is told to the next one. `halted` and `gone` go past all actors, to the supervisor that there is.
+//     remembered: `failed` is told to the next one. `halted` and `gone` go past all actors, to the supervisor that there is,
+//     and so may overtake `failed`: they say why it failed, too.
 // Thread-safe. Owned by the replica, which outlives all actors and lanes.
 #pragma once
 
@@ -80,8 +81,8 @@ private:
   [[nodiscard]] slot_record* record_of(std::int32_t slot, incarnation worker);
   void on_event(worker_event event);
   [[nodiscard]] bool on_halted(const worker_event& event);
-  [[nodiscard]] bool on_gone(const worker_event& event, std::shared_ptr<worker_lane>& ended);
-  void on_end(const worker_event& event);
+  [[nodiscard]] bool on_gone(worker_event& event, std::shared_ptr<worker_lane>& ended);
+  void on_end(worker_event event);
   void kill_actor_of(std::int32_t slot, incarnation worker);
   void load(std::uint64_t tenure, const held_lane& from);
   void stop(std::uint64_t tenure, const held_lane& from);

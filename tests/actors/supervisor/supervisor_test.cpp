@@ -742,6 +742,20 @@ BOOST_FIXTURE_TEST_CASE(v11_a_lost_device_ends_the_replica_for_its_slot, started
   BOOST_TEST(given_up_slots == its_slot, boost::test_tools::per_element());
 }
 
+/// It goes past the actors: the failure itself may still be on its way.
+BOOST_FIXTURE_TEST_CASE(v11_a_lost_device_is_not_tried_again_whatever_is_heard_first,
+                        started_group) {
+  all_loaded();
+  tell(supervisor,
+       worker_event{.what = worker_event::kind::gone,
+                    .slot = 2,
+                    .worker = incarnation(1),
+                    .status = errc::device_lost,
+                    .text = "its device must not be used any more"});
+  BOOST_TEST((status().state == replica_state::failed));
+  BOOST_TEST(status().restarts == 0U);
+}
+
 BOOST_FIXTURE_TEST_CASE(v11_a_rank_that_a_majority_names_is_replaced_and_at_last_given_up,
                         started_group) {
   all_loaded();

@@ -251,6 +251,28 @@ BOOST_FIXTURE_TEST_CASE(a_failure_that_nobody_heard_is_told_to_the_next, kept_fi
   BOOST_TEST(lane->stops == 1);
 }
 
+/// `gone` goes past the actors, and `failed` does not.
+BOOST_FIXTURE_TEST_CASE(who_is_gone_says_why_it_failed, kept_fixture) { // H-3
+  const auto tenure = kept.begin_tenure();
+  const auto held = kept.take(tenure, request(0, 1));
+  held->load();
+  lane->wanted.report({.what = worker_event::kind::failed,
+                       .slot = 0,
+                       .worker = incarnation(1),
+                       .status = errc::device_lost,
+                       .text = "its device is gone"});
+  held->stop();
+  lane->report(worker_event::kind::gone);
+  const auto next = kept.take(tenure, request(0, 2));
+  next->load();
+  next->stop();
+  lane->report(worker_event::kind::gone);
+  BOOST_REQUIRE(gone.size() == 2U);
+  BOOST_TEST((gone[0].status == errc::device_lost));
+  BOOST_TEST(gone[0].text == "its device is gone");
+  BOOST_TEST((gone[1].status == errc::ok), "the failure of another incarnation");
+}
+
 BOOST_FIXTURE_TEST_CASE(a_lane_that_cannot_be_made_is_nobody, kept_fixture) {
   refuses_lanes = true;
   const auto tenure = kept.begin_tenure();

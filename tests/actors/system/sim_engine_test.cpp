@@ -105,7 +105,7 @@ BOOST_AUTO_TEST_CASE(a_pool_that_is_too_small_for_all_changes_no_token) {
 
 /// sched/replica_choice.hpp, B-2, B-4.
 BOOST_AUTO_TEST_CASE(conversations_return_to_the_replica_that_holds_them) {
-  const std::string slow = "device.sim.step_us=500";
+  const std::string slow = "device.sim.step_us=10000"; // all of a turn have come before one ends
   const auto alone = converse({});
   const auto by_prefix = converse({"parallel.data=2", slow});
   const auto by_load = converse({"parallel.data=2", slow, "scheduler.routing=load"});
