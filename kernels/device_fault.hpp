@@ -52,39 +52,59 @@ enum class fault_class : std::uint8_t { none, worker, device, host };
   }
 }
 
-/// `xid`: as the driver logs it, for GPUs since Ampere.
+/// `xid`: as the driver logs it, for GPUs since Ampere. Source: NVIDIA's Xid catalogue for release 610, its immediate action
+/// (docs.nvidia.com/deploy/xid-errors).
 [[nodiscard]] constexpr fault_class class_of_xid(std::uint64_t xid) noexcept {
   switch (xid) {
-  case 8:   // a channel stopped
-  case 13:  // exception of a kernel
-  case 31:  // illegal address
-  case 32:  // damaged command
-  case 43:  // a channel was reset
-  case 45:  // a channel was removed, as after a kill
-  case 68:  // exception of a video engine
-  case 69:  // exception of a kernel's class
-  case 94:  // memory error, contained in one process
+  // "Restart the application":
+  case 8:  // a channel stopped
+  case 11: // damaged commands
+  case 13: // exception of a kernel
+  case 25: // illegal notification
+  case 31: // illegal address
+  case 32: // damaged commands
+  case 69: // exception of a kernel's class
+  case 80: // damaged commands
+  case 94: // memory error, contained in one process
+  case 39: // copy engines …
+  case 40:
+  case 41:
+  case 70:
+  case 71:
+  case 72:
+  case 75:
+  case 76:
+  case 77:
+  case 85:
+  // "Ignore", of the device: the application is broken off.
+  case 43:  // it met a fault of its own
+  case 45:  // it was removed, as after a kill
   case 137: // illegal access over NVLink
     return fault_class::worker;
-  case 46:  // the GPU does not answer
+  // "Reset the GPU":
+  case 46:  // it does not answer
   case 48:  // memory could not be corrected
-  case 61:  // its power unit broke off
   case 62:  // its power unit stopped
   case 64:  // a row of memory could not be replaced
-  case 74:  // NVLink
-  case 79:  // it has fallen off the bus
+  case 74:  // NVLink: cleared by a reset only
+  case 79:  // it has fallen off the bus: restart the machine
   case 95:  // memory error, of all its processes
   case 109: // a context cannot be switched
   case 110: // its security unit
   case 119: // its system processor does not answer
   case 120: // its system processor failed
+  case 136: // an NVLink could not be trained
   case 140: // memory could not be corrected, without recovery
   case 143: // it could not be initialised
+  case 155: // NVLink went down on purpose
+  case 156: // a part of it was retired
+  case 158: // a fatal time-out
     return fault_class::device;
-  case 145: // NVLink between GPUs and switches
-  case 149: // NVLink's own software
+  case 151: // keys could not be renewed: restart the virtual machine
     return fault_class::host;
-  default: // 63 a row was replaced, 92 many corrected errors, 154 says what else was said, …
+  default:
+    // 63 a row was replaced, 92 many corrected errors, 154 says what else was said. 144 to 150, NVLink of Blackwell, mean
+    // little without what NVML does not tell, and 48 comes with those that are fatal. Video engines no model uses.
     return fault_class::none;
   }
 }
