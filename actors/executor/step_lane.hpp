@@ -25,8 +25,9 @@
 //     what was in flight.
 // X-11 What others see of the replica's KV is written by the lane that works, at step boundaries before the events of that
 //     step leave; prefixes as they come and go.
-// X-12 An epoch that begins while dead workers may still write is planned with what they cannot reach (sched S-11), until the
-//     inbox says of this very epoch that they have gone, or the next one begins without them.
+// X-12 An epoch that begins while dead workers may still write is planned with what they cannot reach (sched S-11), after what
+//     fed their last steps (S-13), until the inbox says of this very epoch that they have gone, or the next one begins without
+//     them.
 // X-13 Whoever has strikes is suspected until it has a token, ends, or fails for them. When nobody is any more, the lane says
 //     so, and whether all were acquitted by a token: then the worker is to blame for what struck them.
 // X-14 The host store is written by the lane that works, too. A block is there when all workers have said so (P-10).

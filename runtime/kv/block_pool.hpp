@@ -10,7 +10,7 @@
 //     written again while it is owned or cached.
 // K-5 an exposed block, to which somebody who is dead may still write, is handed out only after lift(): without references it
 //     is free or cached like others, but not available. Who has it, or shares it as a prefix, goes on with it: what is written
-//     late is what the block held or will hold for them.
+//     late is what the block held or will hold for them (sched/scheduler.hpp, S-13).
 // Cached blocks are reused last: least recently released first, and within one sequence its tail
 // first, because a prefix without its tail is still of use and a tail without its prefix is not.
 // Cost: reserve/release O(blocks moved), match O(blocks matched); no allocation after construction

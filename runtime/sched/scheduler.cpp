@@ -286,6 +286,7 @@ void scheduler::enter_running(sequence& entrant, std::uint32_t slot) {
 void scheduler::leave_running(sequence& leaver) {
   VDIST_CHECK(leaver.state == sequence_state::running, "S-3: only a running sequence leaves");
   running_.erase(std::find(running_.begin(), running_.end(), &leaver));
+  cannot_repeat_ = cannot_repeat_ || has_to_repeat(); // S-13, whoever it is
 }
 
 void scheduler::give_up_memory(sequence& leaver) {
@@ -354,8 +355,10 @@ void scheduler::start_epoch(epoch next, bool has_late_writers) {
   has_late_writers_ = has_late_writers;
   if (has_late_writers) {
     expose_steps_in_flight();
+    note_repetition();
   } else {
     pool_.lift();
+    forget_repetition();
   }
   for (; window_.size() > 0; window_.close_oldest()) {
     for (const auto& save : window_.oldest().saves) {
@@ -389,10 +392,37 @@ void scheduler::expose_steps_in_flight() {
   }
 }
 
+/// S-13. What an earlier fence asked for and was not committed since stays: its late writers may be left, too.
+void scheduler::note_repetition() {
+  repeated_ = 0;
+  if (!config_.feeds_tokens) {
+    return;
+  }
+  for (auto age = to_repeat_.size(); age + 1 < window_.size(); ++age) {
+    to_repeat_.push_back(window_.at(age).entries);
+  }
+  for (const auto& step : to_repeat_) {
+    cannot_repeat_ =
+        cannot_repeat_ || std::any_of(step.begin(), step.end(), [](const step_entry& entry) {
+          return entry.owner->state != sequence_state::running;
+        });
+  }
+  if (cannot_repeat_) {
+    to_repeat_.clear();
+  }
+}
+
+void scheduler::forget_repetition() {
+  to_repeat_.clear();
+  repeated_ = 0;
+  cannot_repeat_ = false;
+}
+
 void scheduler::lift(epoch of) {
   if (has_epoch_ && of == epoch_) {
     has_late_writers_ = false;
     pool_.lift();
+    forget_repetition();
   }
 }
 
@@ -404,6 +434,7 @@ void scheduler::lose_kv() {
         static_cast<std::uint64_t>(count_lost(loser, loser.computed));
     requeue(loser);
   }
+  forget_repetition(); // nobody has the blocks any more that were written to
   give_up_kept();
   clear_records();
   pool_.forget_content();

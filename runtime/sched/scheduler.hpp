@@ -41,6 +41,11 @@
 // S-12 With a host store (kv/host_store.hpp) full blocks of committed KV are copied there, with steps that run anyhow, the first
 //     by policy first; how many are on their way is bounded, and nobody waits for them. What is there is not computed when a
 //     request is let in: its first step loads it. A fence forgets what was on its way, and it is planned again.
+// S-13 In such an epoch, with fed tokens, the fenced steps are repeated as they were, the same chunks of the same sequences in the
+//     same order, but for the youngest: what followed them was fed by them, so its late writes fit the sequences only if the
+//     same tokens are sampled again, and on a device that is only sure of the same step. One that cannot be repeated
+//     (somebody in it has ended, or must run alone) is not planned before lift(). So nobody is let in before the others have
+//     caught up.
 // Order is (priority, arrival, id) under policy "priority" and (arrival, id) under "fcfs". Under
 // "priority" a flood cannot starve the rest: after every `promote_every` admissions the oldest
 // waiting request goes before everything, for good, and so does a running prompt that went without
@@ -285,6 +290,12 @@ private:
   void hold_back(const sequence& needy);
   void expose_steps_in_flight();
   [[nodiscard]] bool waits_for_lift() const;
+  void note_repetition();
+  void forget_repetition();
+
+  [[nodiscard]] bool has_to_repeat() const { return repeated_ < to_repeat_.size(); }
+
+  void plan_again(protocol::step_plan& out);
   [[nodiscard]] std::int32_t chunk_of(const sequence& prefill) const;
   void emit(sequence& member, std::int32_t count, protocol::step_plan& out);
   static void emit_sampling(const sequence& member, protocol::step_plan& out);
@@ -323,7 +334,10 @@ private:
   epoch epoch_;
   std::optional<step_id> last_step_;
   bool has_epoch_ = false;
-  bool has_late_writers_ = false; // S-11
+  bool has_late_writers_ = false;                 // S-11
+  std::deque<std::vector<step_entry>> to_repeat_; // S-13: uncommitted, oldest first
+  std::size_t repeated_ = 0;                      // the first so many of them are in flight again
+  bool cannot_repeat_ = false;                    // before lift()
   scheduler_stats counters_;
   std::int32_t suspects_ = 0; // of sequences_
 

@@ -75,6 +75,10 @@ result<void> scheduler::check_result(const protocol::step_result& result) const 
 result<void> scheduler::commit(const protocol::step_result& result,
                                std::vector<protocol::token_event>& out) {
   VDIST_TRY(check_result(result));
+  if (repeated_ > 0) { // S-13
+    to_repeat_.pop_front();
+    --repeated_;
+  }
   result_cursor at;
   for (const auto& entry : window_.oldest().entries) {
     commit_entry(entry, result, at, out);

@@ -20,11 +20,12 @@ bool scheduler::plan(step_id step, epoch current, protocol::step_plan& out) {
   }
   VDIST_CHECK(current == epoch_, "P-1: plans are made in the epoch of start_epoch()");
   VDIST_CHECK(!last_step_ || step > *last_step_, "P-2: a step number must rise");
-  if (has_late_writers_ && !last_step_) { // S-11
+  if (has_late_writers_ && (!last_step_ || cannot_repeat_)) { // S-11, S-13
     return false;
   }
   auto* alone = find_suspect();
-  if (window_.is_full() || (alone != nullptr && window_.size() > 0)) {
+  const bool has_to_wait = alone != nullptr && (window_.size() > 0 || has_to_repeat());
+  if (window_.is_full() || has_to_wait) {
     return false;
   }
   window_.open(step);
@@ -34,7 +35,9 @@ bool scheduler::plan(step_id step, epoch current, protocol::step_plan& out) {
   while (alone != nullptr && !plan_alone(*alone, out)) {
     alone = find_suspect();
   }
-  if (alone == nullptr) {
+  if (has_to_repeat()) {
+    plan_again(out);
+  } else if (alone == nullptr) {
     plan_decodes(out);
     plan_prefills(out);
     // Whoever waits must not take what a running sequence was just denied or deprived of.
@@ -174,6 +177,14 @@ bool scheduler::grow(sequence& writer) {
 /// S-11: who needs a block gets one of the exposed ones, later.
 bool scheduler::waits_for_lift() const {
   return !pool_.can_reserve(1) && pool_.held_count() > 0;
+}
+
+/// S-13. Its blocks are there still.
+void scheduler::plan_again(protocol::step_plan& out) {
+  for (const auto& entry : to_repeat_[repeated_]) {
+    emit(*entry.owner, entry.count, out);
+  }
+  ++repeated_;
 }
 
 sequence* scheduler::find_victim(const sequence& needy) {

@@ -94,8 +94,9 @@ expected_of(const protocol::request& request, std::int32_t max_model_len, std::i
   }
 }
 
-model_worker::model_worker(const protocol::plan_limits& limits)
+model_worker::model_worker(const protocol::plan_limits& limits, std::uint64_t tie_every)
     : limits_(limits),
+      tie_every_(tie_every),
       kv_(static_cast<std::size_t>(limits.blocks) * static_cast<std::size_t>(limits.block_size),
           rubbish),
       store_(static_cast<std::size_t>(limits.store_slots)
@@ -230,7 +231,7 @@ void model_worker::take_in(const protocol::step_plan& plan,
   require(static_cast<std::int32_t>(row.blocks.size()) * limits_.block_size
               >= out.first + out.count,
           "the chunk does not fit the blocks");
-  sample_next(plan.flags[i], row, out);
+  sample_next(plan.flags[i], row, out, plan);
   out.seen = row;
 }
 
@@ -254,17 +255,23 @@ void model_worker::take_tokens(const protocol::step_plan& plan,
 }
 
 /// A step may run as soon as it is submitted: its tokens are there for the next one.
-void model_worker::sample_next(std::uint8_t flags, table_row& row, planned& out) const {
+void model_worker::sample_next(std::uint8_t flags,
+                               table_row& row,
+                               planned& out,
+                               const protocol::step_plan& plan) const {
   if ((flags & protocol::flag_samples) == 0) {
     return;
   }
   const auto generated = static_cast<std::int32_t>(row.tokens.size()) - row.sampling.prompt_tokens;
-  out.sampled = sample(hash_of(row.tokens),
-                       row.sampling,
-                       row.bias_ids,
-                       row.suppressed,
-                       generated,
-                       limits_.vocabulary);
+  auto prefix = hash_of(row.tokens);
+  if (tie_every_ > 0 && prefix % tie_every_ == 0) {
+    for (std::size_t i = 0; i < plan.sequences(); ++i) {
+      prefix =
+          mix(mix(prefix, plan.request_ids[i]), static_cast<std::uint64_t>(plan.token_counts[i]));
+    }
+  }
+  out.sampled =
+      sample(prefix, row.sampling, row.bias_ids, row.suppressed, generated, limits_.vocabulary);
   if ((flags & protocol::flag_feeds) != 0) {
     row.fed = out.sampled;
   }

@@ -34,7 +34,8 @@ expected_of(const protocol::request& request, std::int32_t max_model_len, std::i
 
 class model_worker {
 public:
-  explicit model_worker(const protocol::plan_limits& limits);
+  /// `tie_every`: one in so many samples is a near-tie, whose token depends on who else is in the step, as on a device; 0: none.
+  explicit model_worker(const protocol::plan_limits& limits, std::uint64_t tie_every = 0);
 
   /// Takes a plan in, as a worker does: diffs first, then the computation.
   void submit(const protocol::step_plan& plan);
@@ -121,7 +122,10 @@ private:
   void take_in(const protocol::step_plan& plan, std::size_t i, cursor& at, planned& out);
   void
   take_tokens(const protocol::step_plan& plan, std::size_t i, cursor& at, table_row& row) const;
-  void sample_next(std::uint8_t flags, table_row& row, planned& out) const;
+  void sample_next(std::uint8_t flags,
+                   table_row& row,
+                   planned& out,
+                   const protocol::step_plan& plan) const;
   void take_sampling(const protocol::step_plan& plan, cursor& at, table_row& row) const;
   void check_writes_are_private(const pending_step& step) const;
   void check_landing(const late_write& late, const table_row& row) const;
@@ -135,6 +139,7 @@ private:
   [[nodiscard]] std::uint64_t kv_at(const table_row& row, std::int32_t position) const;
 
   protocol::plan_limits limits_;
+  std::uint64_t tie_every_ = 0;
   std::vector<std::uint64_t> kv_;    // [blocks, block_size]
   std::vector<std::uint64_t> store_; // [store_slots, block_size]
   std::deque<late_save> late_;

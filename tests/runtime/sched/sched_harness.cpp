@@ -72,13 +72,16 @@ protocol::step_result result_of(const protocol::step_plan& plan, token_id token)
   return result;
 }
 
-sched_harness::sched_harness(const sched::scheduler_config& config, const store_shape& store)
+sched_harness::sched_harness(const sched::scheduler_config& config,
+                             const store_shape& store,
+                             std::uint64_t tie_every)
     : config_(config),
+      has_ties_(tie_every > 0),
       table_memory_(sched::table_config_of(config)),
       table_(std::in_place, table_memory_.span(), sched::table_config_of(config)),
       store_shape_(store),
       store_memory_(store_bytes(config, store.slots) / sizeof(std::uint64_t) + 16),
-      worker_(limits_of(config, store)) {
+      worker_(limits_of(config, store), tie_every) {
   make_scheduler();
 }
 
@@ -516,7 +519,10 @@ void sched_harness::check_end() {
   for (const auto& [id, stream] : streams_) {
     require(stream.terminals == 1, "S-3: a request has no end");
     const auto& all = stream.expected.tokens;
-    if (stream.reason == protocol::finish_reason::cancelled) {
+    if (has_ties_) {
+      require(stream.reason != protocol::finish_reason::cancelled || stream.is_cancelled,
+              "S-3: nobody has cancelled it");
+    } else if (stream.reason == protocol::finish_reason::cancelled) {
       require(stream.is_cancelled && stream.tokens.size() <= all.size()
                   && std::equal(stream.tokens.begin(), stream.tokens.end(), all.begin()),
               "S-4: a cancelled stream is not a prefix");

@@ -25,7 +25,10 @@ struct store_shape {
 
 class sched_harness {
 public:
-  explicit sched_harness(const sched::scheduler_config& config, const store_shape& store = {});
+  /// With near-ties (model_worker.hpp) streams may be others than expected; what is checked is that their KV is their own.
+  explicit sched_harness(const sched::scheduler_config& config,
+                         const store_shape& store = {},
+                         std::uint64_t tie_every = 0);
 
   /// Adds a fresh request and notes what it must produce.
   void add(const protocol::request& request);
@@ -145,6 +148,7 @@ private:
   void hand_over(protocol::request request);
 
   sched::scheduler_config config_;
+  const bool has_ties_;
   table_memory table_memory_;
   std::optional<sched::kv_table> table_;
   store_shape store_shape_;
