@@ -2,7 +2,7 @@
 // meet, by name: both sides compute the same key, none is ever told one.
 //
 //   control 0  of a first rank     which KV blocks hold what (runtime/sched/kv_table.hpp): it ends with the KV, not before
-//   control 1  of a first rank     words of a replica: its fence, the bell of its workers
+//   control 1  of a first rank     words of a replica: its fence, the bell of its workers, the pace of their devices
 //   control 0  of a first rank     which requests its replica's steps in flight compute (flight_log.hpp)
 //   control 2+ of a rank           rings of one incarnation: commands down, events up (worker_link.hpp)
 //   custom 1+ of a rank            rows of a watched layer, of one order (layer_rows.hpp)
@@ -18,9 +18,13 @@
 
 #include "runtime/base/ids.hpp"
 #include "runtime/base/result.hpp"
+#include "runtime/base/step_pace.hpp"
 
+#include <array>
 #include <memory>
 #include <new>
+
+#include "host/board.hpp"
 
 namespace vdist::actors {
 
@@ -29,6 +33,8 @@ struct replica_words {
   frame::fence fence; // ends every wait of past epochs
   frame::bell events; // rung by workers after each event
   layer_orders watched;
+  std::array<pace_words, host::life_entries_max>
+      paces; // by slot: what its workers know of their device
 };
 
 [[nodiscard]] inline vault::region_key kv_table_key(rank_id first_rank) {

@@ -132,7 +132,7 @@ device_verdict step_watch::look_at_device(const device_step& oldest,
             .peer = wait->rank,
             .operation = wait->operation};
   }
-  const auto budget = pace_.budget(oldest.tokens);
+  const auto budget = budget_on_device(oldest.tokens);
   if (phase_ != work_phase::computing || !is_of_device_) {
     end_stretch();
     is_of_device_ = true;
@@ -155,6 +155,9 @@ void step_watch::finish_on_device(const device_step& oldest) {
       std::exchange(longest_, duration(0)); // what it waited for while it launched, too
   pace_.finished(oldest.tokens, std::max(here, now - std::max(oldest.begun, waited_until_)));
   meeting_pace_.finished(oldest.tokens, std::max(here, now - oldest.begun));
+  if (left_ != nullptr) {
+    pace_.leave(oldest.tokens, *left_);
+  }
   ++steps_of_epoch_;
 }
 

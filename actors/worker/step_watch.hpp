@@ -9,6 +9,8 @@
 // D-1 A step that takes longer than its budget while the device waits for nobody is overdue: the device or a kernel of ours
 //     is stuck, and this rank is to blame. The pace counts from the moment on at which the step was the oldest one, or the
 //     last wait ended. Only who looks can say that: a thread that got no CPU finds the step done when it has one again.
+//     A worker that has not seen enough steps of a size goes by those of its predecessor, with patience (inherit()): what one
+//     device hangs in, the next may hang in at once.
 // D-2 A rank that waits is innocent. When it waits longer than its steps and their meetings usually take, the peer is late
 //     although it may say that it has nothing to do; the step then runs again. In the first steps of an epoch, in which a peer
 //     may be new, and of a size, the deadline of meetings alone decides.
@@ -81,6 +83,9 @@ public:
         meeting_pace_(
             settings.detect, std::max(settings.step_deadline, settings.detect), of_meeting) {}
 
+  /// What predecessors knew of the device's pace, and what successors will. `words` outlives this. Before the first step.
+  void inherit(pace_words& words) { left_ = &words; }
+
   /// Waits to be told to load, or to leave an epoch: whoever has not loaded says no phase behind it.
   void arrive() {
     phase_ = work_phase::loading;
@@ -145,6 +150,9 @@ private:
   /// Whoever waits is more patient than who computes: the peer that is stuck is found by itself first.
   static constexpr step_pace::memory of_meeting{.margin = 6, .remembered = 64};
 
+  /// With the pace of a predecessor: first steps touch everything, beside whoever still leaves the device.
+  static constexpr int patience_at_first = 4;
+
   static constexpr std::chrono::milliseconds host_floor{2000};
 
   /// For what this thread does itself (D-3).
@@ -154,6 +162,11 @@ private:
     }
     return pace_.knows(tokens_) ? std::max(pace_.budget(tokens_), std::min(host_floor, first_))
                                 : first_;
+  }
+
+  [[nodiscard]] std::chrono::milliseconds budget_on_device(std::int64_t tokens) const {
+    return left_ != nullptr ? pace_.budget(tokens, *left_, patience_at_first)
+                            : pace_.budget(tokens);
   }
 
   static std::chrono::milliseconds floor_of(const step_watch_settings& settings) {
@@ -182,6 +195,7 @@ private:
   std::chrono::milliseconds first_{1}; // before a pace is known
   step_pace pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)};
   step_pace meeting_pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)}; // with waits
+  pace_words* left_ = nullptr;       // of the device's pace_; null: nobody leaves it
   std::uint32_t steps_of_epoch_ = 0; // finished by the device
   device_evidence evidence_;
   time_point waited_until_{}; // the device was last seen waiting

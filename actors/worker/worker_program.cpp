@@ -121,6 +121,7 @@ private:
   result<void> map_replica() {
     VDIST_ASSIGN(replica_,
                  map_words<replica_words>(memory_, replica_words_key(rank_id(order_.first_rank))));
+    watch_.inherit(replica_->paces.at(static_cast<std::size_t>(order_.slot)));
     VDIST_TRY(map_store());
     lane_ = std::make_unique<worker_thread>(thread_config(), thread_links());
     return {};

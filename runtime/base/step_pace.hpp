@@ -9,10 +9,12 @@
 // `remembered` to twice as many steps of a class. The first `ignored` steps of a class, which on a device load and record, are
 // seen and say nothing about its pace.
 // Not thread-safe. Cost: a few instructions; some dozens for a class that is new.
+// What was learned may be left to a successor, in memory that outlives the process (pace_words).
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <chrono>
 #include <cstddef>
@@ -20,6 +22,14 @@
 #include <utility>
 
 namespace vdist {
+
+inline constexpr std::size_t pace_classes = 65; // of sizes: the bits of a number of tokens
+
+/// By class, how slow its steps are, in milliseconds; 0: not known. Written by one process at a time, read by the next: a
+/// torn or damaged number is as good as any other, because a budget has bounds. Zero-filled memory is the beginning.
+struct pace_words {
+  std::array<std::atomic<std::uint32_t>, pace_classes> slowest_ms{};
+};
 
 class step_pace {
 public:
@@ -46,6 +56,28 @@ public:
 
   /// Whether steps of this class have been seen often enough, not only others.
   [[nodiscard]] bool knows(std::int64_t tokens) const { return is_known(class_of(tokens)); }
+
+  /// budget() for a worker that has yet to learn what its predecessor has left: the first steps of a process may be slower,
+  /// so `patience` times as much as that one would have had.
+  [[nodiscard]] milliseconds
+  budget(std::int64_t tokens, const pace_words& left, int patience) const {
+    const auto slowest = left.slowest_ms[class_of(tokens)].load(std::memory_order_relaxed);
+    const auto own = budget(tokens);
+    if (knows(tokens) || slowest == 0) {
+      return own;
+    }
+    const auto known = std::clamp(how_.margin * milliseconds(slowest), floor_, at_first_);
+    return std::min(own, patience * known);
+  }
+
+  /// Once it is known, and not only borrowed.
+  void leave(std::int64_t tokens, pace_words& to) const {
+    const auto index = class_of(tokens);
+    if (is_known(index)) {
+      to.slowest_ms[index].store(static_cast<std::uint32_t>(classes_[index].pace().count()),
+                                 std::memory_order_relaxed);
+    }
+  }
 
   void finished(std::int64_t tokens, std::chrono::nanoseconds elapsed) {
     auto& seen = classes_[class_of(tokens)];
@@ -98,7 +130,7 @@ private:
   milliseconds floor_;
   milliseconds at_first_; // at least floor_
   memory how_;
-  std::array<size_class, 65> classes_;
+  std::array<size_class, pace_classes> classes_;
 };
 
 } // namespace vdist

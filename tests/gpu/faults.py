@@ -83,6 +83,7 @@ class Row:
     standby: int
     every: int  # steps between two strikes
     bound_ms: float  # of the stall's p99
+    again: int = 0  # so many steps later the successor is struck, too; 0: it is not
 
 
 ROWS = [
@@ -90,6 +91,7 @@ ROWS = [
     Row("kill -9", "kill9", 1, 1, 150, 50),
     Row("illegal address", "illegal_address", 1, 1, 150, 400),
     Row("kernel hangs", "stuck_kernel", 1, 1, 150, 400),
+    Row("kernel hangs, and again at once", "stuck_kernel", 1, 1, 150, 1000, 3),
     Row("kill -9", "kill9", 2, 0, 50, 900),
     Row("kill -9", "kill9", 2, 1, 150, 60),
     Row("illegal address", "illegal_address", 2, 1, 150, 400),
@@ -180,7 +182,8 @@ def summary(values):
 
 def strikes_of(row, load, count, first):
     ranks = row.tensor
-    return [f"worker.step_begin rank={i % ranks} step={first + i * row.every} {row.action}" for i in range(count)]
+    after = [0, row.again] if row.again else [0]
+    return [f"worker.step_begin rank={i % ranks} step={first + i * row.every + steps} {row.action}" for i in range(count) for steps in after]
 
 
 def measure(wanted, row, load, expected, device):
@@ -282,6 +285,7 @@ EXACT_SCRIPTS = {
     "replacement": ["worker.step_begin rank=0 step=30 kill9", "worker.load rank=0 nth=1 kill9"],
     "illegal address": ["worker.step_begin rank=0 step=30 illegal_address", "worker.step_begin rank=LAST step=70 illegal_address"],
     "stuck kernel": ["worker.step_begin rank=0 step=30 stuck_kernel", "worker.step_begin rank=LAST step=70 stuck_kernel"],
+    "stuck again at once": ["worker.step_begin rank=0 step=30 stuck_kernel", "worker.step_begin rank=0 step=33 stuck_kernel"],
     "stuck device": ["worker.step_begin rank=LAST step=30 stuck_device"],
     "stop": ["worker.step_begin rank=LAST step=30 stop(60000)"],
     "no memory": ["worker.step_begin rank=0 step=30 oom", "worker.step_begin rank=LAST step=60 cuda_error"],

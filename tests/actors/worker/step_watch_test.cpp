@@ -193,3 +193,73 @@ BOOST_FIXTURE_TEST_CASE(d3_who_launches_has_the_long_bound_until_its_size_is_kno
   BOOST_TEST((look(1).what == kind::goes_on));
   BOOST_TEST(cell.budget_ms.load() == 4U * 10U * 8U, "but the device borrows from a smaller size");
 }
+
+namespace {
+
+/// Two workers of a place, one after the other.
+struct successor_fixture : fixture {
+  successor_fixture() { watch.inherit(words); }
+
+  void replace() {
+    watch = step_watch(progress_word(cell),
+                       time,
+                       {.detect = 300ms,
+                        .step_deadline = 20s,
+                        .load_stall = 7s,
+                        .computes_here = false,
+                        .is_gpu = true});
+    watch.inherit(words);
+  }
+
+  pace_words words;
+};
+
+} // namespace
+
+/// A kernel that hangs may hang again, in the first step of the next worker.
+BOOST_FIXTURE_TEST_CASE(d1_a_successor_goes_by_its_predecessors_pace, successor_fixture) {
+  learn(10);
+  replace();
+  begin();
+  const auto found = look(2'000);
+  BOOST_TEST((found.what == kind::overdue));
+  BOOST_TEST(found.budget.count() == 4 * 200);
+  BOOST_TEST(cell.budget_ms.load() == 800U, "the host hears the same");
+}
+
+BOOST_FIXTURE_TEST_CASE(d1_with_patience_until_it_knows_by_itself, successor_fixture) {
+  learn(120);
+  replace();
+  begin();
+  BOOST_TEST((look(1'900).what == kind::goes_on), "4 * 4 * 120");
+  finish();
+  for (std::uint32_t i = 1; i < step_pace::steps_to_learn; ++i) {
+    step(10);
+  }
+  begin();
+  BOOST_TEST(look(1'000).budget.count() == 200, "its own pace");
+}
+
+BOOST_FIXTURE_TEST_CASE(d1_of_another_size_nothing_is_left, successor_fixture) {
+  learn(10);
+  replace();
+  begin(4 * tokens);
+  BOOST_TEST((look(19'900).what == kind::goes_on));
+}
+
+BOOST_FIXTURE_TEST_CASE(d1_what_a_damaged_word_says_has_bounds, successor_fixture) {
+  for (auto& word : words.slowest_ms) {
+    word = 0xffffffff;
+  }
+  begin();
+  BOOST_TEST((look(19'900).what == kind::goes_on));
+  BOOST_TEST((look(200).what == kind::overdue));
+}
+
+/// Few steps say nothing.
+BOOST_FIXTURE_TEST_CASE(d1_what_is_not_known_is_not_left, successor_fixture) {
+  step(10);
+  replace();
+  begin();
+  BOOST_TEST((look(19'900).what == kind::goes_on));
+}
