@@ -213,6 +213,11 @@ executor_actor sim_node::spawn_executor(std::int32_t replica) {
           [&record](epoch now, std::string text) {
             record.supervisor.send(step_failed{now, std::move(text)});
           },
+      .on_disagreement =
+          [&record](
+              const std::vector<std::int32_t>& slots, bool is_certain, const std::string& text) {
+            record.supervisor.send(ranks_disagree{slots, is_certain, text});
+          },
       .on_crashed =
           [this, handle](const std::string& text) {
             if (text.find("failpoint") == std::string::npos) {

@@ -313,19 +313,22 @@ BOOST_AUTO_TEST_CASE(a_rank_that_never_comes_is_named) { // P-3
 
 BOOST_AUTO_TEST_CASE(p5_a_rank_that_waits_says_for_whom_as_long_as_it_does) {
   for (int path = 0; path < 3; ++path) {
-    host_group<4> group(small_layout(4), {.threads = 1, .wait_ns = 60'000'000});
+    host_group<4> group(small_layout(4), {.threads = 1, .wait_ns = 20'000'000'000});
     group.start_epoch(1);
     auto data = inputs<4>(1);
     std::atomic<bool> is_over{false};
     std::vector<wait_record> said;
     std::thread listener([&] {
-      while (!is_over) {
+      while (!is_over && said.size() < 3) {
         const auto now = group.waiting(3);
         if (now.operation != group_operation::none
             && (said.empty() || said.back().beat != now.beat)) {
           said.push_back(now);
         }
         std::this_thread::yield();
+      }
+      for (const int r : {0, 2, 3}) {
+        group.raise_fence(r, 2);
       }
     });
     group.run( // rank 1 never comes
