@@ -187,10 +187,11 @@ void worker_thread::prepare_runner() {
   watch_.load();
   const auto prepared = try_to_prepare();
   is_ahead_ = prepared.has_value();
-  if (!is_ahead_) {
+  if (is_ahead_) {
+    watch_.rest(); // by that others see that it is ready
+  } else {
     runner_.reset();
   }
-  watch_.rest();
   if (links_.on_prepared) {
     links_.on_prepared(prepared);
   }

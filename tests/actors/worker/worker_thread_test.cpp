@@ -150,8 +150,9 @@ struct fixture {
   std::atomic<int> runners{0}; // made
   std::atomic<int> rehearsals{0};
   std::promise<result<void>> prepared;
-  std::atomic<int> ends{0};      // of the process
-  device_play* device = nullptr; // null: the sim device
+  std::atomic<work_phase> phase_then{work_phase::none}; // when that was said
+  std::atomic<int> ends{0};                             // of the process
+  device_play* device = nullptr;                        // null: the sim device
   const wiring_config wiring_settings{.cluster = cluster, .stage_of_slot = {0}};
   const wiring_links rings{.memory = &memory, .stop = &fence};
   std::shared_ptr<epoch_wiring> wiring = make(epoch(1));
@@ -165,7 +166,11 @@ struct fixture {
                               .waits = &waits,
                               .make_runner = [this] { return make_runner(); },
                               .progress = {},
-                              .on_prepared = [this](const auto& how) { prepared.set_value(how); },
+                              .on_prepared =
+                                  [this](const auto& how) {
+                                    phase_then = phase_of(cell.word.load());
+                                    prepared.set_value(how);
+                                  },
                               .watch = &watch,
                               .end_process =
                                   [this] {
@@ -391,6 +396,7 @@ BOOST_FIXTURE_TEST_CASE(l13_what_could_not_be_prepared_is_done_when_it_loads, fi
   BOOST_REQUIRE(points.arm({.point = "worker.prepare", .action = failpoint_action::oom})); // once
   lane->get_ready();
   BOOST_TEST((prepared.get_future().get().error().code == errc::resource_exhausted));
+  BOOST_TEST((phase_then == work_phase::loading), "nobody takes it for a ready one");
   lane->become(incarnation(2));
   lane->load();
   BOOST_TEST((heard.take().what == worker_event::kind::loaded));
