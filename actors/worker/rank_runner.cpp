@@ -61,6 +61,8 @@ public:
 
   result<void> finish(protocol::step_result& out) override { return inner->finish(out); }
 
+  void observe_waits(exec::wait_observer* by) override { inner->observe_waits(by); }
+
   [[nodiscard]] exec::device_waits waits() const noexcept override { return inner->waits(); }
 
   result<void> disturb(exec::disturbance what) override { return inner->disturb(what); }

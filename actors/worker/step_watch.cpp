@@ -150,11 +150,10 @@ void step_watch::finish_on_device(const device_step& oldest) {
     return;
   }
   end_stretch();
-  const auto now = time_->now();
-  const auto here =
-      std::exchange(longest_, duration(0)); // what it waited for while it launched, too
-  pace_.finished(oldest.tokens, std::max(here, now - std::max(oldest.begun, waited_until_)));
-  meeting_pace_.finished(oldest.tokens, std::max(here, now - oldest.begun));
+  const auto done = oldest.done == time_point() ? time_->now() : oldest.done;
+  pace_.finished(oldest.tokens, done - std::max(oldest.begun, std::min(waited_until_, done)));
+  meeting_pace_.finished(oldest.tokens, done - oldest.begun);
+  host_pace_.finished(oldest.tokens, std::exchange(longest_, duration(0)));
   if (left_ != nullptr) {
     pace_.leave(oldest.tokens, *left_);
   }

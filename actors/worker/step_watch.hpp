@@ -16,7 +16,9 @@
 //     may be new, and of a size, the deadline of meetings alone decides.
 // D-3 A thread that hangs in a call of the device's driver looks no more, says `computing`, and is ended by the host.
 //     Launching, it has the long bound until steps of that size are known by themselves: first ones load and record. Then it
-//     has host_floor at least: where the host chooses the tokens, a launch is a whole step, and not every step is one.
+//     has host_floor at least: now and then the host chooses the tokens itself, which takes longer than handing a step over.
+//     Where it waits for the device to do so it looks at it like anywhere else (E-7 of step_runner.hpp), and what it computes
+//     itself behind that (device_step::done) is no part of the device's pace: the host has one of its own.
 // A worker that computes with threads of its own may not stand still in a stretch either, known pace or not (G-3): that is
 // how one is found that hangs in the first step of its life, or of a size.
 // Not thread-safe: one thread, that of the lane. Without a board nothing is said and no clock is read.
@@ -53,7 +55,8 @@ struct step_watch_settings {
 /// A step that is the device's oldest one.
 struct device_step {
   std::int64_t tokens = 0;
-  time_point begun; // launched, and those before it done
+  time_point begun;  // launched, and those before it done
+  time_point done{}; // from then on the host worked on it; none: it did not
 };
 
 /// What a look at the device has found.
@@ -80,6 +83,7 @@ public:
         load_stall_(settings.load_stall),
         first_(std::max(settings.step_deadline, floor_of(settings))),
         pace_(floor_of(settings), first_, settings.is_gpu ? of_device : step_pace::memory()),
+        host_pace_(floor_of(settings), first_, of_device),
         meeting_pace_(
             settings.detect, std::max(settings.step_deadline, settings.detect), of_meeting) {}
 
@@ -130,7 +134,8 @@ public:
   void finish(std::int64_t tokens) {
     end_stretch();
     if (time_ != nullptr) {
-      pace_.finished(tokens, std::exchange(longest_, duration(0)));
+      pace_.finished(tokens, longest_);
+      host_pace_.finished(tokens, std::exchange(longest_, duration(0)));
     }
   }
 
@@ -151,7 +156,7 @@ private:
   static constexpr step_pace::memory of_meeting{.margin = 6, .remembered = 64};
 
   /// With the pace of a predecessor: first steps touch everything, beside whoever still leaves the device.
-  static constexpr int patience_at_first = 4;
+  static constexpr int patience_at_first = 3;
 
   static constexpr std::chrono::milliseconds host_floor{2000};
 
@@ -160,8 +165,9 @@ private:
     if (!is_gpu_) {
       return pace_.budget(tokens_);
     }
-    return pace_.knows(tokens_) ? std::max(pace_.budget(tokens_), std::min(host_floor, first_))
-                                : first_;
+    return host_pace_.knows(tokens_)
+               ? std::max(host_pace_.budget(tokens_), std::min(host_floor, first_))
+               : first_;
   }
 
   [[nodiscard]] std::chrono::milliseconds budget_on_device(std::int64_t tokens) const {
@@ -181,7 +187,7 @@ private:
   }
 
   void end_stretch() {
-    if (phase_ == work_phase::computing && time_ != nullptr) {
+    if (phase_ == work_phase::computing && !is_of_device_ && time_ != nullptr) {
       const auto now = time_->now();
       longest_ = std::max(longest_, now - std::exchange(since_, now));
     }
@@ -194,6 +200,7 @@ private:
   std::chrono::milliseconds load_stall_{0};
   std::chrono::milliseconds first_{1}; // before a pace is known
   step_pace pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)};
+  step_pace host_pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)};    // D-3
   step_pace meeting_pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)}; // with waits
   pace_words* left_ = nullptr;       // of the device's pace_; null: nobody leaves it
   std::uint32_t steps_of_epoch_ = 0; // finished by the device
@@ -203,7 +210,7 @@ private:
   work_phase phase_ = work_phase::none;
   std::int64_t tokens_ = 0;
   time_point since_{};  // of the stretch
-  duration longest_{0}; // of the step
+  duration longest_{0}; // of the step, by this thread
 };
 
 /// The same communicator, or pipe, for a thread that says when it waits in it. `watch` (borrowed) outlives it.

@@ -211,10 +211,7 @@ private:
             .on_prepared = [this](const result<void>& prepared) { on_prepared(prepared); },
             .watch = &watch_,
             .end_process =
-                [this] {
-                  log::error("worker: its device has failed, and it ends (rank={} device={})",
-                             order_.rank(),
-                             order_.device_index);
+                [] {
                   ::_exit(exit_device_failed);
                 }};
   }

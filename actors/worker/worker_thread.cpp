@@ -3,6 +3,7 @@
 #include "runtime/base/log.hpp"
 #include "runtime/protocol/step_codec.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <thread>
 #include <unistd.h>
@@ -227,6 +228,7 @@ void worker_thread::step_through(epoch now) {
   auto worked = runner_->start_epoch(now);
   if (worked) {
     under_way_.clear();
+    runner_->observe_waits(this);
     watch_.begin_epoch();
     worked = answer_plans(now, *opened);
   }
@@ -234,12 +236,16 @@ void worker_thread::step_through(epoch now) {
     return;
   }
   const auto& cause = worked.error();
+  const bool ends_process = cause.code == errc::device_failed && links_.end_process; // L-15
+  if (ends_process) { // said first: whoever hears of the failure may kill the process
+    log::error("worker: its device has failed, and it ends (rank={})", rank());
+  }
   if (cause.code == errc::timed_out) {
     report_failure(worker_event::kind::peer_late, now, cause);
   } else if (cause.code != errc::aborted && cause.code != errc::closed) {
     report_failure(worker_event::kind::failed, now, cause);
   }
-  if (cause.code == errc::device_failed && links_.end_process) { // L-15
+  if (ends_process) {
     links_.end_process();
   }
 }
@@ -267,7 +273,7 @@ result<void> worker_thread::answer_plans(epoch now, worker_wiring& wiring) {
     } else if (links_.wiring.stop->is_raised_above(now)) {
       return fail(errc::aborted, "step: the epoch is over");
     } else {
-      VDIST_TRY(look_at_device());
+      VDIST_TRY(look_at_device(under_way_.front()));
       let_others_run();
     }
   }
@@ -286,16 +292,44 @@ result<void> worker_thread::launch(std::span<const std::byte> body) {
   const auto wanted = strike("worker.step_begin", {.step = step, .requests = plan_.request_ids});
   VDIST_TRY(failure_of(wanted, "worker.step_begin"));
   VDIST_TRY(disturb(wanted));
+  launching_ = {.since = received, .tokens = tokens, .step = step, .begun = {}};
   VDIST_TRY(runner_->launch(plan_));
-  under_way_.push_back({received, tokens, step, links_.time->now()});
+  if (launching_.begun == time_point()) {
+    launching_.begun = links_.time->now();
+  }
+  under_way_.push_back(launching_);
   return {};
 }
 
+/// Launched, or being launched.
+worker_thread::flight& worker_thread::waited_for(std::uint64_t step) {
+  const auto known = std::find_if(under_way_.begin(), under_way_.end(), [step](const flight& one) {
+    return one.step == static_cast<std::int64_t>(step);
+  });
+  return known != under_way_.end() ? *known : launching_;
+}
+
+/// E-7 of step_runner.hpp: the same as between two steps.
+result<void> worker_thread::look(std::uint64_t step) {
+  if (links_.wiring.stop->is_raised_above(epoch(plan_.epoch))) {
+    return fail(errc::aborted, "step: the epoch is over");
+  }
+  auto& oldest = waited_for(step);
+  if (oldest.begun == time_point()) {
+    oldest.begun = links_.time->now();
+  }
+  return look_at_device(oldest);
+}
+
+void worker_thread::go_on(std::uint64_t step) {
+  waited_for(step).done = links_.time->now();
+  watch_.go_on();
+}
+
 /// D-1, D-2 of step_watch.hpp.
-result<void> worker_thread::look_at_device() {
+result<void> worker_thread::look_at_device(const flight& oldest) {
   using kind = device_verdict::kind;
-  const auto& oldest = under_way_.front();
-  const auto found = watch_.look_at_device({oldest.tokens, oldest.begun}, runner_->waits());
+  const auto found = watch_.look_at_device(oldest.on_device(), runner_->waits());
   switch (found.what) {
   case kind::goes_on:
     break;
@@ -351,8 +385,8 @@ result<void> worker_thread::answer_oldest(worker_wiring& wiring) {
   VDIST_TRY(reach("worker.step_end",
                   {.step = static_cast<std::int64_t>(result_.step),
                    .busy = links_.time->now() - oldest.since}));
-  if (is_asynchronous()) {
-    watch_.finish_on_device({oldest.tokens, oldest.begun});
+  if (is_asynchronous() || oldest.done != time_point()) {
+    watch_.finish_on_device(oldest.on_device());
   } else {
     watch_.finish(oldest.tokens);
   }
@@ -361,7 +395,7 @@ result<void> worker_thread::answer_oldest(worker_wiring& wiring) {
   const auto elapsed =
       std::chrono::duration_cast<std::chrono::microseconds>(links_.time->now() - oldest.since);
   under_way_.erase(under_way_.begin());
-  if (!under_way_.empty()) {
+  if (!under_way_.empty() && under_way_.front().done == time_point()) {
     under_way_.front().begun = links_.time->now();
   }
   result_.compute_us = static_cast<std::uint32_t>(elapsed.count());

@@ -60,7 +60,7 @@ struct worker_thread_links {
   std::function<void()> end_process; // L-15; empty: a thread has no process of its own
 };
 
-class worker_thread final : public worker_lane {
+class worker_thread final : public worker_lane, private exec::wait_observer {
 public:
   worker_thread(worker_thread_config config, worker_thread_links links);
 
@@ -90,7 +90,12 @@ private:
     time_point since;
     std::int64_t tokens = 0; // that it computes or loads
     std::int64_t step = -1;
-    time_point begun; // launched, and the oldest
+    time_point begun;  // launched, or waited for meanwhile, and the oldest
+    time_point done{}; // waited for in its launch until then
+
+    [[nodiscard]] device_step on_device() const {
+      return {.tokens = tokens, .begun = begun, .done = done};
+    }
   };
 
   void post(command next);
@@ -106,7 +111,12 @@ private:
   void step_through(epoch now);
   [[nodiscard]] result<void> answer_plans(epoch now, worker_wiring& wiring);
   [[nodiscard]] result<void> launch(std::span<const std::byte> body);
-  [[nodiscard]] result<void> look_at_device();
+  [[nodiscard]] result<void> look_at_device(const flight& oldest);
+  [[nodiscard]] flight& waited_for(std::uint64_t step);
+  [[nodiscard]] result<void> look(std::uint64_t step) override;
+
+  void go_on(std::uint64_t step) override;
+
   [[nodiscard]] result<void> disturb(failpoint_outcome wanted);
   [[nodiscard]] result<void> answer_oldest(worker_wiring& wiring);
 
@@ -127,6 +137,7 @@ private:
   protocol::step_result result_;
   std::vector<std::byte> encoded_;
   std::vector<flight> under_way_; // oldest first
+  flight launching_;              // the last one that was, or is being launched
 
   std::mutex mutex_;
   std::condition_variable has_commands_;

@@ -37,7 +37,7 @@ result<void> rank_model::sample_on_host(const layers::context& in,
     if (!sampler_) {
       continue;
     }
-    VDIST_ASSIGN(logits, in_host_memory(logits, head.logit_floats(in, rows)));
+    VDIST_ASSIGN(logits, in_host_memory(plan.step, logits, head.logit_floats(in, rows)));
     for (std::int32_t i = 0; i < rows; ++i) {
       const auto sequence =
           static_cast<std::size_t>(slots_.sampled()[static_cast<std::size_t>(first + i)]);
@@ -47,7 +47,7 @@ result<void> rank_model::sample_on_host(const layers::context& in,
   return {};
 }
 
-result<float*> rank_model::in_host_memory(float* logits, std::size_t count) {
+result<float*> rank_model::in_host_memory(std::uint64_t step, float* logits, std::size_t count) {
   if (queue_.is_host_memory()) {
     return logits;
   }
@@ -58,7 +58,7 @@ result<float*> rank_model::in_host_memory(float* logits, std::size_t count) {
     logits_ = device_memory(queue_, bytes, memory_place::staging);
   }
   queue_.copy_out(logits_.data(), logits, bytes);
-  VDIST_TRY(wait_for_device(queue_.mark(), std::chrono::steady_clock::now() + step_deadline_));
+  VDIST_TRY(wait_in_step(step, queue_.mark(), std::chrono::steady_clock::now() + step_deadline_));
   VDIST_TRY(links_.status());
   return logits_.as<float>();
 }

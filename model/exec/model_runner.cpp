@@ -375,6 +375,12 @@ result<void> model_runner::finish(protocol::step_result& out) {
   return done;
 }
 
+void model_runner::observe_waits(wait_observer* by) {
+  if (model_) {
+    model_->observe_waits(by);
+  }
+}
+
 device_waits model_runner::waits() const noexcept {
   return peer_links_ ? peer_links_->waits() : device_waits{};
 }

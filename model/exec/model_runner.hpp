@@ -75,6 +75,7 @@ public:
   [[nodiscard]] result<void> launch(const protocol::step_plan& plan) override;
   [[nodiscard]] bool is_ready() noexcept override;
   [[nodiscard]] result<void> finish(protocol::step_result& out) override;
+  void observe_waits(wait_observer* by) override;
   [[nodiscard]] device_waits waits() const noexcept override;
   [[nodiscard]] result<void> disturb(disturbance what) override;
 

@@ -20,6 +20,9 @@ constexpr std::int32_t device_flights = 2;
 /// For memory that a dead predecessor still has: the driver gives it back when it has torn the process down.
 constexpr std::chrono::milliseconds room_deadline{500};
 
+/// Between two looks of whoever watches the host's waits.
+constexpr std::chrono::microseconds look_interval{100};
+
 constexpr std::int32_t sampling_rank = 0; // of the last stage's tensor group
 
 bool samples(const topology::shard& place) {
@@ -458,7 +461,9 @@ result<void> rank_model::run_layers(const layers::context& in) {
 
 /// T-2 of layer_tap.hpp. On a device it waits for the watched layer: a watched step hides none of the host's work.
 result<void> rank_model::hand_over_rows(const protocol::step_plan& plan) {
-  VDIST_TRY(wait_for_device(watched_.mark(), std::chrono::steady_clock::now() + step_deadline_));
+  VDIST_TRY(complete_earlier());
+  VDIST_TRY(
+      wait_in_step(plan.step, watched_.mark(), std::chrono::steady_clock::now() + step_deadline_));
   VDIST_TRY(links_.status());
   watched_.hand_over({.step = plan.step,
                       .epoch = plan.epoch,
@@ -493,7 +498,7 @@ result<void> rank_model::sample_and_share(const step_arrays& arrays,
   if (!queue_.is_host_memory()) {
     send_off(mine, output_bytes(0));
     VDIST_TRY(complete_earlier());
-    VDIST_TRY(wait_for_device(mine.mark, mine.deadline));
+    VDIST_TRY(wait_in_step(plan.step, mine.mark, mine.deadline));
     VDIST_TRY(links_.status());
   }
   const auto& digest = queue_.is_host_memory() ? outputs_ : mine.outputs;
@@ -543,6 +548,22 @@ result<void> rank_model::wait_for_device(kernels::queue_mark mark,
                           step_deadline_.count()));
 }
 
+/// E-7. All before `step` is done.
+result<void> rank_model::wait_in_step(std::uint64_t step,
+                                      kernels::queue_mark mark,
+                                      std::chrono::steady_clock::time_point deadline) {
+  bool has_looked = false;
+  while (wait_observer_ != nullptr && !queue_.wait(mark, look_interval) && queue_.failure().empty()
+         && std::chrono::steady_clock::now() < deadline) {
+    has_looked = true;
+    VDIST_TRY(wait_observer_->look(step));
+  }
+  if (has_looked) {
+    wait_observer_->go_on(step);
+  }
+  return wait_for_device(mark, deadline);
+}
+
 /// Waits for a step that the device samples and takes its tokens over.
 result<void> rank_model::complete(flight& done) {
   if (copies_) {
@@ -551,7 +572,7 @@ result<void> rank_model::complete(flight& done) {
   if (done.is_done) {
     return {};
   }
-  VDIST_TRY(wait_for_device(done.mark, done.deadline));
+  VDIST_TRY(wait_in_step(done.result.step, done.mark, done.deadline));
   VDIST_TRY(links_.status());
   auto& out = done.result;
   out.digest = *done.outputs.as<std::uint64_t>();

@@ -113,6 +113,9 @@ public:
   [[nodiscard]] result<void> launch(const protocol::step_plan& plan);
   [[nodiscard]] bool is_ready() noexcept;
   [[nodiscard]] result<void> finish(protocol::step_result& out);
+
+  void observe_waits(wait_observer* by) noexcept { wait_observer_ = by; }
+
   [[nodiscard]] result<void> disturb(disturbance what);
 
 private:
@@ -175,13 +178,16 @@ private:
                                             const step_arrays& arrays,
                                             const protocol::step_plan& plan,
                                             protocol::step_result& out);
-  [[nodiscard]] result<float*> in_host_memory(float* logits, std::size_t count);
+  [[nodiscard]] result<float*> in_host_memory(std::uint64_t step, float* logits, std::size_t count);
   [[nodiscard]] result<void>
   sample_one(std::uint32_t slot, std::span<float> logits, protocol::step_result& out);
   void remember_sampled(const protocol::step_plan& plan, flight& mine);
   void send_off(flight& mine, std::size_t bytes);
   [[nodiscard]] result<void> wait_for_device(kernels::queue_mark mark,
                                              std::chrono::steady_clock::time_point deadline);
+  [[nodiscard]] result<void> wait_in_step(std::uint64_t step,
+                                          kernels::queue_mark mark,
+                                          std::chrono::steady_clock::time_point deadline);
   [[nodiscard]] result<void> complete(flight& done);
   [[nodiscard]] result<void> copy_blocks(const protocol::step_plan& plan);
   [[nodiscard]] result<void> complete_earlier();
@@ -213,8 +219,9 @@ private:
   std::optional<sampling::sampler> sampler_;         // on the sampling rank
   std::vector<kernels::sampling_row> sampling_rows_; // of the step at hand
   logits_observer observer_;
-  layer_copy watched_;        // of the step that is being launched
-  bool is_disturbed_ = false; // the next step is, on purpose
+  wait_observer* wait_observer_ = nullptr; // E-7
+  layer_copy watched_;                     // of the step that is being launched
+  bool is_disturbed_ = false;              // the next step is, on purpose
   bool flips_bit_ = false;
   const std::unique_ptr<block_copies> copies_; // null: there is no host store
 

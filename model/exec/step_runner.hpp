@@ -7,6 +7,8 @@
 //     once the largest shapes have been seen. E-4 after an error of either the runner waits for start_epoch().
 // E-5 Steps finish in the order in which they were launched.
 // E-6 rehearse() changes nothing that anybody else sees, and no later result.
+// E-7 Where launch() has to wait for a device, because the host needs what it computes, somebody may look meanwhile
+//     (observe_waits()): such a wait ends like any other of a device that hangs.
 #pragma once
 
 #include "runtime/base/ids.hpp"
@@ -43,6 +45,19 @@ enum class disturbance : std::uint8_t {
   flip_bit
 };
 
+/// Hears of launch() and finish() while they wait for the device; on their thread.
+class wait_observer {
+public:
+  virtual ~wait_observer() = default;
+
+  /// The device has not come so far in `step`, and has done all before it; again and again. An error ends the wait, and the
+  /// call with it.
+  [[nodiscard]] virtual result<void> look(std::uint64_t step) = 0;
+
+  /// It has, and the host goes on. Once behind a wait in which somebody looked.
+  virtual void go_on(std::uint64_t step) = 0;
+};
+
 class step_runner {
 public:
   virtual ~step_runner() = default;
@@ -71,6 +86,9 @@ public:
 
   /// Waits for the oldest launched step and fills `out` (cleared first) except rank and compute_us. Errors as launch().
   [[nodiscard]] virtual result<void> finish(protocol::step_result& out) = 0;
+
+  /// E-7. Behind load(); until the runner ends. Borrowed; null: nobody looks.
+  virtual void observe_waits(wait_observer* /*by*/) {}
 
   /// For whom the device waits, if meetings are part of what it runs; a few reads of memory. Where the host waits: nothing.
   [[nodiscard]] virtual device_waits waits() const noexcept { return {}; }

@@ -51,7 +51,7 @@ public:
       : floor_(floor), at_first_(at_first), how_(how) {}
 
   [[nodiscard]] milliseconds budget(std::int64_t tokens) const {
-    return std::clamp(how_.margin * slowest_of(class_of(tokens)), floor_, at_first_);
+    return bound_of(slowest_of(class_of(tokens)));
   }
 
   /// Whether steps of this class have been seen often enough, not only others.
@@ -66,8 +66,7 @@ public:
     if (knows(tokens) || slowest == 0) {
       return own;
     }
-    const auto known = std::clamp(how_.margin * milliseconds(slowest), floor_, at_first_);
-    return std::min(own, patience * known);
+    return std::min(own, patience * bound_of(milliseconds(slowest)));
   }
 
   /// Once it is known, and not only borrowed.
@@ -101,6 +100,10 @@ private:
 
   [[nodiscard]] bool is_known(std::size_t index) const {
     return classes_[index].steps >= steps_to_learn;
+  }
+
+  [[nodiscard]] milliseconds bound_of(milliseconds slowest) const {
+    return std::clamp(how_.margin * slowest, floor_, at_first_);
   }
 
   /// At least as slow as a step of this class should be; the nearest class that knows says so.

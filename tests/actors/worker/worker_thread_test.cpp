@@ -86,6 +86,7 @@ private:
 struct device_play {
   std::atomic<bool> is_silent{false};
   std::atomic<bool> is_waiting{false};
+  std::atomic<bool> host_chooses{false}; // so launch() waits for the device, for all before first
   std::atomic<int> disturbed{-1};
 };
 
@@ -104,8 +105,19 @@ public:
 
   result<void> launch(const protocol::step_plan& plan) override {
     launched_.push_back({.step = plan.step, .epoch = plan.epoch});
+    if (!play_.host_chooses) {
+      return {};
+    }
+    for (const auto& step : launched_) {
+      while (!is_ready()) {
+        VDIST_TRY(by_->look(step.step));
+      }
+      by_->go_on(step.step);
+    }
     return {};
   }
+
+  void observe_waits(exec::wait_observer* by) override { by_ = by; }
 
   [[nodiscard]] bool is_ready() noexcept override {
     beat_ += play_.is_waiting ? 1U : 0U;
@@ -131,6 +143,7 @@ public:
 
 private:
   device_play& play_;
+  exec::wait_observer* by_ = nullptr;
   std::uint64_t beat_ = 0;
   std::vector<protocol::step_result> launched_;
 };
@@ -553,6 +566,80 @@ BOOST_FIXTURE_TEST_CASE(l13_a_device_that_waits_too_long_says_that_its_peer_is_l
                  == 0U,
              event.text);
   BOOST_TEST(ends == 0, "it is innocent");
+}
+
+// E-7 of step_runner.hpp.
+BOOST_FIXTURE_TEST_CASE(l13_a_device_is_looked_at_while_it_is_waited_for_in_a_launch,
+                        device_fixture) {
+  play.host_chooses = true;
+  learn();
+  play.is_silent = true;
+  send_next();
+  const auto event = heard.take();
+  BOOST_TEST((event.what == worker_event::kind::failed));
+  BOOST_TEST((event.status == errc::device_failed));
+  BOOST_TEST(event.text.find("step 10 is overdue: the device has been silent for 2") == 0U,
+             event.text);
+  while (ends == 0) {
+    std::this_thread::yield();
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(l13_a_peer_may_be_late_in_a_launch, device_fixture) {
+  play.host_chooses = true;
+  learn();
+  play.is_waiting = true;
+  send_next();
+  const auto event = heard.take();
+  BOOST_TEST((event.what == worker_event::kind::peer_late));
+  BOOST_TEST(event.text.find("all_reduce_sum: rank 1 is late, the device of rank 0 waits for it "
+                             "(step=10 waited_ms=3")
+                 == 0U,
+             event.text);
+  BOOST_TEST(ends == 0, "it is innocent");
+}
+
+BOOST_FIXTURE_TEST_CASE(l13_a_fence_ends_a_launch_that_waits, device_fixture) {
+  play.host_chooses = true;
+  start();
+  play.is_waiting = true; // in the first step: for long
+  send_next();
+  while (phase_of(cell.word.load()) != work_phase::waiting) {
+    std::this_thread::yield();
+  }
+  fence.raise(epoch(2));
+  lane->prepare(epoch(2));
+  BOOST_TEST((heard.take().what == worker_event::kind::quiesced), "and no failure before it");
+}
+
+// The older one is new of its size and may take its time; the quick one behind it is not accused of that.
+BOOST_FIXTURE_TEST_CASE(l13_a_launch_that_waits_for_a_step_before_goes_by_that_step,
+                        device_fixture) {
+  learn();
+  play.is_silent = true;
+  auto large = plan_of(1);
+  large.step = next++;
+  large.token_counts = {40};
+  large.tokens.assign(40, 5);
+  large.block_counts = {3};
+  large.new_blocks = {0, 1, 2};
+  large.sampling.front().prompt_tokens = 40;
+  send(large);
+  while (cell.budget_ms.load() <= 500) { // it is launched, and looked at
+    std::this_thread::yield();
+  }
+  play.host_chooses = true;
+  send_next();
+  const auto since = time.now();
+  while (time.now() - since < 400ms) { // the bound of quick ones is 200
+    std::this_thread::yield();
+  }
+  play.is_silent = false;
+  protocol::step_result result;
+  for (const auto step : {10U, 11U}) {
+    receive(result);
+    BOOST_TEST(result.step == step);
+  }
 }
 
 BOOST_FIXTURE_TEST_CASE(l13_a_device_that_is_slow_once_finishes_its_step, device_fixture) {
