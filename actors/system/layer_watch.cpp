@@ -115,11 +115,7 @@ result<std::optional<layer_row>> layer_watch::next(duration timeout) {
 result<void> check_layer_watch(const model_setup& setup, const layer_watch_config& config) {
   if (setup.device == config::device_kind::sim) {
     return fail(errc::unsupported,
-                "watch layer: the sim device computes no activations (legal: cpu)");
-  }
-  // An order outlives workers: one that a worker died of would end its replica. So it takes a device that this was run on.
-  if (setup.device == config::device_kind::cuda) {
-    return fail(errc::unsupported, "watch layer: not on GPUs yet (legal: cpu)");
+                "watch layer: the sim device computes no activations (legal: cpu, cuda)");
   }
   const auto& layout = *setup.layout;
   if (config.rank < 0 || config.rank >= layout.world()) {

@@ -329,7 +329,7 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_watched_is_refused_with_what_is_legal) {
   check_refusal(simulated,
                 {},
                 error_code::unsupported,
-                "watch layer: the sim device computes no activations (legal: cpu)");
+                "watch layer: the sim device computes no activations (legal: cpu, cuda)");
 }
 
 BOOST_AUTO_TEST_CASE(a_watch_that_is_assigned_to_ends_before) {
