@@ -15,6 +15,7 @@ occupies the engine until all other requests have arrived; from then on the orde
 import argparse
 import concurrent.futures
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -53,6 +54,7 @@ class Load:
     gate: int  # tokens of the long prompt; 0: none
     batch_tokens: int
     vocabulary: int
+    penalty: bool = False  # of one request, so the host chooses the tokens of all
 
     def lines(self):
         def ids(count, seed):
@@ -65,7 +67,8 @@ class Load:
         rows = [{"id": "gate", "token_ids": ids(self.gate, 7919), "max_tokens": 1, "temperature": 0}] if self.gate else []
         for i in range(self.sequences):
             rows.append({"id": str(i), "token_ids": ids(self.prompt, i), "max_tokens": self.tokens, "ignore_eos": True,
-                         "seed": i, "temperature": 0 if i % 2 == 0 else 0.9})
+                         "seed": i, "temperature": 0 if i % 2 == 0 else 0.9,
+                         "repetition_penalty": 1.1 if self.penalty and i == 1 else 1.0})
         return "".join(json.dumps(row) + "\n" for row in rows)
 
     def first_decode(self):
@@ -84,6 +87,11 @@ class Row:
     every: int  # steps between two strikes
     bound_ms: float  # of the stall's p99
     again: int = 0  # so many steps later the successor is struck, too; 0: it is not
+    penalty: bool = False  # of one request: the host waits for every step of the device
+
+    def load(self, wanted):
+        load = Load(wanted.sequences, wanted.prompt, wanted.tokens, wanted.gate, wanted.batch_tokens, wanted.vocabulary)
+        return dataclasses.replace(load, penalty=True, tokens=min(load.tokens, 17 * self.every + 20)) if self.penalty else load
 
 
 ROWS = [
@@ -92,6 +100,7 @@ ROWS = [
     Row("illegal address", "illegal_address", 1, 1, 150, 400),
     Row("kernel hangs", "stuck_kernel", 1, 1, 150, 400),
     Row("kernel hangs, and again at once", "stuck_kernel", 1, 1, 150, 1000, 3),
+    Row("kernel hangs, the host samples", "stuck_kernel", 1, 1, 40, 1000, 0, True),
     Row("kill -9", "kill9", 2, 0, 50, 900),
     Row("kill -9", "kill9", 2, 1, 150, 60),
     Row("illegal address", "illegal_address", 2, 1, 150, 400),
@@ -186,8 +195,9 @@ def strikes_of(row, load, count, first):
     return [f"worker.step_begin rank={i % ranks} step={first + i * row.every + steps} {row.action}" for i in range(count) for steps in after]
 
 
-def measure(wanted, row, load, expected, device):
+def measure(wanted, row, expected):
     """As many runs as `n` strikes take; each run strikes as often as its streams are long."""
+    load = row.load(wanted)
     per_run = max((load.tokens - 20) // row.every, 1)
     found = {"name": row.name, "tensor": row.tensor, "standby": row.standby, "bound_ms": row.bound_ms,
              "streams": 0, "altered": 0, "prefilled_again": 0, "memory_mib": [], "redundancy_ms": [], "failure": ""}
@@ -200,10 +210,10 @@ def measure(wanted, row, load, expected, device):
             count = min(per_run, wanted.n - done)
             first = load.first_decode() + turn * 7 % row.every
             title = f"{row.name.replace(' ', '-')}-t{row.tensor}-s{row.standby}-{turn}"
-            memory = Memory(device or 0)
+            memory = Memory(0)
             begin = time.monotonic()
             try:
-                got, report = run(wanted, folder, title, load, overrides, strikes_of(row, load, count, first), device)
+                got, report = run(wanted, folder, title, load, overrides, strikes_of(row, load, count, first))
             except Failed as cause:
                 found["failure"] = str(cause)
                 break
@@ -245,19 +255,16 @@ def in_lanes(wanted, jobs):
 
 
 def figures(wanted):
-    load = Load(wanted.sequences, wanted.prompt, wanted.tokens, wanted.gate, wanted.batch_tokens, wanted.vocabulary)
+    """Alone on the machine, one after the other: beside another cluster that starts processes a context takes twice as long."""
     rows = [row for row in ROWS if row.tensor <= wanted.gpus and re.search(wanted.rows, f"{row.name} t{row.tensor} s{row.standby}")]
-
-    def reference(tensor):
-        def job(device):
+    expected = {}
+    for row in rows:
+        key = (row.tensor, row.penalty)
+        if key not in expected:
             with tempfile.TemporaryDirectory(prefix="g") as name:
-                overrides = {**wanted.overrides, "parallel.tensor": tensor}
-                return run(wanted, pathlib.Path(name), "undisturbed", load, overrides, (), device)[0]
-        return (tensor, job)
-
-    tensors = sorted({row.tensor for row in rows})
-    expected = dict(zip(tensors, in_lanes(wanted, [reference(tensor) for tensor in tensors])))
-    return in_lanes(wanted, [(row.tensor, lambda device, row=row: measure(wanted, row, load, expected[row.tensor], device)) for row in rows])
+                overrides = {**wanted.overrides, "parallel.tensor": row.tensor}
+                expected[key] = run(wanted, pathlib.Path(name), "undisturbed", row.load(wanted), overrides)[0]
+    return [measure(wanted, row, expected[(row.tensor, row.penalty)]) for row in rows]
 
 
 def table(rows):
@@ -290,6 +297,8 @@ EXACT_SCRIPTS = {
     "stop": ["worker.step_begin rank=LAST step=30 stop(60000)"],
     "no memory": ["worker.step_begin rank=0 step=30 oom", "worker.step_begin rank=LAST step=60 cuda_error"],
 }
+# One request has a penalty, so the host waits for every step of the device.
+HOST_SCRIPTS = ["illegal address", "stuck kernel", "stuck device", "skipped", "kills"]
 # Of tensor groups only.
 GROUP_SCRIPTS = {
     "skipped": ["worker.step_begin rank=LAST step=30 skip_collective", "worker.step_begin rank=0 step=70 skip_collective"],
@@ -302,31 +311,34 @@ TOPOLOGIES = {"one": {}, "tensor 2": {"parallel.tensor": 2}, "pipeline 2": {"par
 def exact(wanted):
     """A small model in float32, whose tokens do not depend on the batch: every stream is that of an undisturbed run."""
     found = []
-    load = Load(16, 24, 100, 0, 512, 250)
+    loads = {chooser: Load(16, 24, 100, 0, 512, 250, chooser == "host") for chooser in ("device", "host")}
     base = {**PATIENT, **wanted.overrides, "model.dtype": "float32", "model.path": wanted.small, "model.max_model_len": 256,
             "scheduler.max_batch_tokens": 512, "scheduler.max_sequences": 32, "device.kind": wanted.device, "device.shared": "true" if wanted.shared else "false"}
 
-    def job_of(title, topology, workers, standby, label, strikes):
+    def job_of(title, topology, workers, standby, label, strikes, chooser):
         def job(device):
             with tempfile.TemporaryDirectory(prefix="g") as name:
                 overrides = {**base, **topology, "fault_tolerance.standby": standby}
                 last = workers // int(topology.get("parallel.data", 1)) - 1
                 rules = [rule.replace("LAST", str(last)) for rule in strikes]
-                row = {"topology": title, "standby": standby, "script": label, "streams": load.sequences, "altered": 0, "failure": ""}
+                row = {"topology": title, "standby": standby, "script": label, "sampled_by": chooser, "streams": loads[chooser].sequences,
+                       "altered": 0, "failure": ""}
                 try:
-                    got, _ = run(wanted, pathlib.Path(name), "struck", load, overrides, rules, device)
-                    row["altered"] = len(differing(expected[title], got))
+                    got, report = run(wanted, pathlib.Path(name), "struck", loads[chooser], overrides, rules, device)
+                    row["altered"] = len(differing(expected[(title, chooser)], got))
+                    row["stall_ms"] = max(hit.get("stall_ms") or 0 for hit in report["rows"])
                 except Failed as cause:
                     row["failure"] = str(cause)
                 row["ok"] = not row["failure"] and row["altered"] == 0
-                print(f"  {title:22} standby {standby}  {label:16} {'same' if row['ok'] else row['failure'] or row['altered']}", flush=True)
+                print(f"  {title:22} standby {standby}  {label:20} {chooser:6} {row.get('stall_ms', 0):7.1f} ms "
+                      f"{'same' if row['ok'] else row['failure'] or row['altered']}", flush=True)
                 return row
         return (workers, job)
 
-    def reference(topology):
+    def reference(topology, chooser):
         def job(device):
             with tempfile.TemporaryDirectory(prefix="g") as name:
-                return run(wanted, pathlib.Path(name), "undisturbed", load, {**base, **topology}, (), device)[0]
+                return run(wanted, pathlib.Path(name), "undisturbed", loads[chooser], {**base, **topology}, (), device)[0]
         return job
 
     jobs, references, titles = [], [], []
@@ -334,12 +346,15 @@ def exact(wanted):
         workers = math.prod(int(v) for v in topology.values())
         if workers > wanted.gpus and not wanted.shared:
             continue
-        titles.append(title)
-        references.append((workers, reference(topology)))
-        for standby in (0, 1):
-            for label, strikes in {**EXACT_SCRIPTS, **(GROUP_SCRIPTS if "parallel.tensor" in topology else {})}.items():
-                if re.search(wanted.rows, label):
-                    jobs.append(job_of(title, topology, workers, standby, label, strikes))
+        if not re.search(wanted.topologies, title):
+            continue
+        for chooser in loads:
+            titles.append((title, chooser))
+            references.append((workers, reference(topology, chooser)))
+        scripts = {**EXACT_SCRIPTS, **(GROUP_SCRIPTS if "parallel.tensor" in topology else {})}
+        for standby, (label, strikes), chooser in itertools.product((0, 1), scripts.items(), loads):
+            if re.search(wanted.rows, label) and (chooser == "device" or label in HOST_SCRIPTS):
+                jobs.append(job_of(title, topology, workers, standby, label, strikes, chooser))
     expected = dict(zip(titles, in_lanes(wanted, references)))
     found = in_lanes(wanted, jobs)
     streams, altered = sum(r["streams"] for r in found), sum(r["altered"] for r in found)
@@ -403,6 +418,23 @@ class Server:
         return subprocess.run([*self.ctl, "--cluster", self.name, "kill", "worker", str(rank)], capture_output=True).returncode
 
 
+def with_texts(model, folder):
+    """The same model with a tokenizer whose every token is a text, so that every token is a chunk of a stream."""
+    shape = pathlib.Path(model.removeprefix("random:"))
+    if not model.startswith("random:") or (shape / "tokenizer.json").exists():
+        return model
+    config = json.loads((shape / "config.json").read_text())
+    vocabulary = {f"t{i}": i for i in range(config["vocab_size"])}
+    bytes_as_text = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    tokenizer = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "pre_tokenizer": bytes_as_text,
+                 "post_processor": None, "decoder": bytes_as_text,
+                 "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
+                           "fuse_unk": False, "byte_fallback": False, "ignore_merges": False, "vocab": vocabulary, "merges": []}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return f"random:{folder}"
+
+
 def others(wanted):
     """ITL of clients of the second replica, while the first one is struck again and again, and while it is not."""
     if wanted.gpus < 2:
@@ -415,6 +447,7 @@ def others(wanted):
     overrides = {**PATIENT, **wanted.overrides, "parallel.data": 2, "fault_tolerance.standby": 0}
     with tempfile.TemporaryDirectory(prefix="g") as name:
         folder = pathlib.Path(name)
+        overrides["model.path"] = with_texts(wanted.big, folder)
         with Server(wanted, folder, overrides) as server:
             for kind in ("warm up", "quiet", "struck"):
                 clients = [subprocess.Popen([*bench, "serve", f"http://127.0.0.1:{server.port + i}", *load, "--json", str(folder / f"{kind}-{i}.json")],
@@ -447,6 +480,7 @@ def main():
     arguments.add_argument("--small", default=str(HERE.parents[1] / "examples/models/tiny-tales"), help="model of exact")
     arguments.add_argument("--big", default=f"random:{HERE}/configs/Llama-3.1-8B", help="model of figures and cost")
     arguments.add_argument("--rows", default="", help="only those that match, as \"kill -9 t1 s1\"")
+    arguments.add_argument("--topologies", default="", help="of exact: only those that match, as \"tensor 2\"")
     arguments.add_argument("--n", type=int, default=30, help="strikes per row")
     arguments.add_argument("--sequences", type=int, default=64)
     arguments.add_argument("--prompt", type=int, default=2048)
