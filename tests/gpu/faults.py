@@ -105,6 +105,10 @@ ROWS = [
     Row("kill -9", "kill9", 2, 1, 150, 60),
     Row("illegal address", "illegal_address", 2, 1, 150, 400),
     Row("kernel hangs", "stuck_kernel", 2, 1, 150, 400),
+    Row("kill -9", "kill9", 4, 0, 50, 900),
+    Row("kill -9", "kill9", 4, 1, 150, 60),
+    Row("illegal address", "illegal_address", 4, 1, 150, 400),
+    Row("kernel hangs", "stuck_kernel", 4, 1, 150, 400),
 ]
 
 
@@ -304,6 +308,8 @@ GROUP_SCRIPTS = {
     "skipped": ["worker.step_begin rank=LAST step=30 skip_collective", "worker.step_begin rank=0 step=70 skip_collective"],
     "flipped bit": ["worker.step_begin rank=0 step=30 flip_bit", "worker.step_begin rank=LAST step=70 flip_bit"],
 }
+# Of those only that can go on with less.
+LOSS_SCRIPTS = {"lost device": ["worker.step_begin rank=LAST step=30 device_lost"]}
 TOPOLOGIES = {"one": {}, "tensor 2": {"parallel.tensor": 2}, "pipeline 2": {"parallel.pipeline": 2}, "data 2": {"parallel.data": 2},
               "tensor 4": {"parallel.tensor": 4}, "tensor 2, pipeline 2": {"parallel.tensor": 2, "parallel.pipeline": 2}}
 
@@ -351,7 +357,7 @@ def exact(wanted):
         for chooser in loads:
             titles.append((title, chooser))
             references.append((workers, reference(topology, chooser)))
-        scripts = {**EXACT_SCRIPTS, **(GROUP_SCRIPTS if "parallel.tensor" in topology else {})}
+        scripts = {**EXACT_SCRIPTS, **(GROUP_SCRIPTS if "parallel.tensor" in topology else {}), **(LOSS_SCRIPTS if workers > 1 else {})}
         for standby, (label, strikes), chooser in itertools.product((0, 1), scripts.items(), loads):
             if re.search(wanted.rows, label) and (chooser == "device" or label in HOST_SCRIPTS):
                 jobs.append(job_of(title, topology, workers, standby, label, strikes, chooser))
@@ -444,7 +450,7 @@ def others(wanted):
     load = ["--workload", f"random:{wanted.prompt // 2}/{min(wanted.tokens, 400)}", "--closed", str(sequences), "--requests", str(2 * sequences),
             "--vocabulary", str(wanted.vocabulary)]
     found = []
-    overrides = {**PATIENT, **wanted.overrides, "parallel.data": 2, "fault_tolerance.standby": 0}
+    overrides = {**PATIENT, **wanted.overrides, "parallel.data": 2, "parallel.tensor": wanted.gpus // 2, "fault_tolerance.standby": 0}
     with tempfile.TemporaryDirectory(prefix="g") as name:
         folder = pathlib.Path(name)
         overrides["model.path"] = with_texts(wanted.big, folder)
