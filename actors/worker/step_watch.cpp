@@ -111,28 +111,28 @@ std::chrono::milliseconds in_ms(duration time) {
 
 } // namespace
 
-device_verdict step_watch::look_at_device(const device_step& oldest,
-                                          const exec::device_waits& said) {
+device_verdict step_watch::look_at_device(device_step& oldest, const exec::device_waits& said) {
   using kind = device_verdict::kind;
   if (time_ == nullptr) {
     return {};
   }
   const auto now = time_->now();
+  oldest.begun = oldest.begun == time_point() ? now : oldest.begun;
   if (const auto wait = evidence_.look(said, now)) {
     waited_until_ = now;
     end_stretch();
     enter(work_phase::waiting);
     const auto waited = in_ms(now - std::max(wait->since, oldest.begun)); // one may follow another
-    const auto usual = meeting_pace_.budget(oldest.tokens);
+    const auto usual = meeting_pace_.budget(oldest.size());
     const bool is_usual_known =
-        steps_of_epoch_ >= step_pace::steps_to_learn && meeting_pace_.knows(oldest.tokens);
+        steps_of_epoch_ >= step_pace::steps_to_learn && meeting_pace_.knows(oldest.size());
     return {.what = is_usual_known && waited > usual ? kind::peer_is_late : kind::goes_on,
             .silent = waited,
             .budget = usual,
             .peer = wait->rank,
             .operation = wait->operation};
   }
-  const auto budget = budget_on_device(oldest.tokens);
+  const auto budget = budget_on_device(oldest.size());
   if (phase_ != work_phase::computing || !is_of_device_) {
     end_stretch();
     is_of_device_ = true;
@@ -145,15 +145,15 @@ device_verdict step_watch::look_at_device(const device_step& oldest,
       .what = silent > budget ? kind::overdue : kind::goes_on, .silent = silent, .budget = budget};
 }
 
-void step_watch::finish_on_device(const device_step& oldest) {
+void step_watch::finish_on_device(device_step& oldest) {
   if (time_ == nullptr) {
     return;
   }
   end_stretch();
-  const auto done = oldest.done == time_point() ? time_->now() : oldest.done;
-  pace_.finished(oldest.tokens, done - std::max(oldest.begun, std::min(waited_until_, done)));
-  meeting_pace_.finished(oldest.tokens, done - oldest.begun);
-  host_pace_.finished(oldest.tokens, std::exchange(longest_, duration(0)));
+  end_on_device(oldest);
+  pace_.finished(oldest.tokens, oldest.longest);
+  meeting_pace_.finished(oldest.tokens, oldest.longest_with);
+  host_pace_.finished(oldest.size(), std::max(oldest.host, std::exchange(longest_, duration(0))));
   if (left_ != nullptr) {
     pace_.leave(oldest.tokens, *left_);
   }

@@ -8,7 +8,8 @@
 // at what it says of its waits (device_evidence.hpp):
 // D-1 A step that takes longer than its budget while the device waits for nobody is overdue: the device or a kernel of ours
 //     is stuck, and this rank is to blame. The pace counts from the moment on at which the step was the oldest one, or the
-//     last wait ended. Only who looks can say that: a thread that got no CPU finds the step done when it has one again.
+//     last wait ended, and not while the host works on the step (device_step): learned is what is judged. Only who looks can
+//     say that: a thread that got no CPU finds the step done when it has one again.
 //     A worker that has not seen enough steps of a size goes by those of its predecessor, with patience (inherit()): what one
 //     device hangs in, the next may hang in at once.
 // D-2 A rank that waits is innocent. When it waits longer than its steps and their meetings usually take, the peer is late
@@ -17,8 +18,8 @@
 // D-3 A thread that hangs in a call of the device's driver looks no more, says `computing`, and is ended by the host.
 //     Launching, it has the long bound until steps of that size are known by themselves: first ones load and record. Then it
 //     has host_floor at least: now and then the host chooses the tokens itself, which takes longer than handing a step over.
-//     Where it waits for the device to do so it looks at it like anywhere else (E-7 of step_runner.hpp), and what it computes
-//     itself behind that (device_step::done) is no part of the device's pace: the host has one of its own.
+//     Where it waits for the device to do so it looks at it like anywhere else (E-7 of step_runner.hpp). What it computes
+//     itself, and copies while it launches, is no part of the device's pace: the host has one of its own.
 // A worker that computes with threads of its own may not stand still in a stretch either, known pace or not (G-3): that is
 // how one is found that hangs in the first step of its life, or of a size.
 // Not thread-safe: one thread, that of the lane. Without a board nothing is said and no clock is read.
@@ -52,11 +53,18 @@ struct step_watch_settings {
   bool is_gpu = false; // its first steps load and record
 };
 
-/// A step that is the device's oldest one.
+/// A step on its device, in stretches: from when it is launched and the oldest one, or waited for in its launch, until it is
+/// done or the host goes on with it. A stretch is the device's, waits for others are not.
 struct device_step {
-  std::int64_t tokens = 0;
-  time_point begun;  // launched, and those before it done
-  time_point done{}; // from then on the host worked on it; none: it did not
+  std::int64_t tokens = 0;  // that it computes
+  std::int64_t loaded = 0;  // beside, of KV that comes back; much of that is the host's work
+  time_point begun{};       // of the stretch; none: the host has the step
+  duration longest{0};      // of its stretches, behind the last wait in each
+  duration longest_with{0}; // the same with its waits
+  duration host{0};         // longest stretch of the launching thread in its launch
+
+  /// A block that is loaded takes no longer than one that is computed.
+  [[nodiscard]] std::int64_t size() const { return tokens + loaded; }
 };
 
 /// What a look at the device has found.
@@ -140,14 +148,33 @@ public:
   }
 
   /// An epoch begins: others may be new in it.
-  void begin_epoch() { steps_of_epoch_ = 0; }
+  void begin_epoch() {
+    steps_of_epoch_ = 0;
+    longest_ = duration(0);
+  }
 
-  /// The device has not finished `oldest`; `said`: of exec::step_runner::waits(). Call again and again.
-  [[nodiscard]] device_verdict look_at_device(const device_step& oldest,
-                                              const exec::device_waits& said);
+  /// The launch of `step` has returned: what the thread did in it is part of that step.
+  void launched(device_step& step) {
+    end_stretch();
+    step.host = std::exchange(longest_, duration(0));
+  }
+
+  /// `step` is on the device, the oldest one there, from now on.
+  void begin_on_device(device_step& step) const {
+    step.begun = time_ != nullptr ? time_->now() : time_point();
+  }
+
+  /// The device has done its part of `step`, and the host goes on with it.
+  void take_over(device_step& step) {
+    end_on_device(step);
+    go_on();
+  }
+
+  /// The device has not finished `oldest`, or its part of it; `said`: of exec::step_runner::waits(). Call again and again.
+  [[nodiscard]] device_verdict look_at_device(device_step& oldest, const exec::device_waits& said);
 
   /// It has. Instead of finish().
-  void finish_on_device(const device_step& oldest);
+  void finish_on_device(device_step& oldest);
 
 private:
   /// A device's first steps load and record; two processes may take turns on it, which makes each up to three times slower.
@@ -184,6 +211,16 @@ private:
       phase_ = phase;
       word_.enter(phase);
     }
+  }
+
+  void end_on_device(device_step& step) const {
+    if (step.begun == time_point()) {
+      return;
+    }
+    const auto now = time_->now();
+    step.longest = std::max(step.longest, now - std::max(step.begun, waited_until_));
+    step.longest_with = std::max(step.longest_with, now - step.begun);
+    step.begun = time_point();
   }
 
   void end_stretch() {

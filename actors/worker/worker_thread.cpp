@@ -256,7 +256,9 @@ result<void> worker_thread::answer_plans(epoch now, worker_wiring& wiring) {
   const auto flights_max = static_cast<std::size_t>(runner_->flights_max());
   while (!has_command()) {
     const bool is_idle = under_way_.empty();
-    if (is_idle || (under_way_.size() < flights_max && wiring.plans->has_frame())) {
+    const bool is_answer_known = !is_idle && under_way_.front().is_waited && runner_->is_ready();
+    if (is_idle
+        || (!is_answer_known && under_way_.size() < flights_max && wiring.plans->has_frame())) {
       if (is_idle) {
         watch_.rest();
       }
@@ -284,18 +286,20 @@ result<void> worker_thread::launch(std::span<const std::byte> body) {
   const auto received = links_.time->now();
   VDIST_TRY(protocol::decode(body, plan_));
   VDIST_TRY(protocol::validate(plan_, config_.limits));
-  // A block that is loaded takes no longer than one that is computed.
-  const auto loaded = std::ssize(plan_.loads) * config_.limits.block_size;
-  const auto tokens = plan_.computed_tokens() + loaded;
-  watch_.compute(tokens);
+  const device_step on_device{.tokens = plan_.computed_tokens(),
+                              .loaded = std::ssize(plan_.loads) * config_.limits.block_size};
+  watch_.compute(on_device.size());
   const auto step = static_cast<std::int64_t>(plan_.step);
   const auto wanted = strike("worker.step_begin", {.step = step, .requests = plan_.request_ids});
   VDIST_TRY(failure_of(wanted, "worker.step_begin"));
   VDIST_TRY(disturb(wanted));
-  launching_ = {.since = received, .tokens = tokens, .step = step, .begun = {}};
+  launching_ = {.since = received, .step = step, .on_device = on_device};
   VDIST_TRY(runner_->launch(plan_));
-  if (launching_.begun == time_point()) {
-    launching_.begun = links_.time->now();
+  if (is_asynchronous()) {
+    watch_.launched(launching_.on_device);
+  }
+  if (!launching_.is_waited) {
+    watch_.begin_on_device(launching_.on_device);
   }
   under_way_.push_back(launching_);
   return {};
@@ -314,22 +318,19 @@ result<void> worker_thread::look(std::uint64_t step) {
   if (links_.wiring.stop->is_raised_above(epoch(plan_.epoch))) {
     return fail(errc::aborted, "step: the epoch is over");
   }
-  auto& oldest = waited_for(step);
-  if (oldest.begun == time_point()) {
-    oldest.begun = links_.time->now();
-  }
-  return look_at_device(oldest);
+  return look_at_device(waited_for(step));
 }
 
 void worker_thread::go_on(std::uint64_t step) {
-  waited_for(step).done = links_.time->now();
-  watch_.go_on();
+  auto& known = waited_for(step);
+  known.is_waited = true;
+  watch_.take_over(known.on_device);
 }
 
 /// D-1, D-2 of step_watch.hpp.
-result<void> worker_thread::look_at_device(const flight& oldest) {
+result<void> worker_thread::look_at_device(flight& oldest) {
   using kind = device_verdict::kind;
-  const auto found = watch_.look_at_device(oldest.on_device(), runner_->waits());
+  const auto found = watch_.look_at_device(oldest.on_device, runner_->waits());
   switch (found.what) {
   case kind::goes_on:
     break;
@@ -379,24 +380,24 @@ result<void> worker_thread::disturb(failpoint_outcome wanted) {
 }
 
 result<void> worker_thread::answer_oldest(worker_wiring& wiring) {
-  const auto oldest = under_way_.front();
-  watch_.compute(oldest.tokens);
+  auto& oldest = under_way_.front();
+  watch_.compute(oldest.on_device.size());
   VDIST_TRY(runner_->finish(result_));
   VDIST_TRY(reach("worker.step_end",
                   {.step = static_cast<std::int64_t>(result_.step),
                    .busy = links_.time->now() - oldest.since}));
-  if (is_asynchronous() || oldest.done != time_point()) {
-    watch_.finish_on_device(oldest.on_device());
+  if (is_asynchronous() || oldest.is_waited) {
+    watch_.finish_on_device(oldest.on_device);
   } else {
-    watch_.finish(oldest.tokens);
+    watch_.finish(oldest.on_device.size());
   }
   watch_.wait(); // for room, at most
   result_.rank = rank();
   const auto elapsed =
       std::chrono::duration_cast<std::chrono::microseconds>(links_.time->now() - oldest.since);
   under_way_.erase(under_way_.begin());
-  if (!under_way_.empty() && under_way_.front().done == time_point()) {
-    under_way_.front().begun = links_.time->now();
+  if (!under_way_.empty() && !under_way_.front().is_waited) {
+    watch_.begin_on_device(under_way_.front().on_device);
   }
   result_.compute_us = static_cast<std::uint32_t>(elapsed.count());
   protocol::encode(result_, encoded_);

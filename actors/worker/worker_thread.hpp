@@ -88,14 +88,9 @@ private:
   /// A launched plan.
   struct flight {
     time_point since;
-    std::int64_t tokens = 0; // that it computes or loads
     std::int64_t step = -1;
-    time_point begun;  // launched, or waited for meanwhile, and the oldest
-    time_point done{}; // waited for in its launch until then
-
-    [[nodiscard]] device_step on_device() const {
-      return {.tokens = tokens, .begun = begun, .done = done};
-    }
+    device_step on_device;
+    bool is_waited = false; // for what the device does of it, by the host, in a launch
   };
 
   void post(command next);
@@ -111,7 +106,7 @@ private:
   void step_through(epoch now);
   [[nodiscard]] result<void> answer_plans(epoch now, worker_wiring& wiring);
   [[nodiscard]] result<void> launch(std::span<const std::byte> body);
-  [[nodiscard]] result<void> look_at_device(const flight& oldest);
+  [[nodiscard]] result<void> look_at_device(flight& oldest);
   [[nodiscard]] flight& waited_for(std::uint64_t step);
   [[nodiscard]] result<void> look(std::uint64_t step) override;
 

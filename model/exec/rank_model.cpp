@@ -552,21 +552,25 @@ result<void> rank_model::wait_for_device(kernels::queue_mark mark,
 result<void> rank_model::wait_in_step(std::uint64_t step,
                                       kernels::queue_mark mark,
                                       std::chrono::steady_clock::time_point deadline) {
-  bool has_looked = false;
-  while (wait_observer_ != nullptr && !queue_.wait(mark, look_interval) && queue_.failure().empty()
-         && std::chrono::steady_clock::now() < deadline) {
-    has_looked = true;
+  if (wait_observer_ == nullptr || queue_.is_host_memory()) {
+    return wait_for_device(mark, deadline);
+  }
+  while (!queue_.wait(mark, look_interval)) {
+    if (!queue_.failure().empty() || std::chrono::steady_clock::now() >= deadline) {
+      return wait_for_device(mark, deadline); // says which
+    }
     VDIST_TRY(wait_observer_->look(step));
   }
-  if (has_looked) {
-    wait_observer_->go_on(step);
-  }
-  return wait_for_device(mark, deadline);
+  wait_observer_->go_on(step);
+  return {};
 }
 
 /// Waits for a step that the device samples and takes its tokens over.
 result<void> rank_model::complete(flight& done) {
   if (copies_) {
+    while (wait_observer_ != nullptr && !copies_->is_read(done.result.step)) {
+      VDIST_TRY(wait_observer_->look(done.result.step));
+    }
     VDIST_TRY(copies_->wait_read(done.result.step, step_deadline_));
   }
   if (done.is_done) {

@@ -54,7 +54,7 @@ public:
   /// call with it.
   [[nodiscard]] virtual result<void> look(std::uint64_t step) = 0;
 
-  /// It has, and the host goes on. Once behind a wait in which somebody looked.
+  /// It has, and the host goes on; behind every wait, a short one too.
   virtual void go_on(std::uint64_t step) = 0;
 };
 

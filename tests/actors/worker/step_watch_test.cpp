@@ -3,6 +3,8 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <utility>
+
 using namespace vdist;
 using namespace vdist::actors;
 using namespace std::chrono_literals;
@@ -134,8 +136,7 @@ BOOST_FIXTURE_TEST_CASE(d1_what_the_host_computes_behind_the_device_is_not_its_p
   for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
     begin();
     BOOST_REQUIRE((look(60).what == kind::goes_on));
-    oldest.done = time.now();
-    watch.go_on();
+    watch.take_over(oldest);
     time.advance(600ms);
     finish();
   }
@@ -145,6 +146,65 @@ BOOST_FIXTURE_TEST_CASE(d1_what_the_host_computes_behind_the_device_is_not_its_p
   const auto found = look(1'000);
   BOOST_TEST((found.what == kind::overdue));
   BOOST_TEST(found.budget.count() == 4 * 60);
+}
+
+/// Logits come in several parts, and each is worked on before the next one.
+BOOST_FIXTURE_TEST_CASE(d1_nor_is_it_silent_while_the_host_works_in_between, fixture) {
+  learn(10);
+  begin();
+  for (int part = 0; part < 4; ++part) {
+    BOOST_TEST((look(150).what == kind::goes_on));
+    watch.take_over(oldest);
+    time.advance(600ms);
+  }
+  finish();
+  for (std::uint32_t i = 1; i < step_pace::steps_to_learn; ++i) {
+    step(150);
+  }
+  begin();
+  BOOST_TEST(look(1'000).budget.count() == 4 * 150);
+}
+
+/// A layer in the middle is watched, and the rest of the step follows.
+BOOST_FIXTURE_TEST_CASE(d1_a_step_that_goes_on_behind_its_wait_is_seen_to_its_end, fixture) {
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    begin();
+    BOOST_REQUIRE((look(2).what == kind::goes_on));
+    watch.take_over(oldest);
+    BOOST_REQUIRE((look(150).what == kind::goes_on));
+    finish();
+  }
+  begin();
+  BOOST_TEST(look(1'000).budget.count() >= 4 * 149);
+}
+
+BOOST_FIXTURE_TEST_CASE(d1_waits_of_the_next_step_do_not_shorten_the_one_before, fixture) {
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    begin();
+    BOOST_REQUIRE((look(100).what == kind::goes_on));
+    watch.take_over(oldest);
+    device_step next{.tokens = 1};
+    std::swap(oldest, next);
+    BOOST_REQUIRE((look(50, true).what == kind::goes_on));
+    std::swap(oldest, next);
+    finish();
+    time.advance(device_evidence::silence);
+  }
+  begin();
+  BOOST_TEST(look(1'000).budget.count() == 4 * 100);
+}
+
+/// Blocks that are loaded are copied while the step is launched: the device's share of it says nothing of a step that computes
+/// as many tokens.
+BOOST_FIXTURE_TEST_CASE(d1_loaded_tokens_teach_no_pace_of_computed_ones, fixture) {
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    watch.compute(4 * tokens + 1);
+    oldest = {.tokens = 1, .loaded = 4 * tokens, .begun = time.now()};
+    BOOST_REQUIRE((look(2).what == kind::goes_on));
+    finish();
+  }
+  begin(4 * tokens);
+  BOOST_TEST((look(900).what == kind::goes_on));
 }
 
 BOOST_FIXTURE_TEST_CASE(d2_a_wait_that_was_said_long_ago_is_none, fixture) {
