@@ -539,20 +539,36 @@ struct device_fixture : fixture {
       BOOST_TEST(result.step + 1 == next);
     }
   }
+
+  /// Behind learn() and a step of a silent device.
+  void check_overdue() {
+    const auto event = heard.take();
+    BOOST_TEST((event.what == worker_event::kind::failed));
+    BOOST_TEST((event.status == errc::device_failed));
+    BOOST_TEST(event.text.find("step 10 is overdue: the device has been silent for 2") == 0U,
+               event.text);
+    while (ends == 0) {
+      std::this_thread::yield();
+    }
+  }
+
+  /// Behind learn() and a step of a device that waits for its peer.
+  void check_peer_late() {
+    const auto event = heard.take();
+    BOOST_TEST((event.what == worker_event::kind::peer_late));
+    BOOST_TEST(event.text.find("all_reduce_sum: rank 1 is late, the device of rank 0 waits for it "
+                               "(step=10 waited_ms=3")
+                   == 0U,
+               event.text);
+    BOOST_TEST(ends == 0, "it is innocent");
+  }
 };
 
 BOOST_FIXTURE_TEST_CASE(l13_a_device_that_is_silent_ends_its_process, device_fixture) {
   learn();
   play.is_silent = true;
   send_next();
-  const auto event = heard.take();
-  BOOST_TEST((event.what == worker_event::kind::failed));
-  BOOST_TEST((event.status == errc::device_failed));
-  BOOST_TEST(event.text.find("step 10 is overdue: the device has been silent for 2") == 0U,
-             event.text);
-  while (ends == 0) {
-    std::this_thread::yield();
-  }
+  check_overdue();
 }
 
 BOOST_FIXTURE_TEST_CASE(l13_a_device_that_waits_too_long_says_that_its_peer_is_late,
@@ -560,13 +576,7 @@ BOOST_FIXTURE_TEST_CASE(l13_a_device_that_waits_too_long_says_that_its_peer_is_l
   learn();
   play.is_waiting = true;
   send_next();
-  const auto event = heard.take();
-  BOOST_TEST((event.what == worker_event::kind::peer_late));
-  BOOST_TEST(event.text.find("all_reduce_sum: rank 1 is late, the device of rank 0 waits for it "
-                             "(step=10 waited_ms=3")
-                 == 0U,
-             event.text);
-  BOOST_TEST(ends == 0, "it is innocent");
+  check_peer_late();
 }
 
 // E-7 of step_runner.hpp.
@@ -576,14 +586,7 @@ BOOST_FIXTURE_TEST_CASE(l13_a_device_is_looked_at_while_it_is_waited_for_in_a_la
   learn();
   play.is_silent = true;
   send_next();
-  const auto event = heard.take();
-  BOOST_TEST((event.what == worker_event::kind::failed));
-  BOOST_TEST((event.status == errc::device_failed));
-  BOOST_TEST(event.text.find("step 10 is overdue: the device has been silent for 2") == 0U,
-             event.text);
-  while (ends == 0) {
-    std::this_thread::yield();
-  }
+  check_overdue();
 }
 
 BOOST_FIXTURE_TEST_CASE(l13_a_peer_may_be_late_in_a_launch, device_fixture) {
@@ -591,13 +594,7 @@ BOOST_FIXTURE_TEST_CASE(l13_a_peer_may_be_late_in_a_launch, device_fixture) {
   learn();
   play.is_waiting = true;
   send_next();
-  const auto event = heard.take();
-  BOOST_TEST((event.what == worker_event::kind::peer_late));
-  BOOST_TEST(event.text.find("all_reduce_sum: rank 1 is late, the device of rank 0 waits for it "
-                             "(step=10 waited_ms=3")
-                 == 0U,
-             event.text);
-  BOOST_TEST(ends == 0, "it is innocent");
+  check_peer_late();
 }
 
 BOOST_FIXTURE_TEST_CASE(l13_a_fence_ends_a_launch_that_waits, device_fixture) {
