@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <limits>
 #include <new>
 #include <thread>
 #include <utility>
@@ -23,8 +22,6 @@ constexpr std::chrono::milliseconds room_deadline{500};
 /// Between two looks of whoever watches the host's waits.
 constexpr std::chrono::microseconds look_interval{100};
 
-constexpr std::int32_t sampling_rank = 0; // of the last stage's tensor group
-
 bool samples(const topology::shard& place) {
   return place.is_last_stage() && place.tensor_rank == sampling_rank;
 }
@@ -35,33 +32,6 @@ slot_table_config table_config(const rank_model_parts& parts) {
           .block_size = parts.limits.block_size,
           .max_batch_tokens = parts.limits.max_batch_tokens,
           .tokens = samples(parts.place) ? token_memory::keep : token_memory::forget};
-}
-
-std::size_t output_bytes(std::int64_t samples) {
-  return sizeof(std::uint64_t) + static_cast<std::size_t>(samples) * sizeof(token_id);
-}
-
-token_id* tokens_behind_digest(const device_memory& outputs) {
-  return reinterpret_cast<token_id*>(outputs.data() + sizeof(std::uint64_t));
-}
-
-/// What the device needs to know about how a sequence samples, if that is all that there is to know.
-std::optional<kernels::sampling_row> plain_sampling(const slot_view& sequence, std::int32_t slot) {
-  const auto& record = sequence.record;
-  const auto generated = sequence.length - record.prompt_tokens;
-  const bool is_penalised = record.repetition_penalty != 1 || record.presence_penalty != 0
-                            || record.frequency_penalty != 0;
-  const bool is_suppressed = !sequence.suppressed_ids.empty() && generated < record.min_tokens;
-  if (record.logprobs >= 0 || is_penalised || is_suppressed || !sequence.bias_ids.empty()) {
-    return std::nullopt;
-  }
-  return kernels::sampling_row{.seed = record.seed,
-                               .position = static_cast<std::uint64_t>(generated),
-                               .temperature = record.temperature,
-                               .top_p = record.top_p,
-                               .min_p = record.min_p,
-                               .top_k = record.top_k,
-                               .slot = slot};
 }
 
 } // namespace
@@ -230,14 +200,11 @@ result<void> rank_model::launch(const protocol::step_plan& plan) {
     return {}; // only retired slots: no rank computes or talks
   }
   watched_.begin_step();
-  const bool on_device = can_sample_on_device();
+  const bool on_device = share_out_rows();
   const auto shape = choose_shape();
   VDIST_TRY(ensure_room(shape.tokens));
   const auto arrays =
-      inputs_.place(slots_,
-                    shape,
-                    on_device ? sampling_rows_ : std::span<const kernels::sampling_row>(),
-                    flight_number(flights_under_way_ - 1));
+      inputs_.place(slots_, shape, sampling_rows_, flight_number(flights_under_way_ - 1));
   VDIST_TRY(run_recorded(arrays, shape, on_device));
   if (watched_.is_on()) {
     VDIST_TRY(hand_over_rows(plan));
@@ -290,30 +257,6 @@ rank_model::run_recorded(const step_arrays& arrays, const step_shape& shape, boo
 /// Names all that a recording depends on.
 std::uint64_t rank_model::recording_key(const step_shape& shape, bool on_device) {
   return static_cast<std::uint64_t>(shape.tokens) * 2 + (on_device ? 1 : 0);
-}
-
-/// Whether the host has nothing to choose: this stage does not sample, or nothing but the logits of a row decides about its
-/// token, for every row of the step.
-bool rank_model::can_sample_on_device() {
-  sampling_rows_.clear();
-  if (!is_asynchronous()) {
-    return false;
-  }
-  if (!network_.decoder.head) {
-    return true;
-  }
-  if (!backend_->has_device_sampling() || observer_) {
-    return false;
-  }
-  for (const auto place : slots_.sampled()) {
-    const auto slot = slots_.batch().table_rows[place];
-    const auto row = plain_sampling(slots_.view(static_cast<std::uint32_t>(slot)), slot);
-    if (!row) {
-      return false;
-    }
-    sampling_rows_.push_back(*row);
-  }
-  return true;
 }
 
 /// A function of the plans alone: stages pass rows of padding on.
@@ -374,37 +317,6 @@ result<void> rank_model::run(const step_arrays& arrays, const step_shape& shape,
                     .width = network_.decoder.hidden,
                     .x_stride = network_.decoder.hidden});
   return on_device && network_.decoder.head ? sample_on_device(in, arrays, shape) : result<void>();
-}
-
-/// One rank of the group tells the others what it has sampled, so that all go on with the same tokens whatever happens (P-9).
-/// All of them sample: they would only wait for it, and their digests then cover logits and tokens (P-6).
-result<void> rank_model::sample_on_device(const layers::context& in,
-                                          const step_arrays& arrays,
-                                          const step_shape& shape) {
-  for (std::int32_t first = 0; first < shape.samples; first += head_space_.logit_rows()) {
-    const auto rows = std::min(head_space_.logit_rows(), shape.samples - first);
-    VDIST_ASSIGN(const float* logits, head_logits(in, arrays, first, rows));
-    backend_->sample({.logits = logits,
-                      .wanted = arrays.sampling + first,
-                      .tokens = tokens_behind_digest(outputs_) + first,
-                      .fed = fed_.as<token_id>(),
-                      .rows = rows,
-                      .vocabulary = network_.decoder.head->vocabulary,
-                      .logits_stride = network_.decoder.head->logits_stride(in)});
-  }
-  if (in.group == nullptr) {
-    return {};
-  }
-  backend_->digest({.x = reinterpret_cast<const float*>(tokens_behind_digest(outputs_)),
-                    .indices = arrays.sampled_rows,
-                    .digest = outputs_.as<std::uint64_t>(),
-                    .rows = shape.samples,
-                    .width = 1,
-                    .x_stride = 1,
-                    .is_in_order = true,
-                    .adds = true});
-  const auto bytes = static_cast<std::size_t>(limits_.max_sequences) * sizeof(token_id);
-  return in.group->broadcast({fed_.data(), bytes}, sampling_rank);
 }
 
 /// Nothing is recorded in a disturbed step, and nothing replayed: a replay asks no link.
@@ -474,59 +386,6 @@ result<void> rank_model::hand_over_rows(const protocol::step_plan& plan) {
   return {};
 }
 
-/// Logits of sampled rows first … first + rows - 1, in device memory.
-result<float*> rank_model::head_logits(const layers::context& in,
-                                       const step_arrays& arrays,
-                                       std::int32_t first,
-                                       std::int32_t rows) {
-  const auto& head = *network_.decoder.head;
-  backend_->gather_rows({.x = in.space.hidden,
-                         .indices = arrays.sampled_rows + first,
-                         .y = head.input(head_space_.head_rows()),
-                         .rows = rows,
-                         .width = network_.decoder.hidden,
-                         .x_stride = network_.decoder.hidden});
-  VDIST_TRY(head.forward(in, head_space_.head_rows(), rows, head_space_.logits()));
-  return head.result_of(in, head_space_.logits());
-}
-
-/// The rest of a step whose tokens the host chooses, if this stage samples at all; it is done afterwards.
-result<void> rank_model::sample_and_share(const step_arrays& arrays,
-                                          const step_shape& shape,
-                                          const protocol::step_plan& plan,
-                                          flight& mine) {
-  if (!queue_.is_host_memory()) {
-    send_off(mine, output_bytes(0));
-    VDIST_TRY(complete_earlier());
-    VDIST_TRY(wait_in_step(plan.step, mine.mark, mine.deadline));
-    VDIST_TRY(links_.status());
-  }
-  const auto& digest = queue_.is_host_memory() ? outputs_ : mine.outputs;
-  mine.result.digest = *digest.as<std::uint64_t>();
-  if (network_.decoder.head) {
-    VDIST_TRY(sample_on_host(make_context(arrays, shape), arrays, plan, mine.result));
-    VDIST_TRY(feed_.share(plan, mine.result.tokens, slots_));
-    mine.result.digest += feed_.digest();
-  }
-  mine.is_done = true;
-  return {};
-}
-
-/// The device chooses these tokens; until they are known here, later plans may only ask for them. Ranks that do not
-/// sample never learn them.
-void rank_model::remember_sampled(const protocol::step_plan& plan, flight& mine) {
-  for (const auto place : slots_.sampled()) {
-    const auto i = static_cast<std::size_t>(place);
-    const auto slot = plan.slots[i];
-    if (sampler_) {
-      mine.sampled.push_back({slot, plan.request_ids[i], slots_.view(slot).length});
-    }
-    if ((plan.flags[i] & protocol::flag_feeds) != 0) {
-      slots_.feed_on_device(slot);
-    }
-  }
-}
-
 /// What the device found out comes behind everything that it was told.
 void rank_model::send_off(flight& mine, std::size_t bytes) {
   queue_.copy_out(mine.outputs.data(), outputs_.data(), bytes);
@@ -578,20 +437,8 @@ result<void> rank_model::complete(flight& done) {
   }
   VDIST_TRY(wait_in_step(done.result.step, done.mark, done.deadline));
   VDIST_TRY(links_.status());
-  auto& out = done.result;
-  out.digest = *done.outputs.as<std::uint64_t>();
-  const auto* tokens = tokens_behind_digest(done.outputs);
-  for (std::size_t i = 0; i < done.sampled.size(); ++i) {
-    const auto& sequence = done.sampled[i];
-    if (tokens[i] < 0) {
-      return not_numbers(sequence.request_id, sequence.position);
-    }
-    slots_.resolve(sequence.slot, sequence.request_id, sequence.position, tokens[i]);
-    out.slots.push_back(sequence.slot);
-    out.tokens.push_back(tokens[i]);
-    out.logprobs.push_back(std::numeric_limits<float>::quiet_NaN());
-    out.top_counts.push_back(0);
-  }
+  done.result.digest = *done.outputs.as<std::uint64_t>();
+  VDIST_TRY(take_over_sampled(done));
   done.is_done = true;
   return {};
 }

@@ -6,9 +6,10 @@
 // the same calls to their links for the same plan. R-4 On a device, launch() returns before the step is
 // done, and the next one may be launched behind it: sampled tokens go from step to step on the device.
 // A step whose tokens the host has to choose, or whose ranks meet in host memory, is done when launch()
-// returns, and so are those before it. R-5 Whether the device samples follows from the plans alone: all ranks of a stage
-// do the same. R-6 A rehearsal has rows of padding only: kernels read and write nothing of anybody for them. Not
-// thread-safe: one worker owns it.
+// returns, and so are those before it. R-5 Whether the device or the host samples a row follows from what its request asks
+// for, not from its company; whether the host waits for a step follows from the plans alone: all ranks of a stage do the
+// same. R-6 A rehearsal has rows of padding only: kernels read and write nothing of anybody for them. Not thread-safe: one
+// worker owns it.
 #pragma once
 
 #include "model/arch/registry.hpp"
@@ -45,7 +46,7 @@ namespace vdist::exec {
 
 /// Sees the logits of every sampled position before the sampler does: request, position of the
 /// sampled token, logits. For tests and for measuring; runs on the sampling rank's thread, and makes the host
-/// sample. All ranks of the last stage have one or none has.
+/// sample every row. All ranks of the last stage have one or none has.
 using logits_observer = std::function<void(std::uint64_t, std::int32_t, std::span<const float>)>;
 
 /// How the rank reaches the others; each is null where there is nobody. They move device memory of the backend.
@@ -136,8 +137,20 @@ private:
     device_memory outputs;                          // staging: digest, then a token per sample
   };
 
-  /// Of a position whose logits have no largest one.
-  [[nodiscard]] static error not_numbers(std::uint64_t request_id, std::int32_t position);
+  /// Of the rows of a step that sample.
+  struct row_range {
+    std::int32_t first;
+    std::int32_t count;
+  };
+
+  /// outputs_ and flight::outputs.
+  [[nodiscard]] static std::size_t output_bytes(std::int64_t samples) {
+    return sizeof(std::uint64_t) + static_cast<std::size_t>(samples) * sizeof(token_id);
+  }
+
+  [[nodiscard]] static token_id* tokens_behind_digest(const device_memory& outputs) {
+    return reinterpret_cast<token_id*>(outputs.data() + sizeof(std::uint64_t));
+  }
 
   // rehearsal.cpp
   [[nodiscard]] result<void> run_rehearsal(const peers& silent, const rehearsal_links& links);
@@ -147,6 +160,38 @@ private:
   [[nodiscard]] result<step_arrays> place_padding(const step_shape& shape);
   [[nodiscard]] std::vector<bool> ways_to_sample() const;
 
+  // step_sampling.cpp
+  [[nodiscard]] bool device_can_sample() const noexcept;
+  [[nodiscard]] bool share_out_rows();
+  [[nodiscard]] result<float*>
+  head_logits(const layers::context& in, const step_arrays& arrays, const row_range& rows);
+  void sample_rows(const layers::context& in,
+                   const step_arrays& arrays,
+                   const float* logits,
+                   const row_range& rows,
+                   token_id* fed);
+  [[nodiscard]] result<void>
+  sample_on_device(const layers::context& in, const step_arrays& arrays, const step_shape& shape);
+  void remember_sampled(const protocol::step_plan& plan, flight& mine);
+  [[nodiscard]] result<void> take_over_sampled(flight& done);
+  [[nodiscard]] result<void> sample_and_share(const step_arrays& arrays,
+                                              const step_shape& shape,
+                                              const protocol::step_plan& plan,
+                                              flight& mine);
+  [[nodiscard]] result<void> sample_together(const layers::context& in,
+                                             const step_arrays& arrays,
+                                             float* logits,
+                                             const row_range& rows,
+                                             const protocol::step_plan& plan,
+                                             flight& mine);
+  [[nodiscard]] result<float*> in_host_memory(const layers::context& in,
+                                              float* logits,
+                                              const row_range& rows,
+                                              std::span<const kernels::sampling_row> wanted,
+                                              std::uint64_t step);
+  [[nodiscard]] result<void>
+  sample_one(std::uint32_t slot, std::span<float> logits, protocol::step_result& out);
+
   [[nodiscard]] static std::uint64_t recording_key(const step_shape& shape, bool on_device);
   [[nodiscard]] step_shape padded_shape(std::int32_t bucket) const;
   [[nodiscard]] result<void> ensure_room(std::int32_t tokens);
@@ -155,33 +200,14 @@ private:
   [[nodiscard]] layers::context make_context(const step_arrays& arrays,
                                              const step_shape& shape) const;
   [[nodiscard]] bool is_asynchronous() const noexcept;
-  [[nodiscard]] bool can_sample_on_device();
   [[nodiscard]] step_shape choose_shape() const;
   [[nodiscard]] result<void>
   run(const step_arrays& arrays, const step_shape& shape, bool on_device);
   [[nodiscard]] result<void>
   run_recorded(const step_arrays& arrays, const step_shape& shape, bool on_device);
-  [[nodiscard]] result<void>
-  sample_on_device(const layers::context& in, const step_arrays& arrays, const step_shape& shape);
   [[nodiscard]] result<void> forward(const layers::context& in);
   [[nodiscard]] result<void> run_layers(const layers::context& in);
   [[nodiscard]] result<void> hand_over_rows(const protocol::step_plan& plan);
-  [[nodiscard]] result<float*> head_logits(const layers::context& in,
-                                           const step_arrays& arrays,
-                                           std::int32_t first,
-                                           std::int32_t rows);
-  [[nodiscard]] result<void> sample_and_share(const step_arrays& arrays,
-                                              const step_shape& shape,
-                                              const protocol::step_plan& plan,
-                                              flight& mine);
-  [[nodiscard]] result<void> sample_on_host(const layers::context& in,
-                                            const step_arrays& arrays,
-                                            const protocol::step_plan& plan,
-                                            protocol::step_result& out);
-  [[nodiscard]] result<float*> in_host_memory(std::uint64_t step, float* logits, std::size_t count);
-  [[nodiscard]] result<void>
-  sample_one(std::uint32_t slot, std::span<float> logits, protocol::step_result& out);
-  void remember_sampled(const protocol::step_plan& plan, flight& mine);
   void send_off(flight& mine, std::size_t bytes);
   [[nodiscard]] result<void> wait_for_device(kernels::queue_mark mark,
                                              std::chrono::steady_clock::time_point deadline);
@@ -214,10 +240,10 @@ private:
   token_feed feed_;
   device_memory fed_;     // [slots], tokens that the next step may ask for
   device_memory outputs_; // digest, then a token per sample
-  device_memory logits_;  // staging, where the host samples what a device computed
+  device_memory logits_;  // staging: rows of the host that a device computed
   std::size_t logits_bytes_ = 0;
   std::optional<sampling::sampler> sampler_;         // on the sampling rank
-  std::vector<kernels::sampling_row> sampling_rows_; // of the step at hand
+  std::vector<kernels::sampling_row> sampling_rows_; // of the step at hand; none: the host's
   logits_observer observer_;
   wait_observer* wait_observer_ = nullptr; // E-7
   layer_copy watched_;                     // of the step that is being launched

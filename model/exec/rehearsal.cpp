@@ -87,8 +87,7 @@ result<void> rank_model::run_rehearsal(const peers& silent, const rehearsal_link
   return {};
 }
 
-/// Whether the device samples, for every sort of step that may come. Where both do, its way has all that the host's
-/// has.
+/// Whether the device samples alone, for every sort of step that may come. Its way has all that the other has.
 std::vector<bool> rank_model::ways_to_sample() const {
   if (!is_asynchronous()) {
     return {false};
@@ -96,8 +95,7 @@ std::vector<bool> rank_model::ways_to_sample() const {
   if (!network_.decoder.head) {
     return {true};
   }
-  return backend_->has_device_sampling() && !observer_ ? std::vector<bool>{true, false}
-                                                       : std::vector<bool>{false};
+  return device_can_sample() ? std::vector<bool>{true, false} : std::vector<bool>{false};
 }
 
 /// The arrays of a step without sequences. They are on the device when this returns: staging memory is free again, and no
@@ -112,8 +110,12 @@ result<void> rank_model::rehearse_step(const step_shape& shape, bool on_device) 
   VDIST_ASSIGN(const auto arrays, place_padding(shape));
   VDIST_TRY(run(arrays, shape, on_device));
   if (network_.decoder.head && !on_device) {
-    const auto rows = std::min(shape.samples, head_space_.logit_rows());
-    VDIST_TRY(head_logits(make_context(arrays, shape), arrays, 0, rows));
+    const auto in = make_context(arrays, shape);
+    const row_range rows{0, std::min(shape.samples, head_space_.logit_rows())};
+    VDIST_ASSIGN(const float* logits, head_logits(in, arrays, rows));
+    if (device_can_sample()) {
+      sample_rows(in, arrays, logits, rows, nullptr);
+    }
   }
   return wait_for_device(queue_.mark(), std::chrono::steady_clock::now() + step_deadline_);
 }

@@ -2,12 +2,6 @@
 
 namespace vdist::exec {
 
-namespace {
-
-constexpr std::int32_t sampling_rank = 0; // of the tensor group
-
-} // namespace
-
 token_feed::token_feed(tensor::communicator* group, std::int32_t max_sequences) : group_(group) {
   tokens_.reserve(static_cast<std::size_t>(max_sequences));
 }

@@ -20,6 +20,8 @@
 
 namespace vdist::exec {
 
+constexpr std::int32_t sampling_rank = 0; // of the last stage's tensor group
+
 class token_feed {
 public:
   /// `group` is null for a rank that is alone in its tensor group; borrowed.

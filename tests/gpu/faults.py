@@ -54,7 +54,7 @@ class Load:
     gate: int  # tokens of the long prompt; 0: none
     batch_tokens: int
     vocabulary: int
-    penalty: bool = False  # of one request, so the host chooses the tokens of all
+    penalised: int = 0  # requests whose tokens the host chooses; it waits for every step of the device, then
 
     def lines(self):
         def ids(count, seed):
@@ -68,7 +68,7 @@ class Load:
         for i in range(self.sequences):
             rows.append({"id": str(i), "token_ids": ids(self.prompt, i), "max_tokens": self.tokens, "ignore_eos": True,
                          "seed": i, "temperature": 0 if i % 2 == 0 else 0.9,
-                         "repetition_penalty": 1.1 if self.penalty and i == 1 else 1.0})
+                         "repetition_penalty": 1.1 if i >= self.sequences - self.penalised else 1.0})
         return "".join(json.dumps(row) + "\n" for row in rows)
 
     def first_decode(self):
@@ -87,11 +87,12 @@ class Row:
     every: int  # steps between two strikes
     bound_ms: float  # of the stall's p99
     again: int = 0  # so many steps later the successor is struck, too; 0: it is not
-    penalty: bool = False  # of one request: the host waits for every step of the device
+    penalised: float = 0  # share of the requests with a penalty, and one at least
 
     def load(self, wanted):
         load = Load(wanted.sequences, wanted.prompt, wanted.tokens, wanted.gate, wanted.batch_tokens, wanted.vocabulary)
-        return dataclasses.replace(load, penalty=True, tokens=min(load.tokens, 17 * self.every + 20)) if self.penalty else load
+        load = dataclasses.replace(load, penalised=math.ceil(load.sequences * self.penalised))
+        return dataclasses.replace(load, tokens=min(load.tokens, 17 * self.every + 20)) if self.penalised == 1 else load
 
 
 ROWS = [
@@ -100,7 +101,8 @@ ROWS = [
     Row("illegal address", "illegal_address", 1, 1, 150, 400),
     Row("kernel hangs", "stuck_kernel", 1, 1, 150, 400),
     Row("kernel hangs, and again at once", "stuck_kernel", 1, 1, 150, 1000, 3),
-    Row("kernel hangs, the host samples", "stuck_kernel", 1, 1, 40, 1000, 0, True),
+    Row("kernel hangs, one has a penalty", "stuck_kernel", 1, 1, 150, 400, penalised=0.001),
+    Row("kernel hangs, the host samples", "stuck_kernel", 1, 1, 40, 500, penalised=1),  # all of them: slow steps
     Row("kill -9", "kill9", 2, 0, 50, 900),
     Row("kill -9", "kill9", 2, 1, 150, 60),
     Row("illegal address", "illegal_address", 2, 1, 150, 400),
@@ -263,12 +265,12 @@ def figures(wanted):
     rows = [row for row in ROWS if row.tensor <= wanted.gpus and re.search(wanted.rows, f"{row.name} t{row.tensor} s{row.standby}")]
     expected = {}
     for row in rows:
-        key = (row.tensor, row.penalty)
+        key = (row.tensor, row.penalised)
         if key not in expected:
             with tempfile.TemporaryDirectory(prefix="g") as name:
                 overrides = {**wanted.overrides, "parallel.tensor": row.tensor}
                 expected[key] = run(wanted, pathlib.Path(name), "undisturbed", row.load(wanted), overrides)[0]
-    return [measure(wanted, row, expected[(row.tensor, row.penalty)]) for row in rows]
+    return [measure(wanted, row, expected[(row.tensor, row.penalised)]) for row in rows]
 
 
 def table(rows):
@@ -301,8 +303,8 @@ EXACT_SCRIPTS = {
     "stop": ["worker.step_begin rank=LAST step=30 stop(60000)"],
     "no memory": ["worker.step_begin rank=0 step=30 oom", "worker.step_begin rank=LAST step=60 cuda_error"],
 }
-# One request has a penalty, so the host waits for every step of the device.
-HOST_SCRIPTS = ["illegal address", "stuck kernel", "stuck device", "skipped", "kills"]
+# Three requests have a penalty: device and host sample, and the host waits for every step of the device.
+BOTH_SCRIPTS = ["illegal address", "stuck kernel", "stuck device", "skipped", "kills"]
 # Of tensor groups only.
 GROUP_SCRIPTS = {
     "skipped": ["worker.step_begin rank=LAST step=30 skip_collective", "worker.step_begin rank=0 step=70 skip_collective"],
@@ -317,7 +319,7 @@ TOPOLOGIES = {"one": {}, "tensor 2": {"parallel.tensor": 2}, "pipeline 2": {"par
 def exact(wanted):
     """A small model in float32, whose tokens do not depend on the batch: every stream is that of an undisturbed run."""
     found = []
-    loads = {chooser: Load(16, 24, 100, 0, 512, 250, chooser == "host") for chooser in ("device", "host")}
+    loads = {"device": Load(16, 24, 100, 0, 512, 250), "both": Load(16, 24, 100, 0, 512, 250, penalised=3)}
     base = {**PATIENT, **wanted.overrides, "model.dtype": "float32", "model.path": wanted.small, "model.max_model_len": 256,
             "scheduler.max_batch_tokens": 512, "scheduler.max_sequences": 32, "device.kind": wanted.device, "device.shared": "true" if wanted.shared else "false"}
 
@@ -359,7 +361,7 @@ def exact(wanted):
             references.append((workers, reference(topology, chooser)))
         scripts = {**EXACT_SCRIPTS, **(GROUP_SCRIPTS if "parallel.tensor" in topology else {}), **(LOSS_SCRIPTS if workers > 1 else {})}
         for standby, (label, strikes), chooser in itertools.product((0, 1), scripts.items(), loads):
-            if re.search(wanted.rows, label) and (chooser == "device" or label in HOST_SCRIPTS):
+            if re.search(wanted.rows, label) and (chooser == "device" or label in BOTH_SCRIPTS):
                 jobs.append(job_of(title, topology, workers, standby, label, strikes, chooser))
     expected = dict(zip(titles, in_lanes(wanted, references)))
     found = in_lanes(wanted, jobs)

@@ -5,6 +5,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
@@ -61,11 +62,24 @@ public:
   }
 };
 
-/// Four prompts, decoded together; each samples in a way of its own.
+/// What a sequence may ask for beside, so that the host samples it.
+using host_wish = void (*)(protocol::sampling_record&);
+
+void penalise(protocol::sampling_record& record) {
+  record.repetition_penalty = 1.4F;
+}
+
+void ask_for_logprobs(protocol::sampling_record& record) {
+  record.logprobs = 2;
+}
+
+/// Four prompts, decoded together; each samples in a way of its own, and `hosts` of them have a wish.
 token_lists generate(const driver_config& config,
                      std::int32_t steps,
                      std::int32_t chunk_tokens = 0,
-                     bool is_greedy = false) {
+                     bool is_greedy = false,
+                     const std::vector<std::int32_t>& hosts = {},
+                     host_wish wish = nullptr) {
   model_driver driver(config);
   std::vector<driven_sequence> sequences;
   sequences.reserve(4);
@@ -80,6 +94,9 @@ token_lists generate(const driver_config& config,
       sequence.record.temperature = i == 0 ? 0.0F : 0.9F;
       sequence.record.top_p = i == 2 ? 0.8F : 1.0F;
       sequence.record.top_k = i == 3 ? 5 : 0;
+    }
+    if (std::find(hosts.begin(), hosts.end(), i) != hosts.end()) {
+      wish(sequence.record);
     }
     sequences.push_back(std::move(sequence));
   }
@@ -146,6 +163,29 @@ BOOST_AUTO_TEST_CASE(the_device_samples_what_the_host_would) {
   }
 }
 
+// whose a row is follows from its own request; the rows beside it stay the device's.
+BOOST_AUTO_TEST_CASE(who_samples_a_row_changes_no_token_of_its_batch) {
+  const std::vector<std::vector<std::int32_t>> some{{0}, {1}, {3}, {0, 2}, {1, 2}, {0, 1, 2, 3}};
+  for (const auto* model : {"llama3_gqa", "gpt2", "mistral_window"}) {
+    const auto config = config_of(model);
+    auto observed = config;
+    observed.observes = true; // the host samples all rows
+    const auto on_device = generate(config, 40);
+    for (const auto& hosts : some) {
+      BOOST_TEST((generate(config, 40, 0, false, hosts, ask_for_logprobs) == on_device),
+                 model << ", log probabilities for " << hosts.size());
+      const auto mixed = generate(config, 40, 0, false, hosts, penalise);
+      BOOST_TEST((generate(observed, 40, 0, false, hosts, penalise) == mixed),
+                 model << ", a penalty for " << hosts.size());
+      for (std::size_t i = 0; i < mixed.size(); ++i) {
+        const auto is_penalised =
+            std::find(hosts.begin(), hosts.end(), static_cast<std::int32_t>(i)) != hosts.end();
+        BOOST_TEST((is_penalised || mixed[i] == on_device[i]), model << ", sequence " << i);
+      }
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(float32_gives_the_greedy_tokens_of_the_cpu) {
   for (const auto* model : {"llama2_mha", "llama3_gqa", "gpt2", "qwen3", "opt", "phi3_long"}) {
     auto config = config_of(model);
@@ -188,6 +228,17 @@ BOOST_AUTO_TEST_CASE(ranks_and_stages_give_the_same_greedy_tokens_in_float32) {
   BOOST_TEST((generate(config, 40, 0, true) == alone), "tensor 2, pipeline 2");
 }
 
+// Ranks that meet through the host wait for every step; who samples a row is the same there.
+BOOST_AUTO_TEST_CASE(ranks_that_meet_through_the_host_sample_as_one) {
+  auto config = config_of("llama3_gqa");
+  config.type = kernels::dtype::float32;
+  const auto alone = generate(config, 40);
+  const auto mixed = generate(config, 40, 0, false, {1, 2}, penalise);
+  config.tensor = 2;
+  BOOST_TEST((generate(config, 40) == alone));
+  BOOST_TEST((generate(config, 40, 0, false, {1, 2}, penalise) == mixed));
+}
+
 // Ranks that meet in each other's memory, a GPU each: steps are recorded and overlap, sampled by either side.
 BOOST_AUTO_TEST_CASE(peers_give_the_greedy_tokens_of_one_rank,
                      *boost::unit_test::precondition(has_gpus(2))) {
@@ -218,11 +269,13 @@ BOOST_AUTO_TEST_CASE(peers_sample_as_one_rank_and_repeat_themselves,
   auto config = config_of("llama3_gqa");
   config.type = kernels::dtype::float32;
   const auto alone = generate(config, 40);
+  const auto mixed = generate(config, 40, 0, false, {1, 2}, penalise);
   config.tensor = 2;
   config.gpus = 2;
   config.meets_peers = true;
   const auto once = generate(config, 40);
   BOOST_TEST((once == alone));
+  BOOST_TEST((generate(config, 40, 0, false, {1, 2}, penalise) == mixed));
   config.type = kernels::dtype::bfloat16;
   const auto narrow = generate(config, 40);
   BOOST_TEST((generate(config, 40) == narrow));
