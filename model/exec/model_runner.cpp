@@ -145,6 +145,7 @@ result<void> model_runner::load_parts(arch::network network, const load_progress
                   : layers::rope_table();
   });
   VDIST_ASSIGN(backend_, make_backend_(needs_of(network, config_.limits)));
+  wait_.emplace(backend_->queue(), config_.device_deadline);
   time.pass("backend");
   const auto plan = network.plan;
   VDIST_ASSIGN(const auto region, vault_.map(weights_key(), sealed_bytes(plan.bytes)));
@@ -196,10 +197,10 @@ void model_runner::make_model(arch::network network,
                                                          .limits = config_.limits,
                                                          .rope = std::move(rope),
                                                          .backend = backend_.get(),
+                                                         .wait = &*wait_,
                                                          .feed = links_.group,
                                                          .weights = weights,
                                                          .kv = kv,
-                                                         .step_deadline = config_.device_deadline,
                                                          .observer = config_.observer,
                                                          .tap = config_.tap,
                                                          .copies = std::move(copies)});
@@ -286,9 +287,9 @@ result<void> model_runner::prepare_links() {
         peer_links::make(*backend_, vault_, config_.place, config_.rank, *config_.peer_exchange));
     return {};
   }
-  staged_group_ = stage_communicator(links_.group, queue, config_.device_deadline);
-  staged_from_previous_ = stage_pipe(links_.from_previous, queue, config_.device_deadline);
-  staged_to_next_ = stage_pipe(links_.to_next, queue, config_.device_deadline);
+  staged_group_ = stage_communicator(links_.group, queue, *wait_);
+  staged_from_previous_ = stage_pipe(links_.from_previous, queue, *wait_);
+  staged_to_next_ = stage_pipe(links_.to_next, queue, *wait_);
   return {};
 }
 
@@ -354,6 +355,7 @@ std::int32_t model_runner::flights_max() const noexcept {
 
 result<void> model_runner::launch(const protocol::step_plan& plan) {
   VDIST_TRY(check_epoch(plan));
+  const host_wait::launch_scope launching(*wait_, plan.step);
   auto done = model_->launch(plan);
   is_running_ = done.has_value();
   return done;
@@ -376,8 +378,8 @@ result<void> model_runner::finish(protocol::step_result& out) {
 }
 
 void model_runner::observe_waits(wait_observer* by) {
-  if (model_) {
-    model_->observe_waits(by);
+  if (wait_) {
+    wait_->observe(by);
   }
 }
 

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "model/exec/block_copies.hpp"
+#include "model/exec/host_wait.hpp"
 #include "model/exec/memory_plan.hpp"
 #include "model/exec/peer_links.hpp"
 #include "model/exec/rank_model.hpp"
@@ -109,6 +110,7 @@ private:
   backend_factory make_backend_;
   // After load(). What is below ends first.
   std::unique_ptr<kernels::backend> backend_;
+  std::optional<host_wait> wait_;
   std::optional<weight_seal> seal_;
   std::unique_ptr<rank_model> model_;
   // Between a device and links in host memory; null where the backend computes there, too.

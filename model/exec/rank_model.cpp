@@ -1,6 +1,5 @@
 #include "model/exec/rank_model.hpp"
 
-#include "model/exec/device_failure.hpp"
 #include "model/exec/step_buckets.hpp"
 
 #include <algorithm>
@@ -18,9 +17,6 @@ constexpr std::int32_t device_flights = 2;
 
 /// For memory that a dead predecessor still has: the driver gives it back when it has torn the process down.
 constexpr std::chrono::milliseconds room_deadline{500};
-
-/// Between two looks of whoever watches the host's waits.
-constexpr std::chrono::microseconds look_interval{100};
 
 bool samples(const topology::shard& place) {
   return place.is_last_stage() && place.tensor_rank == sampling_rank;
@@ -52,7 +48,7 @@ rank_model::rank_model(rank_model_parts parts)
     : network_(std::move(parts.network)),
       place_(parts.place),
       limits_(parts.limits),
-      step_deadline_(parts.step_deadline),
+      wait_(*parts.wait),
       backend_(parts.backend),
       queue_(backend_->queue()),
       kv_(lay_out_kv(network_, limits_, parts.kv.data())),
@@ -141,7 +137,7 @@ void rank_model::place_rope_tables(const layers::rope_table& table) {
   rope_ = device_memory(queue_, 2 * bytes);
   queue_.copy_in(rope_.data(), table.cos.data(), bytes);
   queue_.copy_in(rope_.data() + bytes, table.sin.data(), bytes);
-  (void)queue_.wait(queue_.mark(), step_deadline_); // the host's tables go; a failure sticks
+  (void)wait_.for_all(); // the host's tables go; a failure sticks
   decoder.table = {.rotary_dim = table.rotary_dim,
                    .cos = rope_.as<float>(),
                    .sin = rope_.as<float>() + table.cos.size()};
@@ -149,7 +145,7 @@ void rank_model::place_rope_tables(const layers::rope_table& table) {
 
 void rank_model::clear() {
   if (flights_under_way_ > 0) {
-    (void)queue_.wait(queue_.mark(), step_deadline_); // a failure sticks
+    (void)wait_.for_all(); // a failure sticks
   }
   flights_under_way_ = 0;
   slots_.clear();
@@ -374,9 +370,7 @@ result<void> rank_model::run_layers(const layers::context& in) {
 /// T-2 of layer_tap.hpp. On a device it waits for the watched layer: a watched step hides none of the host's work.
 result<void> rank_model::hand_over_rows(const protocol::step_plan& plan) {
   VDIST_TRY(complete_earlier());
-  VDIST_TRY(
-      wait_in_step(plan.step, watched_.mark(), std::chrono::steady_clock::now() + step_deadline_));
-  VDIST_TRY(links_.status());
+  VDIST_TRY(wait_in_step(plan.step, watched_.mark(), wait_.deadline()));
   watched_.hand_over({.step = plan.step,
                       .epoch = plan.epoch,
                       .tokens = slots_.batch().tokens,
@@ -390,53 +384,29 @@ result<void> rank_model::hand_over_rows(const protocol::step_plan& plan) {
 void rank_model::send_off(flight& mine, std::size_t bytes) {
   queue_.copy_out(mine.outputs.data(), outputs_.data(), bytes);
   mine.mark = queue_.mark();
-  mine.deadline = std::chrono::steady_clock::now() + step_deadline_;
+  mine.deadline = wait_.deadline();
 }
 
-result<void> rank_model::wait_for_device(kernels::queue_mark mark,
-                                         std::chrono::steady_clock::time_point deadline) {
-  const auto left = deadline - std::chrono::steady_clock::now();
-  if (queue_.wait(mark, std::max(left, std::chrono::steady_clock::duration(0)))) {
-    return {};
-  }
-  if (!queue_.failure().empty()) {
-    return error_of(queue_);
-  }
-  return fail(errc::device_failed,
-              fmt::format("wait for the device: a step takes too long (deadline_ms={})",
-                          step_deadline_.count()));
-}
-
-/// E-7. All before `step` is done.
+/// What has met on the device has met well, too.
 result<void> rank_model::wait_in_step(std::uint64_t step,
                                       kernels::queue_mark mark,
                                       std::chrono::steady_clock::time_point deadline) {
-  if (wait_observer_ == nullptr || queue_.is_host_memory()) {
-    return wait_for_device(mark, deadline);
-  }
-  while (!queue_.wait(mark, look_interval)) {
-    if (!queue_.failure().empty() || std::chrono::steady_clock::now() >= deadline) {
-      return wait_for_device(mark, deadline); // says which
-    }
-    VDIST_TRY(wait_observer_->look(step));
-  }
-  wait_observer_->go_on(step);
-  return {};
+  VDIST_TRY(wait_.in_step(step, mark, deadline));
+  return links_.status();
 }
 
 /// Waits for a step that the device samples and takes its tokens over.
 result<void> rank_model::complete(flight& done) {
   if (copies_) {
-    while (wait_observer_ != nullptr && !copies_->is_read(done.result.step)) {
-      VDIST_TRY(wait_observer_->look(done.result.step));
+    while (wait_.observer() != nullptr && !copies_->is_read(done.result.step)) {
+      VDIST_TRY(wait_.observer()->look(done.result.step));
     }
-    VDIST_TRY(copies_->wait_read(done.result.step, step_deadline_));
+    VDIST_TRY(copies_->wait_read(done.result.step, wait_.longest()));
   }
   if (done.is_done) {
     return {};
   }
   VDIST_TRY(wait_in_step(done.result.step, done.mark, done.deadline));
-  VDIST_TRY(links_.status());
   done.result.digest = *done.outputs.as<std::uint64_t>();
   VDIST_TRY(take_over_sampled(done));
   done.is_done = true;

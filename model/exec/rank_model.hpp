@@ -14,6 +14,7 @@
 
 #include "model/arch/registry.hpp"
 #include "model/exec/block_copies.hpp"
+#include "model/exec/host_wait.hpp"
 #include "model/exec/layer_tap.hpp"
 #include "model/exec/memory_plan.hpp"
 #include "model/exec/slot_table.hpp"
@@ -72,13 +73,13 @@ struct rank_model_parts {
   runner_limits limits;
   layers::rope_table rope;              // of network.decoder.rope; empty without
   kernels::backend* backend = nullptr;  // borrowed
+  host_wait* wait = nullptr;            // for its queue; borrowed
   tensor::communicator* feed = nullptr; // the tensor group in host memory, for tokens; borrowed
   std::span<std::byte> weights;         // filled as network.plan says; device memory; borrowed
   std::span<std::byte> kv;              // kv_bytes(); device memory; borrowed
-  std::chrono::milliseconds step_deadline{30000}; // of the device, for one step
-  logits_observer observer;                       // may be empty
-  layer_tap* tap = nullptr;                       // borrowed; may be null
-  std::unique_ptr<block_copies> copies;           // to and from the host store; null: there is none
+  logits_observer observer;             // may be empty
+  layer_tap* tap = nullptr;             // borrowed; may be null
+  std::unique_ptr<block_copies> copies; // to and from the host store; null: there is none
 };
 
 /// The links of a rank that rehearses.
@@ -114,8 +115,6 @@ public:
   [[nodiscard]] result<void> launch(const protocol::step_plan& plan);
   [[nodiscard]] bool is_ready() noexcept;
   [[nodiscard]] result<void> finish(protocol::step_result& out);
-
-  void observe_waits(wait_observer* by) noexcept { wait_observer_ = by; }
 
   [[nodiscard]] result<void> disturb(disturbance what);
 
@@ -209,8 +208,6 @@ private:
   [[nodiscard]] result<void> run_layers(const layers::context& in);
   [[nodiscard]] result<void> hand_over_rows(const protocol::step_plan& plan);
   void send_off(flight& mine, std::size_t bytes);
-  [[nodiscard]] result<void> wait_for_device(kernels::queue_mark mark,
-                                             std::chrono::steady_clock::time_point deadline);
   [[nodiscard]] result<void> wait_in_step(std::uint64_t step,
                                           kernels::queue_mark mark,
                                           std::chrono::steady_clock::time_point deadline);
@@ -223,7 +220,7 @@ private:
   arch::network network_;
   topology::shard place_;
   runner_limits limits_;
-  std::chrono::milliseconds step_deadline_;
+  host_wait& wait_;
   kernels::backend* const backend_;
   kernels::device_queue& queue_;
   peers links_;
@@ -245,9 +242,8 @@ private:
   std::optional<sampling::sampler> sampler_;         // on the sampling rank
   std::vector<kernels::sampling_row> sampling_rows_; // of the step at hand; none: the host's
   logits_observer observer_;
-  wait_observer* wait_observer_ = nullptr; // E-7
-  layer_copy watched_;                     // of the step that is being launched
-  bool is_disturbed_ = false;              // the next step is, on purpose
+  layer_copy watched_;        // of the step that is being launched
+  bool is_disturbed_ = false; // the next step is, on purpose
   bool flips_bit_ = false;
   const std::unique_ptr<block_copies> copies_; // null: there is no host store
 

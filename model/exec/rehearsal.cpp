@@ -102,7 +102,7 @@ std::vector<bool> rank_model::ways_to_sample() const {
 /// step sees half of another's arrays.
 result<step_arrays> rank_model::place_padding(const step_shape& shape) {
   const auto arrays = inputs_.place(slots_, shape, {}, 0);
-  VDIST_TRY(wait_for_device(queue_.mark(), std::chrono::steady_clock::now() + step_deadline_));
+  VDIST_TRY(wait_.for_all());
   return arrays;
 }
 
@@ -117,7 +117,7 @@ result<void> rank_model::rehearse_step(const step_shape& shape, bool on_device) 
       sample_rows(in, arrays, logits, rows, nullptr);
     }
   }
-  return wait_for_device(queue_.mark(), std::chrono::steady_clock::now() + step_deadline_);
+  return wait_.for_all();
 }
 
 /// In memory that is given back, unless the rank has it anyway; left out where there is none.
@@ -149,7 +149,7 @@ result<void> rank_model::record_ahead(const step_shape& shape, bool on_device) {
     queue_.forget(key);
     return done;
   }
-  return wait_for_device(queue_.mark(), std::chrono::steady_clock::now() + step_deadline_);
+  return wait_.for_all();
 }
 
 } // namespace vdist::exec

@@ -1,7 +1,5 @@
 #include "model/exec/staged_links.hpp"
 
-#include "model/exec/device_failure.hpp"
-
 #include "transport/tensor/arguments.hpp"
 
 #include <algorithm>
@@ -24,20 +22,11 @@ std::span<float> floats_at(std::byte* data, std::size_t count) {
 
 } // namespace
 
-staging_area::staging_area(kernels::device_queue& queue, std::chrono::milliseconds deadline)
-    : queue_(queue), deadline_(deadline), memory_(queue, room_bytes, memory_place::staging) {}
+staging_area::staging_area(kernels::device_queue& queue, host_wait& wait)
+    : queue_(queue), wait_(wait), memory_(queue, room_bytes, memory_place::staging) {}
 
 std::size_t staging_area::room() {
   return room_bytes;
-}
-
-result<void> staging_area::wait() {
-  if (queue_.wait(queue_.mark(), deadline_)) {
-    return {};
-  }
-  return queue_.failure().empty()
-             ? fail(errc::device_failed, "wait for the device: it takes too long")
-             : error_of(queue_);
 }
 
 result<std::byte*> staging_area::fetch(const void* data, std::size_t bytes, std::size_t at) {
@@ -54,10 +43,8 @@ namespace {
 
 class staged_communicator final : public tensor::communicator {
 public:
-  staged_communicator(tensor::communicator& inner,
-                      kernels::device_queue& queue,
-                      std::chrono::milliseconds deadline)
-      : inner_(inner), area_(queue, deadline) {}
+  staged_communicator(tensor::communicator& inner, kernels::device_queue& queue, host_wait& wait)
+      : inner_(inner), area_(queue, wait) {}
 
   [[nodiscard]] std::int32_t rank() const noexcept override { return inner_.rank(); }
 
@@ -184,8 +171,8 @@ private:
 
 class staged_pipe final : public tensor::pipe {
 public:
-  staged_pipe(tensor::pipe& inner, kernels::device_queue& queue, std::chrono::milliseconds deadline)
-      : inner_(inner), area_(queue, deadline) {}
+  staged_pipe(tensor::pipe& inner, kernels::device_queue& queue, host_wait& wait)
+      : inner_(inner), area_(queue, wait) {}
 
   result<void> start_epoch(epoch now) override { return inner_.start_epoch(now); }
 
@@ -217,16 +204,14 @@ private:
 
 } // namespace
 
-std::unique_ptr<tensor::communicator> stage_communicator(tensor::communicator* inner,
-                                                         kernels::device_queue& queue,
-                                                         std::chrono::milliseconds deadline) {
-  return inner == nullptr ? nullptr
-                          : std::make_unique<staged_communicator>(*inner, queue, deadline);
+std::unique_ptr<tensor::communicator>
+stage_communicator(tensor::communicator* inner, kernels::device_queue& queue, host_wait& wait) {
+  return inner == nullptr ? nullptr : std::make_unique<staged_communicator>(*inner, queue, wait);
 }
 
 std::unique_ptr<tensor::pipe>
-stage_pipe(tensor::pipe* inner, kernels::device_queue& queue, std::chrono::milliseconds deadline) {
-  return inner == nullptr ? nullptr : std::make_unique<staged_pipe>(*inner, queue, deadline);
+stage_pipe(tensor::pipe* inner, kernels::device_queue& queue, host_wait& wait) {
+  return inner == nullptr ? nullptr : std::make_unique<staged_pipe>(*inner, queue, wait);
 }
 
 } // namespace vdist::exec

@@ -177,7 +177,6 @@ result<void> rank_model::sample_and_share(const step_arrays& arrays,
     send_off(mine, output_bytes(0));
     VDIST_TRY(complete_earlier());
     VDIST_TRY(wait_in_step(plan.step, mine.mark, mine.deadline));
-    VDIST_TRY(links_.status());
   }
   const auto& digest = queue_.is_host_memory() ? outputs_ : mine.outputs;
   mine.result.digest = *digest.as<std::uint64_t>();
@@ -265,8 +264,7 @@ result<float*> rank_model::in_host_memory(const layers::context& in,
       }
     }
   }
-  VDIST_TRY(wait_in_step(step, queue_.mark(), std::chrono::steady_clock::now() + step_deadline_));
-  VDIST_TRY(links_.status());
+  VDIST_TRY(wait_in_step(step, queue_.mark(), wait_.deadline()));
   return logits_.as<float>();
 }
 

@@ -1,71 +1,20 @@
 // A rank that rehearses: it talks to nobody and touches nothing of anybody, and afterwards its first steps are replays that
 // allocate nothing. The device is a fake that records as a GPU does.
-#include "tests/model/exec/fake_device.hpp"
+#include "tests/model/exec/fake_rank.hpp"
 
-#include "model/exec/model_runner.hpp"
 #include "model/exec/silent_links.hpp"
 #include "model/exec/step_buckets.hpp"
-
-#include "transport/vault/memory_vault.hpp"
 
 #include <boost/test/unit_test.hpp>
 
 #include <algorithm>
-#include <filesystem>
-#include <string>
 
 namespace vdist {
 
 namespace {
 
 using testing::fake_device;
-using testing::fake_trace;
-
-constexpr std::int32_t max_sequences = 12;
-
-exec::model_runner_config config_of(const std::string& model) {
-  const auto folder =
-      std::filesystem::path(VDIST_SOURCE_DIR) / "tests" / "golden" / "models" / model;
-  exec::model_runner_config made;
-  made.model = *weights::read_model_config(folder, arch::supported_architectures());
-  made.source.folder = folder;
-  made.type = made.model.type;
-  made.place = {.layers = {0, made.model.layers}};
-  made.limits = {.max_batch_tokens = 100,
-                 .max_sequences = max_sequences,
-                 .max_positions = 64,
-                 .blocks = 32,
-                 .block_size = 16,
-                 .small_step_tokens = 32};
-  return made;
-}
-
-/// Weights that another worker has loaded, and a runner that may replace it.
-struct one_rank {
-  vault::memory_vault memory;
-  fake_trace seen;
-  exec::model_runner_config config;
-
-  explicit one_rank(const std::string& model = "llama3_gqa") : config(config_of(model)) {
-    exec::model_runner first(config, {}, memory, factory());
-    BOOST_REQUIRE(first.load({}));
-    seen = {};
-    config.is_standby = true;
-  }
-
-  [[nodiscard]] exec::backend_factory factory() {
-    return [this](const exec::backend_needs&) -> result<std::unique_ptr<kernels::backend>> {
-      return std::unique_ptr<kernels::backend>(std::make_unique<fake_device>(seen));
-    };
-  }
-
-  [[nodiscard]] std::span<std::byte> region(vault::region_kind kind) {
-    const auto network = *arch::build(config.model, config.place, config.type);
-    const auto bytes = kind == vault::region_kind::weights ? exec::sealed_bytes(network.plan.bytes)
-                                                           : exec::kv_bytes(network, config.limits);
-    return memory.map({.rank = config.rank, .kind = kind}, bytes)->memory;
-  }
-};
+using testing::one_rank;
 
 /// One prompt, or the token behind it: the one that was sampled, or one that is given.
 protocol::step_plan plan_of(std::int32_t first, std::int32_t count, bool is_fed = true) {
@@ -122,7 +71,7 @@ BOOST_AUTO_TEST_CASE(records_every_size_of_a_decode_step_both_ways) {
   exec::model_runner runner(rank.config, {}, rank.memory, rank.factory());
   BOOST_REQUIRE(runner.load({}));
   BOOST_REQUIRE(runner.rehearse());
-  BOOST_TEST(rank.seen.queue->recorded.size() == 2 * buckets_up_to(max_sequences));
+  BOOST_TEST(rank.seen.queue->recorded.size() == 2 * buckets_up_to(testing::max_sequences));
   BOOST_TEST(rank.seen.queue->replays == 0);
   for (const auto& [key, operations] : rank.seen.queue->recorded) {
     BOOST_TEST(!operations.empty(), "key " << key);
@@ -208,12 +157,8 @@ BOOST_AUTO_TEST_CASE(a_large_step_without_memory_is_an_error_that_says_how_much_
 // P-1 of peer_links.hpp
 BOOST_AUTO_TEST_CASE(a_rank_of_a_group_records_with_its_links_and_runs_without_them) {
   one_rank rank;
-  rank.config.place.tensor_size = 2;
+  rank.move_to({.tensor_size = 2, .layers = rank.config.place.layers});
   rank.config.peer_exchange = exec::peer_link_settings{};
-  rank.config.is_standby = false;
-  for (const auto kind : {vault::region_kind::weights, vault::region_kind::kv_cache}) {
-    BOOST_REQUIRE(rank.memory.release({.rank = rank_id(0), .kind = kind}).has_value());
-  }
   exec::silent_communicator host_group(0, 2, false);
   const exec::peers links{.group = &host_group};
   for (const auto r : {1, 0}) {
@@ -235,17 +180,13 @@ BOOST_AUTO_TEST_CASE(a_rank_of_a_group_records_with_its_links_and_runs_without_t
   BOOST_REQUIRE(standby.rehearse());
   BOOST_TEST(rank.seen.group_calls == 0);
   BOOST_TEST(rank.seen.group_recordings > 0);
-  BOOST_TEST(rank.seen.queue->recorded.size() == 2 * buckets_up_to(max_sequences));
+  BOOST_TEST(rank.seen.queue->recorded.size() == 2 * buckets_up_to(testing::max_sequences));
 }
 
 // A fault that shows while a step is recorded: its second run ends in the middle, and the next epoch must not replay that.
 BOOST_AUTO_TEST_CASE(a_recording_that_ended_in_the_middle_is_never_replayed) {
   one_rank rank;
-  for (const auto kind : {vault::region_kind::weights, vault::region_kind::kv_cache}) {
-    BOOST_REQUIRE(rank.memory.release({.rank = rank_id(0), .kind = kind}).has_value());
-  }
-  rank.config.is_standby = false;
-  rank.config.place = {.stages = 2, .layers = {0, 2}};
+  rank.move_to({.stages = 2, .layers = {0, 2}});
   rank.config.peer_exchange = exec::peer_link_settings{};
   exec::model_runner runner(rank.config, {}, rank.memory, rank.factory());
   BOOST_REQUIRE(runner.load({}));

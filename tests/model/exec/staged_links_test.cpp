@@ -29,7 +29,8 @@ BOOST_AUTO_TEST_CASE(gathers_rows_in_pieces_of_the_staging_memory) {
         .run({.size = size, .slot_floats = 1U << 16U}, [](test_rank& rank) {
           const auto inner = rank.join();
           const auto device = kernels::make_cpu_backend({.max_tokens = 1});
-          const auto group = exec::stage_communicator(inner.get(), device->queue(), 10s);
+          exec::host_wait wait(device->queue(), 10s);
+          const auto group = exec::stage_communicator(inner.get(), device->queue(), wait);
           rank.expect(group->start_epoch(epoch(1)), "start_epoch");
           const checked_operations run(rank, *group);
           const auto most = gathered_at_once(static_cast<std::size_t>(rank.size()));

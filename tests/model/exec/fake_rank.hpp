@@ -1,0 +1,76 @@
+// tests/model/exec/fake_rank.hpp — one rank of a small model on a fake device.
+#pragma once
+
+#include "tests/model/exec/fake_device.hpp"
+
+#include "model/exec/model_runner.hpp"
+
+#include "transport/vault/memory_vault.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace vdist::testing {
+
+constexpr std::int32_t max_sequences = 12;
+
+inline exec::model_runner_config config_of(const std::string& model) {
+  const auto folder =
+      std::filesystem::path(VDIST_SOURCE_DIR) / "tests" / "golden" / "models" / model;
+  exec::model_runner_config made;
+  made.model = *weights::read_model_config(folder, arch::supported_architectures());
+  made.source.folder = folder;
+  made.type = made.model.type;
+  made.place = {.layers = {0, made.model.layers}};
+  made.limits = {.max_batch_tokens = 100,
+                 .max_sequences = max_sequences,
+                 .max_positions = 64,
+                 .blocks = 32,
+                 .block_size = 16,
+                 .small_step_tokens = 32};
+  return made;
+}
+
+/// Weights that another worker has loaded, and a runner that may replace it.
+struct one_rank {
+  vault::memory_vault memory;
+  fake_trace seen;
+  exec::model_runner_config config;
+
+  explicit one_rank(const std::string& model = "llama3_gqa") : config(config_of(model)) {
+    exec::model_runner first(config, {}, memory, factory());
+    BOOST_REQUIRE(first.load({}));
+    seen = {};
+    config.is_standby = true;
+  }
+
+  [[nodiscard]] exec::backend_factory factory() {
+    return [this](const exec::backend_needs&) -> result<std::unique_ptr<kernels::backend>> {
+      return std::unique_ptr<kernels::backend>(std::make_unique<fake_device>(seen));
+    };
+  }
+
+  [[nodiscard]] std::span<std::byte> region(vault::region_kind kind) {
+    const auto network = *arch::build(config.model, config.place, config.type);
+    const auto bytes = kind == vault::region_kind::weights ? exec::sealed_bytes(network.plan.bytes)
+                                                           : exec::kv_bytes(network, config.limits);
+    return memory.map({.rank = config.rank, .kind = kind}, bytes)->memory;
+  }
+
+  /// The next runner has another place, and loads by itself.
+  void move_to(const topology::shard& place) {
+    config.place = place;
+    config.is_standby = false;
+    for (const auto kind : {vault::region_kind::weights, vault::region_kind::kv_cache}) {
+      BOOST_REQUIRE(memory.release({.rank = config.rank, .kind = kind}).has_value());
+    }
+  }
+};
+
+} // namespace vdist::testing
