@@ -51,6 +51,8 @@ public:
 
   result<void> rehearse() override { return inner->rehearse(); }
 
+  result<void> settle() override { return inner->settle(); }
+
   result<void> start_epoch(epoch now) override { return inner->start_epoch(now); }
 
   [[nodiscard]] std::int32_t flights_max() const noexcept override { return inner->flights_max(); }

@@ -20,6 +20,8 @@
 //     has host_floor at least: now and then the host chooses the tokens itself, which takes longer than handing a step over.
 //     Where it waits for the device to do so it looks at it like anywhere else (E-7 of step_runner.hpp). What it computes
 //     itself, and copies while it launches, is no part of the device's pace: the host has one of its own.
+// D-4 Behind a fence the thread waits for what the epoch has left on the device. That is as overdue as a step, with the
+//     patience of first steps, because whoever was killed may still leave the device; the host ends it, since nobody looks.
 // A worker that computes with threads of its own may not stand still in a stretch either, known pace or not (G-3): that is
 // how one is found that hangs in the first step of its life, or of a size.
 // Not thread-safe: one thread, that of the lane. Without a board nothing is said and no clock is read.
@@ -157,6 +159,17 @@ public:
   void launched(device_step& step) {
     end_stretch();
     step.host = std::exchange(longest_, duration(0));
+  }
+
+  /// Waits for so many steps that an epoch has left on the device, of so many tokens at most.
+  void settle(std::int64_t tokens, std::int64_t steps) {
+    if (time_ == nullptr) {
+      return;
+    }
+    end_stretch();
+    is_of_device_ = true;
+    phase_ = work_phase::computing;
+    word_.enter(phase_, {.budget = patience_at_first * steps * budget_on_device(tokens)});
   }
 
   /// `step` is on the device, the oldest one there, from now on.

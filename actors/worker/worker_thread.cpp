@@ -144,7 +144,7 @@ void worker_thread::obey(const command& next) {
     break;
   case command::kind::prepare:
     if (load_runner()) {
-      report(worker_event::kind::quiesced, next.now);
+      leave_epoch(next.now);
     }
     break;
   case command::kind::begin:
@@ -181,6 +181,34 @@ result<void> worker_thread::try_to_load() {
   } catch (const std::exception& cause) {
     return fail(errc::internal, cause.what());
   }
+}
+
+/// L-16.
+void worker_thread::leave_epoch(epoch next) {
+  if (const auto settled = settle(); settled) {
+    report(worker_event::kind::quiesced, next);
+  } else {
+    report_end(next, settled.error());
+  }
+}
+
+/// Waits for steps that are over for this thread, but perhaps not for the device.
+result<void> worker_thread::settle() {
+  if (launching_.step >= 0) {
+    under_way_.push_back(std::exchange(launching_, {}));
+  }
+  if (under_way_.empty()) {
+    return {};
+  }
+  std::int64_t tokens = 0;
+  for (const auto& left : under_way_) {
+    tokens = std::max(tokens, left.on_device.size());
+  }
+  watch_.settle(tokens, std::ssize(under_way_));
+  under_way_.clear();
+  auto settled = runner_->settle();
+  watch_.rest();
+  return settled;
 }
 
 /// L-14.
@@ -232,10 +260,13 @@ void worker_thread::step_through(epoch now) {
     watch_.begin_epoch();
     worked = answer_plans(now, *opened);
   }
-  if (worked) {
-    return;
+  if (!worked) {
+    report_end(now, worked.error());
   }
-  const auto& cause = worked.error();
+}
+
+/// Why this lane does not go on in the epoch; no failure where the epoch was ended by others.
+void worker_thread::report_end(epoch now, const error& cause) {
   const bool ends_process = cause.code == errc::device_failed && links_.end_process; // L-15
   if (ends_process) { // said first: whoever hears of the failure may kill the process
     log::error("worker: its device has failed, and it ends (rank={})", rank());
@@ -301,7 +332,7 @@ result<void> worker_thread::launch(std::span<const std::byte> body) {
   if (!launching_.is_waited) {
     watch_.begin_on_device(launching_.on_device);
   }
-  under_way_.push_back(launching_);
+  under_way_.push_back(std::exchange(launching_, {}));
   return {};
 }
 

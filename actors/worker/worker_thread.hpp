@@ -17,6 +17,8 @@
 // L-15 A lane of a process ends it, without any clean-up, when its device has failed or a step there is overdue
 //     (D-1 of step_watch.hpp): what could be cleaned up would wait for the device, and only another process can go on. It has
 //     said why before, as for any failure.
+// L-16 `quiesced` also proves that the device has left the steps of the epoch before, where it waits for nobody in them; a
+//     device that does not is overdue like one in a step (D-4 of step_watch.hpp), and one that has failed is reported.
 #pragma once
 
 #include "actors/gateway/epoch_wiring.hpp"
@@ -103,6 +105,9 @@ private:
   [[nodiscard]] result<void> try_to_load();
   [[nodiscard]] result<void> try_to_prepare();
   void prepare_runner();
+  void leave_epoch(epoch next);
+  [[nodiscard]] result<void> settle();
+  void report_end(epoch now, const error& cause);
   void step_through(epoch now);
   [[nodiscard]] result<void> answer_plans(epoch now, worker_wiring& wiring);
   [[nodiscard]] result<void> launch(std::span<const std::byte> body);
@@ -132,7 +137,7 @@ private:
   protocol::step_result result_;
   std::vector<std::byte> encoded_;
   std::vector<flight> under_way_; // oldest first
-  flight launching_;              // the last one that was, or is being launched
+  flight launching_;              // step < 0: none is being launched
 
   std::mutex mutex_;
   std::condition_variable has_commands_;

@@ -40,8 +40,6 @@ public:
   /// Borrowed; null: nobody looks.
   void observe(wait_observer* by) noexcept { observer_ = by; }
 
-  [[nodiscard]] wait_observer* observer() const noexcept { return observer_; }
-
   [[nodiscard]] std::chrono::milliseconds longest() const noexcept { return longest_; }
 
   /// Of one that begins now.
@@ -56,6 +54,19 @@ public:
   /// For a part of `step` or all of it; what came before that step is done.
   [[nodiscard]] result<void>
   in_step(std::uint64_t step, kernels::queue_mark mark, time_point until);
+
+  /// Until `is_done`, of another queue's part of the step; at once where nobody looks.
+  template <class Condition>
+  [[nodiscard]] result<void> until(std::uint64_t step, const Condition& is_done) {
+    if (observer_ == nullptr || is_done()) {
+      return {};
+    }
+    do {
+      VDIST_TRY(observer_->look(step));
+    } while (!is_done());
+    observer_->go_on(step);
+    return {};
+  }
 
 private:
   static constexpr std::uint64_t no_step = UINT64_MAX;

@@ -333,6 +333,11 @@ result<void> model_runner::fill_weights(const weights::weight_plan& plan,
   return vault_.mark_ready(weights_key(), content_hash(config_, plan));
 }
 
+/// Kernels that wait for peers leave when start_epoch() tells their group to.
+result<void> model_runner::settle() {
+  return wait_ && !peer_links_ ? wait_->for_all() : result<void>();
+}
+
 result<void> model_runner::start_epoch(epoch now) {
   if (!model_) {
     return fail(errc::internal, "start epoch: the model is not loaded");

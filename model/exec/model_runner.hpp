@@ -71,6 +71,7 @@ public:
   /// For a standby also not_found (nothing to take over) and corrupt (it is damaged).
   [[nodiscard]] result<void> load(const load_progress& progress) override;
   [[nodiscard]] result<void> rehearse() override;
+  [[nodiscard]] result<void> settle() override;
   [[nodiscard]] result<void> start_epoch(epoch now) override;
   [[nodiscard]] std::int32_t flights_max() const noexcept override;
   [[nodiscard]] result<void> launch(const protocol::step_plan& plan) override;

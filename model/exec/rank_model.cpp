@@ -57,7 +57,7 @@ rank_model::rank_model(rank_model_parts parts)
       head_space_(network_.decoder, limits_, form_, queue_),
       layers_run_(network_.decoder.layers.size()),
       slots_(table_config(parts)),
-      inputs_(*backend_, limits_, device_flights),
+      inputs_(*backend_, limits_, device_flights, wait_),
       feed_(parts.feed, limits_.max_sequences),
       outputs_(queue_, output_bytes(limits_.max_sequences + bucket_step)),
       observer_(std::move(parts.observer)),
@@ -199,8 +199,11 @@ result<void> rank_model::launch(const protocol::step_plan& plan) {
   const bool on_device = share_out_rows();
   const auto shape = choose_shape();
   VDIST_TRY(ensure_room(shape.tokens));
-  const auto arrays =
-      inputs_.place(slots_, shape, sampling_rows_, flight_number(flights_under_way_ - 1));
+  if (step_inputs::waits_for(slots_.new_blocks())) {
+    VDIST_TRY(complete_earlier());
+  }
+  VDIST_ASSIGN(const auto arrays,
+               inputs_.place(slots_, shape, sampling_rows_, flight_number(flights_under_way_ - 1)));
   VDIST_TRY(run_recorded(arrays, shape, on_device));
   if (watched_.is_on()) {
     VDIST_TRY(hand_over_rows(plan));
@@ -398,9 +401,7 @@ result<void> rank_model::wait_in_step(std::uint64_t step,
 /// Waits for a step that the device samples and takes its tokens over.
 result<void> rank_model::complete(flight& done) {
   if (copies_) {
-    while (wait_.observer() != nullptr && !copies_->is_read(done.result.step)) {
-      VDIST_TRY(wait_.observer()->look(done.result.step));
-    }
+    VDIST_TRY(wait_.until(done.result.step, [&] { return copies_->is_read(done.result.step); }));
     VDIST_TRY(copies_->wait_read(done.result.step, wait_.longest()));
   }
   if (done.is_done) {

@@ -5,7 +5,7 @@
 // is read, and always read back from the cache: chunks change no bit. R-3 All ranks of a stage make
 // the same calls to their links for the same plan. R-4 On a device, launch() returns before the step is
 // done, and the next one may be launched behind it: sampled tokens go from step to step on the device.
-// A step whose tokens the host has to choose, or whose ranks meet in host memory, is done when launch()
+// A step of which the host has to choose a token, or whose ranks meet in host memory, is done when launch()
 // returns, and so are those before it. R-5 Whether the device or the host samples a row follows from what its request asks
 // for, not from its company; whether the host waits for a step follows from the plans alone: all ranks of a stage do the
 // same. R-6 A rehearsal has rows of padding only: kernels read and write nothing of anybody for them. Not thread-safe: one
@@ -132,8 +132,8 @@ private:
     bool is_done = false;
     kernels::queue_mark mark = 0;
     std::chrono::steady_clock::time_point deadline; // for the device
-    std::vector<sampled_sequence> sampled;          // by the device, in plan order
-    device_memory outputs;                          // staging: digest, then a token per sample
+    std::vector<sampled_sequence> sampled; // that the host has yet to hear of, in plan order
+    device_memory outputs;                 // staging: digest, then a token per sample
   };
 
   /// Of the rows of a step that sample.

@@ -64,7 +64,7 @@ result<void> rank_model::rehearse(const rehearsal_links& links) {
 result<void> rank_model::run_rehearsal(const peers& silent, const rehearsal_links& links) {
   const auto buckets = buckets_of(limits_);
   connect(silent);
-  inputs_.rehearse();
+  VDIST_TRY(inputs_.rehearse());
   VDIST_TRY(slots_.apply({})); // no sequence: everything that is placed is padding
   const auto ways = ways_to_sample();
   layers_run_ = std::min(rehearsed_layers, network_.decoder.layers.size());
@@ -101,7 +101,7 @@ std::vector<bool> rank_model::ways_to_sample() const {
 /// The arrays of a step without sequences. They are on the device when this returns: staging memory is free again, and no
 /// step sees half of another's arrays.
 result<step_arrays> rank_model::place_padding(const step_shape& shape) {
-  const auto arrays = inputs_.place(slots_, shape, {}, 0);
+  VDIST_ASSIGN(const auto arrays, inputs_.place(slots_, shape, {}, 0));
   VDIST_TRY(wait_.for_all());
   return arrays;
 }

@@ -1,7 +1,6 @@
 #include "model/exec/step_inputs.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 namespace vdist::exec {
@@ -11,7 +10,6 @@ namespace {
 /// Changes of block tables that are copied at once; more wait for the ones before.
 constexpr std::size_t changes_at_once = std::size_t{16} << 10U;
 constexpr std::size_t changes_bytes = 3 * changes_at_once * sizeof(std::int32_t);
-constexpr std::chrono::seconds changes_deadline{30};
 
 constexpr std::size_t array_alignment = 16;
 
@@ -70,8 +68,13 @@ private:
   }
 };
 
-step_inputs::step_inputs(kernels::backend& ops, const runner_limits& limits, std::int32_t flights)
-    : ops_(ops), table_stride_((limits.max_positions + limits.block_size - 1) / limits.block_size) {
+step_inputs::step_inputs(kernels::backend& ops,
+                         const runner_limits& limits,
+                         std::int32_t flights,
+                         host_wait& wait)
+    : ops_(ops),
+      wait_(wait),
+      table_stride_((limits.max_positions + limits.block_size - 1) / limits.block_size) {
   auto& queue = ops.queue();
   if (queue.is_host_memory()) {
     return;
@@ -89,14 +92,14 @@ step_inputs::step_inputs(kernels::backend& ops, const runner_limits& limits, std
   }
 }
 
-step_arrays step_inputs::place(slot_table& slots,
-                               const step_shape& shape,
-                               std::span<const kernels::sampling_row> sampling,
-                               std::int32_t flight) {
+result<step_arrays> step_inputs::place(slot_table& slots,
+                                       const step_shape& shape,
+                                       std::span<const kernels::sampling_row> sampling,
+                                       std::int32_t flight) {
   if (ops_.queue().is_host_memory()) {
     return in_host_memory(slots);
   }
-  update_tables(slots.new_blocks(), flight);
+  VDIST_TRY(update_tables(slots.new_blocks(), flight));
   const layout at(shape);
   std::byte* const staged = staging_[static_cast<std::size_t>(flight)].data();
   const auto put = [staged](std::size_t offset,
@@ -132,38 +135,42 @@ step_arrays step_inputs::place(slot_table& slots,
   const auto array = [this](std::size_t offset) {
     return reinterpret_cast<std::int32_t*>(arrays_.data() + offset);
   };
-  return {.token_ids = array(at.token_ids),
-          .positions = array(at.positions),
-          .token_slots = array(at.token_slots),
-          .batch = {.query_start = array(at.query_start),
-                    .first_position = array(at.first_position),
-                    .table_rows = array(at.table_rows),
-                    .block_tables = tables_.as<std::int32_t>(),
-                    .block_table_stride = table_stride_,
-                    .sequences = shape.sequences,
-                    .tokens = shape.tokens,
-                    .longest_query = shape.longest_query},
-          .last_rows = array(at.last_rows),
-          .sampled_rows = array(at.sampled_rows),
-          .sampling = reinterpret_cast<kernels::sampling_row*>(arrays_.data() + at.sampling)};
+  return step_arrays{.token_ids = array(at.token_ids),
+                     .positions = array(at.positions),
+                     .token_slots = array(at.token_slots),
+                     .batch = {.query_start = array(at.query_start),
+                               .first_position = array(at.first_position),
+                               .table_rows = array(at.table_rows),
+                               .block_tables = tables_.as<std::int32_t>(),
+                               .block_table_stride = table_stride_,
+                               .sequences = shape.sequences,
+                               .tokens = shape.tokens,
+                               .longest_query = shape.longest_query},
+                     .last_rows = array(at.last_rows),
+                     .sampled_rows = array(at.sampled_rows),
+                     .sampling =
+                         reinterpret_cast<kernels::sampling_row*>(arrays_.data() + at.sampling)};
 }
 
 /// An entry that is zero becomes zero.
-void step_inputs::rehearse() {
-  const block_changes nothing_new{.rows = {0}, .columns = {0}, .blocks = {0}};
-  update_tables(nothing_new, 0);
+bool step_inputs::waits_for(const block_changes& changes) {
+  return changes.rows.size() > changes_at_once;
 }
 
-void step_inputs::update_tables(const block_changes& changes, std::int32_t flight) {
+result<void> step_inputs::rehearse() {
+  const block_changes nothing_new{.rows = {0}, .columns = {0}, .blocks = {0}};
+  return update_tables(nothing_new, 0);
+}
+
+result<void> step_inputs::update_tables(const block_changes& changes, std::int32_t flight) {
   auto& queue = ops_.queue();
   auto* const staged = reinterpret_cast<std::int32_t*>(
       staging_[static_cast<std::size_t>(flight)].data() + arrays_bytes_);
   const auto total = changes.rows.size();
   for (std::size_t first = 0; first < total; first += changes_at_once) {
     const auto count = std::min(changes_at_once, total - first);
-    if (first > 0
-        && !queue.wait(queue.mark(), changes_deadline)) { // the staging memory is used again
-      return; // the device has failed; whoever waits for the step is told
+    if (first > 0) { // the staging memory is used again
+      VDIST_TRY(wait_.for_all());
     }
     const auto from = static_cast<std::ptrdiff_t>(first);
     std::copy_n(changes.rows.begin() + from, count, staged);
@@ -178,6 +185,7 @@ void step_inputs::update_tables(const block_changes& changes, std::int32_t fligh
                         .stride = table_stride_,
                         .count = static_cast<std::int32_t>(count)});
   }
+  return {};
 }
 
 } // namespace vdist::exec

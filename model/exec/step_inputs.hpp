@@ -9,6 +9,7 @@
 #pragma once
 
 #include "model/exec/device_memory.hpp"
+#include "model/exec/host_wait.hpp"
 #include "model/exec/memory_plan.hpp"
 #include "model/exec/slot_table.hpp"
 
@@ -44,24 +45,33 @@ struct step_arrays {
 class step_inputs {
 public:
   /// Throws std::bad_alloc. `flights`: steps under way at most.
-  step_inputs(kernels::backend& ops, const runner_limits& limits, std::int32_t flights);
+  /// `wait` outlives this.
+  step_inputs(kernels::backend& ops,
+              const runner_limits& limits,
+              std::int32_t flights,
+              host_wait& wait);
 
-  /// Puts the arrays of the last applied plan in place for flight `flight`. `sampling` has one row per sampled sequence, or
-  /// none where the host samples.
-  [[nodiscard]] step_arrays place(slot_table& slots,
-                                  const step_shape& shape,
-                                  std::span<const kernels::sampling_row> sampling,
-                                  std::int32_t flight);
+  /// Puts the arrays of the last applied plan in place for flight `flight`. `sampling` has one row per sampled sequence,
+  /// or none where no device samples. Errors: those of a wait, where waits_for() says so.
+  [[nodiscard]] result<step_arrays> place(slot_table& slots,
+                                          const step_shape& shape,
+                                          std::span<const kernels::sampling_row> sampling,
+                                          std::int32_t flight);
+
+  /// Whether place() has to wait for the device: much that is new goes there in parts. What was launched before has to be done
+  /// by then.
+  [[nodiscard]] static bool waits_for(const block_changes& changes);
 
   /// Runs what place() runs beside its copies, and changes nothing. On a device, before any sequence is there.
-  void rehearse();
+  [[nodiscard]] result<void> rehearse();
 
 private:
   struct layout; // offsets of a shape
 
-  void update_tables(const block_changes& changes, std::int32_t flight);
+  [[nodiscard]] result<void> update_tables(const block_changes& changes, std::int32_t flight);
 
   kernels::backend& ops_;
+  host_wait& wait_;
   std::int32_t table_stride_ = 0;
   std::size_t arrays_bytes_ = 0;       // of the largest shape
   device_memory arrays_;               // as laid out for the shape at hand

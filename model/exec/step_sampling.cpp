@@ -4,6 +4,7 @@
 #include "model/exec/rank_model.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <fmt/format.h>
 #include <limits>
@@ -182,12 +183,13 @@ result<void> rank_model::sample_and_share(const step_arrays& arrays,
   mine.result.digest = *digest.as<std::uint64_t>();
   if (network_.decoder.head) {
     const auto in = make_context(arrays, shape);
-    const auto all = static_cast<std::int32_t>(slots_.sampled().size());
-    for (std::int32_t first = 0; first < all; first += head_space_.logit_rows()) {
-      const row_range rows{first, std::min(head_space_.logit_rows(), all - first)};
-      VDIST_ASSIGN(float* logits, head_logits(in, arrays, rows));
-      if (sampler_) {
-        VDIST_TRY(sample_together(in, arrays, logits, rows, plan, mine));
+    const auto real = static_cast<std::int32_t>(slots_.sampled().size());
+    for (std::int32_t first = 0; first < shape.samples; first += head_space_.logit_rows()) {
+      const row_range rows{first, std::min(head_space_.logit_rows(), shape.samples - first)};
+      VDIST_ASSIGN(float* logits, head_logits(in, arrays, rows)); // of as many as the device alone
+      if (sampler_ && first < real) {
+        const row_range chosen{first, std::min(rows.count, real - first)};
+        VDIST_TRY(sample_together(in, arrays, logits, chosen, plan, mine));
       }
     }
     VDIST_TRY(feed_.share(plan, mine.result.tokens, slots_));
@@ -216,12 +218,13 @@ result<void> rank_model::sample_together(const layers::context& in,
   }
   VDIST_ASSIGN(logits, in_host_memory(in, logits, rows, wanted, plan.step));
   const auto* tokens = tokens_behind_digest(mine.outputs) + rows.first;
+  std::int32_t next = 0; // of the host's
   for (std::int32_t i = 0; i < rows.count; ++i) {
     const auto place =
         static_cast<std::size_t>(slots_.sampled()[static_cast<std::size_t>(rows.first + i)]);
     const auto slot = plan.slots[place];
     if (wanted.empty() || is_of_the_host(wanted[static_cast<std::size_t>(i)])) {
-      VDIST_TRY(sample_one(slot, network_.decoder.head->row(in, logits, i), mine.result));
+      VDIST_TRY(sample_one(slot, network_.decoder.head->row(in, logits, next++), mine.result));
     } else if (tokens[i] < 0) {
       return not_numbers(plan.request_ids[place], slots_.view(slot).length);
     } else {
@@ -231,7 +234,7 @@ result<void> rank_model::sample_together(const layers::context& in,
   return {};
 }
 
-/// Those of the logits that the host samples, where they lie in `logits`; everything before them is done.
+/// Those of the logits that the host samples, one behind the other; everything before them is done.
 result<float*> rank_model::in_host_memory(const layers::context& in,
                                           float* logits,
                                           const row_range& rows,
@@ -240,27 +243,31 @@ result<float*> rank_model::in_host_memory(const layers::context& in,
   if (queue_.is_host_memory()) {
     return logits;
   }
-  const auto& head = *network_.decoder.head;
-  const auto bytes = head.logit_floats(in, rows.count) * sizeof(float);
-  if (bytes > logits_bytes_) { // once: rows and ranks are bounded
+  const auto bytes = network_.decoder.head->logit_floats(in, 1) * sizeof(float);
+  const auto hosts =
+      wanted.empty()
+          ? static_cast<std::size_t>(rows.count)
+          : static_cast<std::size_t>(std::count_if(wanted.begin(), wanted.end(), is_of_the_host));
+  if (hosts * bytes > logits_bytes_) { // some times: rows and ranks are bounded
     logits_ = device_memory();
-    logits_bytes_ = bytes;
-    logits_ = device_memory(queue_, bytes, memory_place::staging);
+    logits_bytes_ = 0;
+    logits_ = device_memory(queue_, std::bit_ceil(hosts) * bytes, memory_place::staging);
+    logits_bytes_ = std::bit_ceil(hosts) * bytes;
   }
-  const auto copy = [&](std::int32_t first, std::int32_t count) {
-    const auto before = head.logit_floats(in, first);
-    const auto floats = head.logit_floats(in, count);
-    queue_.copy_out(logits_.as<float>() + before, logits + before, floats * sizeof(float));
+  auto* to = logits_.data();
+  const auto copy = [&](std::size_t first, std::size_t count) {
+    queue_.copy_out(to, reinterpret_cast<std::byte*>(logits) + first * bytes, count * bytes);
+    to += count * bytes;
   };
   if (wanted.empty()) {
-    copy(0, rows.count);
+    copy(0, hosts);
   } else {
     for (auto from = wanted.begin(); from != wanted.end();) { // neighbours at once
       const auto begin = std::find_if(from, wanted.end(), is_of_the_host);
       from = std::find_if_not(begin, wanted.end(), is_of_the_host);
       if (begin != from) {
-        copy(static_cast<std::int32_t>(begin - wanted.begin()),
-             static_cast<std::int32_t>(from - begin));
+        copy(static_cast<std::size_t>(begin - wanted.begin()),
+             static_cast<std::size_t>(from - begin));
       }
     }
   }

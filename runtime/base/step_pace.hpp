@@ -36,6 +36,8 @@ public:
   using milliseconds = std::chrono::milliseconds;
 
   static constexpr int margin = 8;
+  static constexpr milliseconds shortest{
+      1}; // of a step: 0 would be unknown, and nothing times any size
   static constexpr std::uint32_t steps_to_learn = 8;
 
   /// How the budget follows the pace.
@@ -86,7 +88,8 @@ public:
     if (how_.remembered > 0 && seen.steps % how_.remembered == 0) {
       seen.slowest_before = std::exchange(seen.slowest, milliseconds(0));
     }
-    seen.slowest = std::max(seen.slowest, std::chrono::ceil<milliseconds>(elapsed));
+    const auto pace = std::chrono::ceil<milliseconds>(elapsed);
+    seen.slowest = std::max({seen.slowest, pace, shortest});
   }
 
 private:

@@ -261,7 +261,20 @@ BOOST_FIXTURE_TEST_CASE(d3_a_step_whose_tokens_the_host_chooses_takes_its_time_w
   BOOST_TEST(cell.budget_ms.load() == 4U * 700U);
 }
 
-/// Ranks that meet through the host: its waits for the device are short ones in between.
+/// Nothing would be unknown to a successor, and nothing times any size.
+BOOST_AUTO_TEST_CASE(d1_a_step_too_short_to_be_looked_at_has_a_pace) {
+  step_pace pace(200ms, 30'000ms);
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    pace.finished(1, 0ns);
+  }
+  pace_words left;
+  pace.leave(1, left);
+  BOOST_TEST(left.slowest_ms[1].load() == 1U);
+  BOOST_TEST(pace.budget(1).count() == 200);
+  BOOST_TEST(pace.budget(127).count() == 8 * 1 * 128);
+}
+
+/// Who has nothing to wait for has one pace.
 BOOST_FIXTURE_TEST_CASE(d3_a_launch_in_which_nobody_had_to_wait_teaches_both_paces, fixture) {
   for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
     watch.compute(tokens);

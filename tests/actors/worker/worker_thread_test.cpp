@@ -88,6 +88,8 @@ struct device_play {
   std::atomic<bool> is_waiting{false};
   std::atomic<std::uint64_t> silent_from{~0ULL}; // in launches that wait
   std::atomic<bool> host_chooses{false}; // so launch() waits for the device, for all before first
+  std::atomic<bool> is_settling{false};  // and does not come to an end
+  std::atomic<bool> is_broken{false};    // as is found out by settling
   std::atomic<int> disturbed{-1};
 };
 
@@ -96,6 +98,14 @@ public:
   explicit device_runner(device_play& play) : play_(play) {}
 
   result<void> load(const exec::load_progress& /*progress*/) override { return {}; }
+
+  result<void> settle() override {
+    while (play_.is_settling) {
+      std::this_thread::yield();
+    }
+    return play_.is_broken ? result<void>(fail(errc::device_failed, "it is broken"))
+                           : result<void>();
+  }
 
   result<void> start_epoch(epoch /*now*/) override {
     launched_.clear();
@@ -666,6 +676,50 @@ BOOST_FIXTURE_TEST_CASE(l13_a_device_that_is_slow_once_finishes_its_step, device
   protocol::step_result result;
   receive(result);
   BOOST_TEST(result.step == 10U);
+}
+
+// D-4 of step_watch.hpp: nobody looks meanwhile, but the board says for how long.
+BOOST_FIXTURE_TEST_CASE(l16_the_device_has_left_an_epoch_that_is_said_to_be_quiet, device_fixture) {
+  learn();
+  play.is_silent = true;
+  play.is_settling = true;
+  send_next();
+  while (cell.budget_ms.load() != 200U) { // it is launched, and looked at
+    std::this_thread::yield();
+  }
+  fence.raise(epoch(2));
+  lane->prepare(epoch(2));
+  while (cell.budget_ms.load() != 3U * 200U) {
+    std::this_thread::yield();
+  }
+  BOOST_TEST((phase_of(cell.word.load()) == work_phase::computing));
+  play.is_settling = false;
+  BOOST_TEST((heard.take().what == worker_event::kind::quiesced), "and no failure before it");
+  BOOST_TEST((phase_of(cell.word.load()) == work_phase::idle));
+
+  play.is_settling = true; // nothing is left: nobody waits
+  lane->prepare(epoch(3));
+  BOOST_TEST((heard.take().what == worker_event::kind::quiesced));
+  play.is_settling = false;
+}
+
+BOOST_FIXTURE_TEST_CASE(l16_a_launch_that_a_fence_has_ended_is_left_behind_too, device_fixture) {
+  play.host_chooses = true;
+  learn();
+  play.is_silent = true;
+  play.is_broken = true;
+  send_next();
+  while (cell.budget_ms.load() != 200U) {
+    std::this_thread::yield();
+  }
+  fence.raise(epoch(2));
+  lane->prepare(epoch(2));
+  const auto event = heard.take();
+  BOOST_TEST((event.what == worker_event::kind::failed));
+  BOOST_TEST((event.status == errc::device_failed));
+  while (ends == 0) { // L-15
+    std::this_thread::yield();
+  }
 }
 
 BOOST_FIXTURE_TEST_CASE(l5_faults_of_a_device_go_to_the_runner, device_fixture) {

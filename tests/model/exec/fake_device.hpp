@@ -129,6 +129,7 @@ struct fake_trace {
   int rows_of_sequences = 0;   // tokens whose KV would have been written
   int rows_of_padding = 0;
   int rows_sampled = 0;
+  int rows_gathered = 0;    // for the LM head, by the last one
   int prompts_attended = 0; // attention of steps with more than one query in a sequence
   int operations = 0;
   int group_calls = 0; // that ran, replays included
@@ -206,7 +207,9 @@ public:
 
   void position_embedding(const kernels::position_embedding_args&) noexcept override { count(); }
 
-  void gather_rows(const kernels::gather_rows_args&) noexcept override { count(); }
+  void gather_rows(const kernels::gather_rows_args& a) noexcept override {
+    queue_.enqueue([this, rows = a.rows] { seen_.rows_gathered = rows; });
+  }
 
   void kv_append(const kernels::kv_append_args& a) noexcept override {
     queue_.enqueue([this, batch = a.batch] {

@@ -3,6 +3,7 @@
 #include "tests/model/exec/fake_rank.hpp"
 
 #include "model/exec/silent_links.hpp"
+#include "model/exec/step_buckets.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -20,7 +21,7 @@ using testing::fake_device;
 using testing::one_rank;
 
 constexpr token_id token_of_host = 0;
-constexpr std::int32_t sequences = 5;
+constexpr std::int32_t sequences = 5; // one more than a size that is recorded
 
 bool is_in(std::uint32_t mask, std::int32_t sequence) {
   return ((mask >> static_cast<std::uint32_t>(sequence)) & 1U) != 0;
@@ -52,12 +53,12 @@ protocol::step_plan plan_of(std::int32_t first, std::uint32_t hosts = 0) {
 /// Counts, and at some look wants the wait to end.
 struct counting_observer final : exec::wait_observer {
   std::optional<int> ends_at;
-  std::uint64_t step = 0; // of the last look
+  std::vector<std::uint64_t> steps; // of the looks
   int looks = 0;
   int waits = 0;
 
   result<void> look(std::uint64_t looked) override {
-    step = looked;
+    steps.push_back(looked);
     return looks++ == ends_at ? result<void>(fail(errc::aborted, "enough")) : result<void>();
   }
 
@@ -80,6 +81,8 @@ BOOST_AUTO_TEST_CASE(a_row_is_the_host_s_by_its_own_request_alone) {
       protocol::step_result out;
       BOOST_REQUIRE(runner.execute(plan_of(first, hosts), out));
       BOOST_REQUIRE(out.tokens.size() == sequences);
+      BOOST_TEST(rank.seen.rows_gathered == (first == 0 ? sequences : exec::bucket_of(sequences)),
+                 "the same product, whoever samples: the same logits");
       for (std::int32_t i = 0; i < sequences; ++i) {
         const auto row = static_cast<std::size_t>(i);
         const bool is_host_s = is_in(hosts, i);
@@ -146,7 +149,7 @@ BOOST_AUTO_TEST_CASE(somebody_looks_wherever_a_launch_waits) {
     rank.seen.queue->is_late = true; // every wait is looked at once
     protocol::step_result out;
     BOOST_REQUIRE(runner.execute(plan_of(0, 0b00100), out));
-    BOOST_TEST(observer.step == 1U);
+    BOOST_TEST((observer.steps.front() == 1U && observer.steps.back() == 1U));
     BOOST_TEST(observer.looks == observer.waits);
     const auto reductions = tensor > 1 ? 2 * rank.config.model.layers : 0;
     BOOST_TEST(observer.waits >= reductions + 2); // the step, and rows for the host
@@ -169,6 +172,55 @@ BOOST_AUTO_TEST_CASE(somebody_looks_wherever_a_launch_waits) {
     auto plan = plan_of(0);
     plan.epoch = last;
     BOOST_REQUIRE(runner.execute(plan, out));
+  }
+}
+
+// E-7: block tables that come in parts, as after a recovery. What runs before is waited for as itself.
+BOOST_AUTO_TEST_CASE(somebody_looks_while_many_block_tables_are_placed) {
+  constexpr std::int32_t most = 1490;
+  constexpr std::int32_t others = testing::max_sequences - 1;
+  constexpr std::int32_t at_once = 16 << 10;
+  for (const std::int32_t more : {0, 1}) {
+    one_rank rank;
+    rank.config.limits.max_positions = most * 16;
+    rank.config.limits.blocks = most;
+    rank.move_to(rank.config.place);
+    exec::model_runner runner(rank.config, {}, rank.memory, rank.factory());
+    BOOST_REQUIRE(runner.load({}));
+    BOOST_REQUIRE(runner.start_epoch(epoch(1)));
+    counting_observer observer;
+    runner.observe_waits(&observer);
+    rank.seen.queue->is_late = true;
+
+    const auto announce = [](protocol::step_plan& plan, std::int32_t slot, std::int32_t blocks) {
+      plan.slots.push_back(static_cast<std::uint32_t>(slot));
+      plan.request_ids.push_back(70U + static_cast<std::uint64_t>(slot));
+      plan.flags.push_back(protocol::flag_new | protocol::flag_samples);
+      plan.first_position.push_back(blocks * 16 - 1);
+      plan.token_counts.push_back(1);
+      plan.block_counts.push_back(blocks);
+      plan.sampling.emplace_back();
+      for (std::int32_t block = 0; block < blocks; ++block) {
+        plan.new_blocks.push_back(block);
+      }
+      plan.tokens.insert(plan.tokens.end(), static_cast<std::size_t>(blocks) * 16, 1);
+    };
+    protocol::step_plan one;
+    one.step = 1;
+    one.epoch = 1;
+    announce(one, 0, 1);
+    protocol::step_plan many;
+    many.step = 2;
+    many.epoch = 1;
+    for (std::int32_t i = 1; i < others; ++i) {
+      announce(many, i, most);
+    }
+    announce(many, others, at_once - (others - 1) * most + more);
+    BOOST_REQUIRE(runner.launch(one));
+    BOOST_REQUIRE(runner.launch(many));
+    const auto expected =
+        more > 0 ? std::vector<std::uint64_t>{1, 2} : std::vector<std::uint64_t>();
+    BOOST_TEST(observer.steps == expected, boost::test_tools::per_element());
   }
 }
 
