@@ -1,5 +1,5 @@
 // tests/model/exec/fake_device.hpp — a device without a device: its memory is the host's, and its operations compute nothing
-// but who is touched. It records and replays as a GPU does: what is recorded is not run.
+// but who is touched, and the logits of a row if that is wanted. It records and replays as a GPU does: what is recorded is not run.
 #pragma once
 
 #include "kernels/backend.hpp"
@@ -129,8 +129,9 @@ struct fake_trace {
   int rows_of_sequences = 0;   // tokens whose KV would have been written
   int rows_of_padding = 0;
   int rows_sampled = 0;
-  int rows_gathered = 0;    // for the LM head, by the last one
-  int prompts_attended = 0; // attention of steps with more than one query in a sequence
+  int rows_gathered = 0;       // for the LM head, by the last one
+  std::int32_t vocabulary = 0; // if it is set, row r of the LM head likes token r + 1 best
+  int prompts_attended = 0;    // attention of steps with more than one query in a sequence
   int operations = 0;
   int group_calls = 0; // that ran, replays included
   int group_recordings = 0;
@@ -189,7 +190,16 @@ public:
 
   [[nodiscard]] kernels::device_queue& queue() noexcept override { return queue_; }
 
-  void linear(const kernels::linear_args&) noexcept override { count(); }
+  void linear(const kernels::linear_args& a) noexcept override {
+    count();
+    if (a.out_features == seen_.vocabulary) {
+      queue_.enqueue([a] {
+        for (std::int32_t row = 0; row < a.tokens; ++row) {
+          a.y.as<float>()[row * a.y_stride + row + 1] = 1;
+        }
+      });
+    }
+  }
 
   void rms_norm(const kernels::rms_norm_args&) noexcept override { count(); }
 
