@@ -134,11 +134,7 @@ device_verdict step_watch::look_at_device(device_step& oldest, const exec::devic
   }
   const auto budget = budget_on_device(oldest.size());
   if (phase_ != work_phase::computing || !is_of_device_) {
-    end_stretch();
-    is_of_device_ = true;
-    since_ = now;
-    phase_ = work_phase::computing;
-    word_.enter(phase_, {.budget = budget});
+    compute_on_device(budget);
   }
   const auto silent = in_ms(now - std::max(oldest.begun, waited_until_));
   return {

@@ -166,10 +166,7 @@ public:
     if (time_ == nullptr) {
       return;
     }
-    end_stretch();
-    is_of_device_ = true;
-    phase_ = work_phase::computing;
-    word_.enter(phase_, {.budget = patience_at_first * steps * budget_on_device(tokens)});
+    compute_on_device(patience_at_first * steps * budget_on_device(tokens));
   }
 
   /// `step` is on the device, the oldest one there, from now on.
@@ -224,6 +221,13 @@ private:
       phase_ = phase;
       word_.enter(phase);
     }
+  }
+
+  void compute_on_device(std::chrono::milliseconds budget) {
+    end_stretch();
+    is_of_device_ = true;
+    phase_ = work_phase::computing;
+    word_.enter(phase_, {.budget = budget});
   }
 
   void end_on_device(device_step& step) const {

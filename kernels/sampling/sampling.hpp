@@ -27,11 +27,10 @@ struct sampling_row {
 static_assert(sizeof(sampling_row) == 40);
 
 struct sample_args {
-  const float* logits; // [rows, vocabulary], row stride logits_stride
-  const sampling_row*
-      wanted;           // [rows]; slot < 0: somebody else's row, or padding; nothing is written
-  std::int32_t* tokens; // [rows]; -1: the logits of this row hold a NaN
-  std::int32_t* fed;    // [slots], fed[slot] = token; nullptr: not wanted
+  const float* logits;        // [rows, vocabulary], row stride logits_stride
+  const sampling_row* wanted; // [rows]; slot < 0: the host's, or padding; nothing is written
+  std::int32_t* tokens;       // [rows]; -1: the logits of this row hold a NaN
+  std::int32_t* fed;          // [slots], fed[slot] = token; nullptr: not wanted
   std::int32_t rows;
   std::int32_t vocabulary;
   std::int64_t logits_stride;

@@ -2,8 +2,7 @@
 #pragma once
 
 #include "tests/model/exec/fake_device.hpp"
-
-#include "model/exec/model_runner.hpp"
+#include "tests/model/exec/golden_config.hpp"
 
 #include "transport/vault/memory_vault.hpp"
 
@@ -11,7 +10,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -20,30 +18,20 @@ namespace vdist::testing {
 
 constexpr std::int32_t max_sequences = 12;
 
-inline exec::model_runner_config config_of(const std::string& model) {
-  const auto folder =
-      std::filesystem::path(VDIST_SOURCE_DIR) / "tests" / "golden" / "models" / model;
-  exec::model_runner_config made;
-  made.model = *weights::read_model_config(folder, arch::supported_architectures());
-  made.source.folder = folder;
-  made.type = made.model.type;
-  made.place = {.layers = {0, made.model.layers}};
-  made.limits = {.max_batch_tokens = 100,
-                 .max_sequences = max_sequences,
-                 .max_positions = 64,
-                 .blocks = 32,
-                 .block_size = 16,
-                 .small_step_tokens = 32};
-  return made;
-}
-
 /// Weights that another worker has loaded, and a runner that may replace it.
 struct one_rank {
   vault::memory_vault memory;
   fake_trace seen;
   exec::model_runner_config config;
 
-  explicit one_rank(const std::string& model = "llama3_gqa") : config(config_of(model)) {
+  explicit one_rank(const std::string& model = "llama3_gqa")
+      : config(golden_config(model,
+                             {.max_batch_tokens = 100,
+                              .max_sequences = max_sequences,
+                              .max_positions = 64,
+                              .blocks = 32,
+                              .block_size = 16,
+                              .small_step_tokens = 32})) {
     exec::model_runner first(config, {}, memory, factory());
     BOOST_REQUIRE(first.load({}));
     seen = {};

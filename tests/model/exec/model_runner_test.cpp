@@ -1,5 +1,6 @@
 #include "model/exec/model_runner.hpp"
 
+#include "tests/model/exec/golden_config.hpp"
 #include "tests/support/counted_allocations.hpp"
 #include "tests/support/model_driver.hpp"
 
@@ -25,29 +26,20 @@ namespace {
 
 using testing::driven_sequence;
 using testing::driver_config;
+using testing::golden_folder;
 using testing::model_driver;
-
-std::filesystem::path model_folder(const std::string& model) {
-  return std::filesystem::path(VDIST_SOURCE_DIR) / "tests" / "golden" / "models" / model;
-}
 
 bool has(const error& failure, errc code, const std::string& text) {
   return failure.code == code && failure.context.find(text) != std::string::npos;
 }
 
 exec::model_runner_config runner_config(const std::string& model) {
-  const auto folder = model_folder(model);
-  exec::model_runner_config made;
-  made.model = *weights::read_model_config(folder, arch::supported_architectures());
-  made.source.folder = folder;
-  made.type = made.model.type;
-  made.place = {.layers = {0, made.model.layers}};
-  made.limits = {.max_batch_tokens = 16,
-                 .max_sequences = 4,
-                 .max_positions = 64,
-                 .blocks = 16,
-                 .block_size = 16};
-  return made;
+  return testing::golden_config(model,
+                                {.max_batch_tokens = 16,
+                                 .max_sequences = 4,
+                                 .max_positions = 64,
+                                 .blocks = 16,
+                                 .block_size = 16});
 }
 
 std::unique_ptr<kernels::backend> make_backend(const exec::backend_needs& needs) {
@@ -79,7 +71,7 @@ BOOST_AUTO_TEST_SUITE(model_runner)
 
 // E-4, M-2
 BOOST_AUTO_TEST_CASE(a_bad_plan_is_refused_and_only_a_new_epoch_mends_the_runner) {
-  model_driver driver({.folder = model_folder("gpt2")});
+  model_driver driver({.folder = golden_folder("gpt2")});
   auto sequence = driver.add({1, 2, 3});
   driven_sequence* const one[] = {&sequence};
   driver.generate(one, 1);
@@ -102,7 +94,7 @@ BOOST_AUTO_TEST_CASE(a_bad_plan_is_refused_and_only_a_new_epoch_mends_the_runner
 }
 
 BOOST_AUTO_TEST_CASE(a_plan_of_another_epoch_is_stale) {
-  model_driver driver({.folder = model_folder("gpt2")});
+  model_driver driver({.folder = golden_folder("gpt2")});
   auto sequence = driver.add({1, 2, 3});
   const testing::chunk whole[] = {{&sequence, 3}};
   auto plan = driver.make_plan(whole);
@@ -113,7 +105,7 @@ BOOST_AUTO_TEST_CASE(a_plan_of_another_epoch_is_stale) {
 }
 
 BOOST_AUTO_TEST_CASE(a_plan_that_only_retires_slots_computes_nothing) {
-  model_driver driver({.folder = model_folder("llama3_gqa"), .tensor = 2, .stage_layers = {2, 1}});
+  model_driver driver({.folder = golden_folder("llama3_gqa"), .tensor = 2, .stage_layers = {2, 1}});
   auto plan = driver.make_plan({});
   plan.retired_slots = {0, 3};
   const auto done = driver.execute(plan);
@@ -123,7 +115,7 @@ BOOST_AUTO_TEST_CASE(a_plan_that_only_retires_slots_computes_nothing) {
 }
 
 BOOST_AUTO_TEST_CASE(more_sampled_rows_than_the_lm_head_takes_at_once_come_in_plan_order) {
-  driver_config config{.folder = model_folder("llama3_gqa"), .tensor = 2};
+  driver_config config{.folder = golden_folder("llama3_gqa"), .tensor = 2};
   config.limits.max_sequences = 150; // more than two groups of exec::logit_rows_max
   config.limits.blocks = 150;
   model_driver driver(config);
@@ -152,7 +144,7 @@ BOOST_AUTO_TEST_CASE(more_sampled_rows_than_the_lm_head_takes_at_once_come_in_pl
 BOOST_AUTO_TEST_CASE(the_digest_follows_the_tokens) {
   std::set<std::uint64_t> seen;
   for (const token_id token : {1, 2, 3, 1}) {
-    model_driver driver({.folder = model_folder("gpt2")});
+    model_driver driver({.folder = golden_folder("gpt2")});
     auto sequence = driver.add({9, token, 7});
     const testing::chunk whole[] = {{&sequence, 3}};
     driver.step(whole);
@@ -162,7 +154,7 @@ BOOST_AUTO_TEST_CASE(the_digest_follows_the_tokens) {
 }
 
 BOOST_AUTO_TEST_CASE(log_probabilities_are_reported_where_asked_for) {
-  model_driver driver({.folder = model_folder("gpt2")});
+  model_driver driver({.folder = golden_folder("gpt2")});
   auto plain = driver.add({1, 2});
   auto asked = driver.add({3, 4});
   asked.record.logprobs = 3;
@@ -285,7 +277,7 @@ BOOST_AUTO_TEST_CASE(more_positions_than_the_model_has_learned_are_refused) {
 }
 
 BOOST_AUTO_TEST_CASE(random_weights_are_one_model_whatever_the_split) {
-  const driver_config whole{.folder = model_folder("llama32_tied"),
+  const driver_config whole{.folder = golden_folder("llama32_tied"),
                             .origin = weights::weight_origin::random};
   auto parted = whole;
   parted.tensor = 4;
