@@ -3,9 +3,9 @@
 
 BUILD := build/release
 PROGRAMS := build/bin
-# Compilers at once; tests run one at a time, because some measure time.
+# Compilers at once, and tests; those that measure time run alone (RUN_SERIAL).
 JOBS ?= $(shell nproc)
-TEST_JOBS ?= 1
+TEST_JOBS ?= $(JOBS)
 # Optional test data beside the repository: `unpack DIR` fills a folder. Tests that need it are skipped without.
 TEST_DATA_UNPACK ?= ../shared/data/unpack
 TEST_LABELS := ^(unit|tidy|golden|sim|fault)$$
