@@ -113,12 +113,13 @@ std::optional<std::int64_t> spare_after(const failpoint_hit& hit,
 bool belongs_to_another(const failpoint_hit& hit,
                         std::span<const failpoint_hit> hits,
                         const recovery_times& times) {
-  if (is_certain(hit.action)) {
+  if (is_certain(hit.action) && hit.replica >= 0) {
     return false;
   }
   const auto recovery = times.detected ? times.detected : times.fenced;
   return !recovery || std::any_of(hits.begin(), hits.end(), [&hit, recovery](const auto& other) {
-    return other.replica == hit.replica && other.at_ns > hit.at_ns && other.at_ns <= *recovery;
+    const bool is_near = hit.replica < 0 || other.replica == hit.replica;
+    return is_near && other.at_ns > hit.at_ns && other.at_ns <= *recovery;
   });
 }
 

@@ -6,7 +6,8 @@
 //
 // R-1 A row's recovery is that of the first epoch that begins in the replica of the hit after it; stall is hit → first tokens.
 //     Faults that hit during one recovery share its end; one that comes before the first tokens makes the stall longer.
-// R-2 A fault that may pass without a recovery (a delay, a short stop, a lost frame) has one only if no other came in between.
+// R-2 A fault that may pass without a recovery (a delay, a short stop, a lost frame, whatever hits no replica: the vault,
+//     the router) has one only if no other came in between.
 // R-3 What did not happen, or was not observed, is absent: nothing is guessed.
 // Pure functions.
 #pragma once

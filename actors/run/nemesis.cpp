@@ -96,10 +96,10 @@ void nemesis::run() {
 void nemesis::strike(std::uint64_t number) {
   const auto drawn = draw_strike(script_, field_, seed_, number);
   if (drawn.is_from_outside) {
-    points_.note_hit(
-        index_,
-        drawn.rule.action,
-        {.replica = drawn.rule.replica.value_or(-1), .rank = drawn.rule.rank.value_or(-1)});
+    points_.note_hit(index_,
+                     drawn.rule.action,
+                     {.replica = drawn.what == target::vault ? -1 : drawn.rule.replica.value_or(-1),
+                      .rank = drawn.rule.rank.value_or(-1)});
     if (!field_.kill(drawn.what, drawn.rank)) {
       log::debug("nemesis: {} {} is being replaced already",
                  config::facts_of(drawn.what).name,

@@ -133,6 +133,12 @@ BOOST_AUTO_TEST_CASE(a_delay_has_no_recovery_of_others) { // R-2
   const std::vector stops{hit(6, act::stop), hit(9, act::stop)}; // the first one was over in time
   BOOST_TEST(!rows_of(stops, armed, one_recovery())[0].stall_ms.has_value());
   BOOST_TEST(rows_of(stops, armed, one_recovery())[1].stall_ms.value() == 31);
+  auto vault = hit(8, act::kill9);
+  vault.replica = -1;
+  const auto of_vault = rows_of(std::vector{vault, hit(10, act::kill9)}, armed, one_recovery());
+  BOOST_TEST(!of_vault[0].stall_ms.has_value());
+  BOOST_TEST(of_vault[1].stall_ms.has_value());
+  BOOST_TEST(rows_of(std::vector{vault}, armed, one_recovery())[0].stall_ms.value() == 32);
   const auto alone = rows_of(std::vector{hit(8, act::drop)}, armed, one_recovery());
   BOOST_TEST(alone[0].stall_ms.value() == 32); // nobody else can have been the cause
 }
