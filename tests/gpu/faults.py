@@ -122,8 +122,12 @@ def settings(*overrides):
 
 
 def script(strikes):
-    """`strikes`: rules as vdist-ctl writes them."""
-    return "seed = 1\n" + "".join(f'[[fault]]\nrule = "{rule}"\n' for rule in strikes)
+    """`strikes`: rules as vdist-ctl writes them, or "after 50 ms: kill9 vault"."""
+    def fault(strike):
+        late = re.fullmatch(r"after (\d+) ms: (.*)", strike)
+        return f'every_ms = {late[1]}\nchoose = ["{late[2]}"]\ncount = 1\n' if late else f'rule = "{strike}"\n'
+
+    return "seed = 1\n" + "".join("[[fault]]\n" + fault(strike) for strike in strikes)
 
 
 def results_of(path):
@@ -295,6 +299,7 @@ EXACT_SCRIPTS = {
               "worker.step_begin rank=LAST step=90 kill9"],
     "prefill": ["worker.step_begin rank=LAST step=2 kill9", "worker.step_begin rank=0 step=3 kill9"],
     "control": ["executor.before_send step=40 kill9", "executor.before_send step=80 kill_actor"],
+    "vault": ["after 40 ms: kill9 vault", "worker.step_begin rank=LAST step=60 kill9"],
     "replacement": ["worker.step_begin rank=0 step=30 kill9", "worker.load rank=0 nth=1 kill9"],
     "illegal address": ["worker.step_begin rank=0 step=30 illegal_address", "worker.step_begin rank=LAST step=70 illegal_address"],
     "stuck kernel": ["worker.step_begin rank=0 step=30 stuck_kernel", "worker.step_begin rank=LAST step=70 stuck_kernel"],
