@@ -17,7 +17,7 @@ namespace vdist::host {
 namespace {
 
 constexpr std::uint32_t board_magic = 0x76'62'72'64; // "vbrd"
-constexpr std::uint32_t board_layout = 4;            // raised with every change of board_words
+constexpr std::uint32_t board_layout = 5;            // raised with every change of board_words
 
 /// The kernel reads and writes a plain word where the atomic is.
 std::uint32_t* address(std::atomic<std::uint32_t>& word) {

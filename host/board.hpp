@@ -60,6 +60,8 @@ struct board_words {
       0}; // control processes started so far, the present one included
   std::atomic<std::uint32_t> vault_starts{
       0}; // a control process that finds another number finds other memory
+  std::atomic<std::uint32_t> vault_takeovers{
+      0}; // vaults that went on with the memory of the one before (H-15)
   /// The next control process needs a vault whose number is at least this, and no worker of now: set by one
   /// that is about to end (H-13).
   std::atomic<std::uint32_t> vault_wanted{0};

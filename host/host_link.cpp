@@ -72,6 +72,7 @@ result<void> host_link::receive_welcome() {
     return fail(errc::corrupt, "host link: the supervisor's welcome lacks descriptors");
   }
   welcome_ = *welcome;
+  vault_pid_ = welcome_.vault_pid;
   vault_ = std::move(message.fds[0]);
   ledger_ = std::move(message.fds[1]);
   store_ = has_store ? std::move(message.fds[3]) : socket::unique_fd();
@@ -222,11 +223,11 @@ void host_link::configure(const protocol::host_settings& settings) {
 
 std::vector<process_info> host_link::processes() const {
   using protocol::process_role;
+  const std::lock_guard lock(mutex_);
   std::vector<process_info> all{
       {{.role = process_role::supervisor}, welcome_.supervisor_pid},
-      {{.role = process_role::vault}, welcome_.vault_pid},
+      {{.role = process_role::vault}, vault_pid_},
       {{.role = process_role::control}, static_cast<std::int32_t>(::getpid())}};
-  const std::lock_guard lock(mutex_);
   for (const auto& [key, worker] : workers_) {
     all.push_back({key, worker.pid});
   }
@@ -254,7 +255,9 @@ void host_link::listen() {
 void host_link::obey(const protocol::host_message& message) {
   if (const auto* started = std::get_if<protocol::process_started>(&message)) {
     const std::lock_guard lock(mutex_);
-    if (const auto found = workers_.find(started->key); found != workers_.end()) {
+    if (started->key.role == protocol::process_role::vault) {
+      vault_pid_ = started->pid;
+    } else if (const auto found = workers_.find(started->key); found != workers_.end()) {
       found->second.pid = started->pid;
     }
   } else if (const auto* dying = std::get_if<protocol::process_dying>(&message)) {

@@ -157,6 +157,7 @@ private:
 
   std::mutex send_mutex_;
   mutable std::mutex mutex_;
+  std::int32_t vault_pid_ = 0;                      // guarded by mutex_
   std::map<protocol::process_key, worker> workers_; // guarded by mutex_
   std::map<std::int32_t, std::function<void(const protocol::spare_ready&)>>
       spares_;             // by rank; guarded by mutex_

@@ -1,7 +1,7 @@
 #include "host/supervisor.hpp"
 
+#include "transport/socket/descriptor_limit.hpp"
 #include "transport/socket/shared_file.hpp"
-#include "transport/vault/vault_server.hpp"
 
 #include "runtime/base/log.hpp"
 #include "runtime/ledger/shared_ledger.hpp"
@@ -43,6 +43,7 @@ supervisor::~supervisor() = default;
 
 result<void> supervisor::start(socket::unique_fd link) {
   VDIST_TRY(watch_signals());
+  socket::raise_descriptor_limit();
   VDIST_ASSIGN(auto made, board::make());
   board_.emplace(std::move(made));
   children_.emplace(*board_, detect_of(config_.settings));
@@ -60,7 +61,7 @@ result<void> supervisor::start(socket::unique_fd link) {
   VDIST_TRY(make_store());
   if (link) {
     link_.emplace(std::move(link), time_);
-    VDIST_TRY(start_vault());
+    VDIST_TRY(start_empty_vault());
     return welcome_control();
   }
   return start_tree(restart_scope::all);
@@ -70,7 +71,7 @@ result<void> supervisor::start(socket::unique_fd link) {
 result<void> supervisor::start_tree(restart_scope scope) {
   result<void> started;
   if (scope == restart_scope::all) {
-    started = start_vault();
+    started = start_empty_vault();
   }
   if (started) {
     started = start_control();
@@ -95,9 +96,14 @@ result<void> supervisor::watch_signals() {
              : fail(errc::io_failed, fmt::format("supervisor: signalfd: {}", std::strerror(errno)));
 }
 
+result<void> supervisor::start_empty_vault() {
+  kept_.forget();
+  ++(*board_)->vault_starts;
+  return start_vault();
+}
+
 result<void> supervisor::start_vault() {
   VDIST_ASSIGN(auto ends, socket::make_socket_pair());
-  vault_control_.emplace(std::move(ends.first), time_);
   VDIST_TRY(children_->start(vault_key,
                              {.program = config_.programs / "vdist-vault",
                               .arguments = {"--control-fd",
@@ -105,7 +111,11 @@ result<void> supervisor::start_vault() {
                                             "--stall-ms",
                                             std::to_string(config_.settings.control_stall_ms)},
                               .descriptors = {ends.second.get()}}));
-  ++(*board_)->vault_starts;
+  ends.second.reset();
+  const auto given = kept_.hand_over(std::move(ends.first), time_.now() + send_deadline);
+  if (!given) { // N-2
+    children_->kill(vault_key, given.error().context);
+  }
   return {};
 }
 
@@ -194,7 +204,7 @@ result<void> supervisor::welcome_control() {
 }
 
 result<socket::unique_fd> supervisor::new_vault_client() {
-  return vault::open_vault_client(*vault_control_, time_.now() + send_deadline);
+  return kept_.new_client(time_.now() + send_deadline);
 }
 
 result<int> supervisor::run() {
@@ -229,12 +239,18 @@ void supervisor::wait_for_something() {
   if (output_.has_waiting()) {
     watched.push_back({.fd = output_.descriptor(), .events = POLLOUT, .revents = 0});
   }
+  if (kept_.fd() >= 0) {
+    watched.push_back({.fd = kept_.fd(), .events = POLLIN, .revents = 0});
+  }
   children_->add_descriptors(watched);
   spares_->add_descriptors(watched);
   const auto now = time_.now();
   auto until = std::min(now + loop_slice, children_->next_look().value_or(time_point::max()));
   if (pending_ && pending_->due > now) {
     until = std::min(until, pending_->due);
+  }
+  if (vault_due_) {
+    until = std::min(until, *vault_due_);
   }
   if (const auto due = spares_->next_start(); due && may_keep_spares()) {
     until = std::min(until, *due);
@@ -250,6 +266,7 @@ void supervisor::wait_for_something() {
 /// end of a worker is known before its control process asks for anything else.
 result<std::optional<int>> supervisor::turn() {
   look_at_signals();
+  listen_to_vault();
   for (const auto& event : children_->look(time_.now())) {
     VDIST_ASSIGN(const auto ended, take_in(event));
     if (ended) {
@@ -265,6 +282,7 @@ result<std::optional<int>> supervisor::turn() {
     return std::optional<int>(exit_interrupted);
   }
   VDIST_TRY(restart_when_due());
+  VDIST_TRY(replace_vault_when_due());
   spares_->look();
   if (may_keep_spares()) {
     spares_->keep();
@@ -363,10 +381,17 @@ void supervisor::restart_as_ordered(bool wants_all) {
   }
 }
 
-/// Nobody is given the time to fail for want of the vault, and to end the run with that.
+void supervisor::listen_to_vault() {
+  if (const auto heard = kept_.listen(); !heard) {
+    log::error("supervisor: vdist-vault: {}", heard.error().context);
+  }
+}
+
+/// Without anything to go on with, nobody is given the time to fail for want of the vault, and to end the run with that.
 void supervisor::on_vault_dying() {
   const bool is_known = pending_ && pending_->scope == restart_scope::all;
-  if (!is_known && config_.control_arguments) {
+  listen_to_vault();
+  if (!kept_.can_go_on() && !is_known && config_.control_arguments) {
     pending_ = {.scope = restart_scope::all,
                 .due = time_point::max()}; // on_vault_ended() says when
     end_all();
@@ -377,7 +402,14 @@ result<void> supervisor::on_vault_ended(const child_event& event) {
   if (pending_ && pending_->scope == restart_scope::all && pending_->due != time_point::max()) {
     return {}; // it had to end
   }
+  listen_to_vault();
   const auto why = "vdist-vault: " + event.text;
+  const bool has_to_start_anew = pending_ && pending_->scope == restart_scope::all;
+  if (kept_.can_go_on() && !has_to_start_anew) { // H-15
+    VDIST_ASSIGN(const auto rest, rest_before_restart(why));
+    vault_due_ = time_.now() + rest;
+    return {};
+  }
   if (!config_.control_arguments) {
     return fail(errc::closed, why);
   }
@@ -396,25 +428,44 @@ void supervisor::end_all() {
 }
 
 void supervisor::restart_all_at(time_point due) {
+  vault_due_.reset();
   end_all();
   pending_ = {.scope = restart_scope::all, .due = due};
 }
 
 /// What has to end is told so at once; the rest follows when it has.
 result<void> supervisor::plan_restart(restart_scope scope, const std::string& why) {
-  const auto now = time_.now();
+  VDIST_ASSIGN(const auto rest, rest_before_restart(why));
+  const auto due = time_.now() + rest;
+  if (scope == restart_scope::all) {
+    restart_all_at(due);
+  } else {
+    pending_ = {.scope = scope, .due = due};
+  }
+  return {};
+}
+
+/// H-6. Error: closed, when it was too often.
+result<duration> supervisor::rest_before_restart(const std::string& why) {
   restarts_.take_back((*board_)->ends_explained.exchange(0)); // H-14
-  const auto rest = restarts_.next(now);
+  const auto rest = restarts_.next(time_.now());
   if (!rest) {
     return fail(errc::closed,
                 fmt::format("{}; after {} restarts it is given up", why, restarts_.recent()));
   }
   log::warn("supervisor: {}; starting again (restart={})", why, restarts_.recent());
-  if (scope == restart_scope::all) {
-    restart_all_at(now + *rest);
-  } else {
-    pending_ = {.scope = scope, .due = now + *rest};
+  return *rest;
+}
+
+/// H-15.
+result<void> supervisor::replace_vault_when_due() {
+  if (!vault_due_ || time_.now() < *vault_due_) {
+    return {};
   }
+  vault_due_.reset();
+  ++(*board_)->vault_takeovers;
+  VDIST_TRY(start_vault());
+  tell(protocol::process_started{vault_key, children_->pid_of(vault_key)});
   return {};
 }
 

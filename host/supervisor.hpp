@@ -11,7 +11,7 @@
 //
 //   a worker dies  → the control process is told; it asks for a successor
 //   the node dies  → a new node, which is told of the workers that live on
-//   the vault dies → node and workers are ended, then vault and node are started again
+//   the vault dies → a new vault, which gets the descriptors and sockets of the old one: nobody else notices (H-15)
 //
 // H-5 However the supervisor ends, also by SIGKILL, every process that it started ends (H-1), and
 //     with the last one all shared memory, which has no name, is gone.
@@ -31,11 +31,14 @@
 //     failure, as often as a cluster can lose a worker.
 // H-14 Ends of control processes that one request was the cause of (board, ends_explained) are taken out of the count of H-6
 //     before the next one is counted: who is told of the cause is the process that fails the request.
-// A program that embeds the engine is the control process itself and cannot be started again: then the end of the vault,
-// or of the link, ends everything.
+// H-15 The memory of a vault is kept here, too (vault_keeper.hpp), and goes to its successor. When vaults die, again and
+//     again, before they have taken it over, node and workers are ended, and all start again with an empty one.
+// A program that embeds the engine is the control process itself and cannot be started again: then memory that
+// no vault takes over, or the end of the link, ends everything.
 #pragma once
 
 #include "transport/socket/message_socket.hpp"
+#include "transport/vault/vault_keeper.hpp"
 
 #include "runtime/base/result.hpp"
 #include "runtime/protocol/host.hpp"
@@ -106,6 +109,8 @@ private:
 
   // Starting.
   [[nodiscard]] result<void> start_tree(restart_scope scope);
+  [[nodiscard]] result<void> start_empty_vault();
+  /// With what is kept of the one before it.
   [[nodiscard]] result<void> start_vault();
   [[nodiscard]] result<void> make_ledger();
   [[nodiscard]] result<void> make_store();
@@ -129,13 +134,16 @@ private:
   // Ends and restarts.
   [[nodiscard]] result<std::optional<int>> on_control_ended(const child_event& event);
   void restart_as_ordered(bool wants_all);
+  void listen_to_vault();
   void on_vault_dying();
   [[nodiscard]] result<void> on_vault_ended(const child_event& event);
   [[nodiscard]] bool wants_other_vault() const;
   [[nodiscard]] result<void> plan_restart(restart_scope scope, const std::string& why);
+  [[nodiscard]] result<duration> rest_before_restart(const std::string& why);
   void restart_all_at(time_point due);
   void end_all();
   [[nodiscard]] result<void> restart_when_due();
+  [[nodiscard]] result<void> replace_vault_when_due();
 
   [[nodiscard]] static duration detect_of(const protocol::host_settings& settings) {
     return std::chrono::milliseconds(std::max(settings.detect_ms, 1));
@@ -153,7 +161,8 @@ private:
   system_clock time_;
   socket::unique_fd signals_;
   std::optional<board> board_;
-  std::optional<socket::message_socket> vault_control_;
+  vault::vault_keeper kept_{time_};
+  std::optional<time_point> vault_due_;        // H-15
   std::optional<socket::message_socket> link_; // to the control process, while it lives
   outbox outbox_;
   output_tap output_;

@@ -3,6 +3,7 @@
 
 #include "actors/gateway/board_areas.hpp"
 
+#include "transport/socket/descriptor_limit.hpp"
 #include "transport/vault/vault_server.hpp"
 
 #include "runtime/base/log.hpp"
@@ -17,7 +18,6 @@
 #include <string>
 #include <string_view>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include "host/board.hpp"
 
@@ -70,15 +70,6 @@ result<options> parse(std::span<char* const> arguments) {
   return parsed;
 }
 
-/// As many descriptors as the system allows: every region and every client costs one.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-  }
-}
-
 /// Memory of a GPU. CUDA is loaded by the first call: most vaults never see one.
 result<socket::unique_fd> make_device_memory(std::int32_t device, std::size_t bytes) {
   std::string why;
@@ -115,7 +106,7 @@ int run(std::span<char* const> arguments) {
   }
   std::signal(SIGINT, SIG_IGN); // Ctrl-C reaches the whole group; the parent decides
   prctl(PR_SET_NAME, "vdist-vault");
-  raise_descriptor_limit();
+  socket::raise_descriptor_limit();
   const system_clock time;
   vault::vault_server server(
       socket::unique_fd(parsed->control_fd), time, parsed->server, make_device_memory);

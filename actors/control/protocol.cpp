@@ -321,8 +321,8 @@ result<restart_order> parse_restart(std::string_view text) {
   }
   if (text == "vault") {
     return fail(errc::unsupported,
-                "restart: vault: it holds weights and KV cache, so every worker would end with it "
-                "and every request be computed again (kill vault does that)");
+                "restart: vault: there is nothing to wait for; kill vault replaces it, and the "
+                "next one goes on with its memory");
   }
   return fail(errc::invalid_argument,
               "restart: no such target (legal: worker <rank>, replica <number>, node, all)");

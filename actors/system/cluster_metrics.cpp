@@ -62,7 +62,7 @@ metrics::engine_sample sample_of(const cluster& from) {
       .supervisor_restarts = restarts_of(from.starts().supervisors, replicas),
       .reductions = gauge.reductions,
       .node_starts = board != nullptr ? board->node_starts.load() : 0,
-      .vault_starts = board != nullptr ? board->vault_starts.load() : 0,
+      .vault_starts = board != nullptr ? board->vault_starts + board->vault_takeovers : 0,
       .ledger_unfinished = stats.unfinished,
       .ledger_finished = stats.finished,
       .ledger_requests_max = limits.requests_max,

@@ -134,7 +134,7 @@ constexpr failpoint_actions_set of_spawn{
 constexpr failpoint_actions_set of_write{act::delay, act::exit, act::kill9, act::stop, act::segv};
 constexpr failpoint_actions_set of_file{act::delay, act::exit, act::kill9, act::segv, act::full};
 
-constexpr std::array<failpoint_place, 25> places{{
+constexpr std::array<failpoint_place, 26> places{{
     {"batch.write", of_file, "before a result line is written"},
     {"channel.commands", of_channel, "a command to a worker process"},
     {"channel.events", of_channel, "an event of a worker process"},
@@ -156,6 +156,7 @@ constexpr std::array<failpoint_place, 25> places{{
     {"stage.event", of_actor, "a stage that hears of a worker"},
     {"supervisor.event", of_actor, "a supervisor that hears of a worker"},
     {"vault.map", of_vault, "the vault, before it makes or finds a region"},
+    {"vault.take_over", of_vault, "a vault that has been given what the one before it had"},
     {"worker.load", of_worker, "a worker, before it maps or loads the weights"},
     {"worker.prepare", of_spare, "a spare worker, before it prepares for its rank"},
     {"worker.step_begin", of_worker_that_computes, "a worker that has a plan, before it computes"},

@@ -244,7 +244,7 @@ BOOST_AUTO_TEST_CASE(replicas_are_drained_and_parts_replaced_and_no_result_chang
   }
   const auto vault = ctl({"restart", "vault"});
   BOOST_TEST(vault.exit_code == 2);
-  BOOST_TEST(vault.err.find("computed again") != std::string::npos, vault.err);
+  BOOST_TEST(vault.err.find("kill vault replaces it") != std::string::npos, vault.err);
   const auto done = batch.wait();
   BOOST_TEST(done.exit_code == 0, done.err);
   BOOST_TEST((results_of(output) == results_of(reference)));

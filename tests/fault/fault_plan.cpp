@@ -179,9 +179,14 @@ private:
     }
     plan_.held = 0;
     plan_.victim = is_worker ? fmt::format("worker {}", victim()) : std::string(what_.victim);
-    add(is_worker ? fmt::format("worker.load replica=0 rank={} delay(0)", victim())
-                  : fmt::format("batch.write nth={} delay(0)", results_));
+    add(is_worker ? fmt::format("worker.load replica=0 rank={} delay(0)", victim()) : released());
     return plan_;
+  }
+
+  /// Says that the victim has been replaced: the next vault is there, and of others those that were held are gone with them.
+  [[nodiscard]] std::string released() const {
+    return what_.victim == "vault" ? "vault.take_over delay(0)"
+                                   : fmt::format("batch.write nth={} delay(0)", results_);
   }
 
   /// Rule 1 starts the recovery.
@@ -247,7 +252,7 @@ private:
       add(fmt::format("worker.load replica=0 rank={} wait(3)", victim()));
       plan_.held = 1;
       plan_.victim = what_.victim;
-      return single(fmt::format("batch.write nth={} delay(0)", results_));
+      return single(released());
     case place::two_workers:
     case place::poison:
     case place::replacement:

@@ -312,13 +312,14 @@ BOOST_AUTO_TEST_CASE(whoever_is_killed_while_all_start_is_started_again) {
   }
 }
 
-/// The vault takes all others with it; they load again while the rule is armed.
+/// A vault whose memory is lost takes all others with it; they load again while the rule is armed.
 BOOST_AUTO_TEST_CASE(whoever_hangs_while_all_load_is_started_again) {
   const auto output = (folder.path() / "stuck_at_start").string();
-  const fault_plan plan{
-      .rules = {"executor.before_send replica=0 step=20 wait(2)", "worker.load rank=1 hang"},
-      .held = 0,
-      .victim = "vault"};
+  const fault_plan plan{.rules = {"executor.before_send replica=0 step=20 wait(3)",
+                                  "vault.take_over 3*kill9",
+                                  "worker.load rank=1 hang"},
+                        .held = 0,
+                        .victim = "vault"};
   auto program = start_with(plan, output, "fault_tolerance.load_stall_ms=1000");
   strike(program, {.signal = SIGKILL}, plan);
   check_undisturbed(program, output);

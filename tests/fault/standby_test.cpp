@@ -287,11 +287,26 @@ BOOST_AUTO_TEST_CASE(a_new_control_process_finds_the_spares_that_there_are) {
   check(batch, {victim, node});
 }
 
-BOOST_AUTO_TEST_CASE(spares_end_with_the_vault_and_come_back_with_the_next) { // H-6
+BOOST_AUTO_TEST_CASE(spares_outlive_the_vault_and_serve_with_the_next) { // H-15
+  auto batch = start_batch(output);
+  slow_down(batch);
+  const auto spares = wait_for_spares(batch);
+  const auto before = children_of(batch.pid());
+  ::kill(before.at("vault"), SIGKILL);
+  BOOST_REQUIRE(wait_for_successor(batch, "vault", before.at("vault")) != 0);
+  const auto victim = before.at("worker 0");
+  ::kill(victim, SIGKILL);
+  BOOST_TEST(wait_for_worker(batch, 0, victim) == spares.at(0));
+  (void)wait_for_spares(batch, 0, spares.at(0));
+  check(batch, {victim});
+}
+
+BOOST_AUTO_TEST_CASE(spares_end_with_the_memory_and_come_back_with_the_next) { // H-6
   auto batch = start_batch(output);
   slow_down(batch);
   const auto spares = wait_for_spares(batch);
   const auto vault = children_of(batch.pid()).at("vault");
+  BOOST_REQUIRE(cluster_talk(batch.pid(), name).arm("vault.take_over 3*kill9"));
   ::kill(vault, SIGKILL);
   BOOST_REQUIRE(wait_for_successor(batch, "vault", vault) != 0);
   for (const auto& [rank, pid] : spares) {

@@ -26,8 +26,9 @@ specimen in_words(const bytes& message) {
   return made;
 }
 
-bytes encoded(const request_message& request) {
-  const auto all = std::as_bytes(std::span(&request, 1));
+template <class Message>
+bytes encoded(const Message& message) {
+  const auto all = std::as_bytes(std::span(&message, 1));
   return {all.begin(), all.end()};
 }
 
@@ -56,6 +57,14 @@ judgement judge_request(std::span<const std::byte> input) {
   });
 }
 
+judgement judge_record(std::span<const std::byte> input) {
+  return judge(input, vault::parse_record, [](const vault::record_message& record) {
+    static_cast<void>(vault::key_of(record));
+    static_cast<void>(vault::place_of(record));
+    return encoded(record);
+  });
+}
+
 judgement judge_reply(std::span<const std::byte> input) {
   return judge(input, vault::parse_reply, [](const vault::parsed_reply& reply) {
     static_cast<void>(to_string(reply.head.code));
@@ -72,10 +81,27 @@ BOOST_AUTO_TEST_CASE(requests_of_clients) { // B-1
   material from;
   for (auto wanted = vault::operation::map; wanted <= vault::operation::zeroed;
        wanted = static_cast<vault::operation>(static_cast<int>(wanted) + 1)) {
-    from.specimens.push_back(in_words(
-        encoded({.wanted = wanted, .sequence = 9, .rank = 3, .index = 2, .bytes = 1ULL << 33U})));
+    from.specimens.push_back(in_words(encoded(request_message{
+        .wanted = wanted, .sequence = 9, .rank = 3, .index = 2, .bytes = 1ULL << 33U})));
   }
   run({.name = "vault request", .from = std::move(from), .judge = judge_request});
+}
+
+BOOST_AUTO_TEST_CASE(records_of_what_a_vault_has) { // B-1
+  material from;
+  for (auto what = vault::record_kind::begin; what <= vault::record_kind::client_gone;
+       what = static_cast<vault::record_kind>(static_cast<int>(what) + 1)) {
+    from.specimens.push_back(
+        in_words(encoded(vault::record_message{.what = what,
+                                               .client = 3,
+                                               .sequence = 9,
+                                               .region_id = 5,
+                                               .address = vault::region_window_base,
+                                               .bytes = 1ULL << 33U,
+                                               .rank = 3,
+                                               .flag = 1})));
+  }
+  run({.name = "vault record", .from = std::move(from), .judge = judge_record});
 }
 
 BOOST_AUTO_TEST_CASE(replies_of_the_vault) { // B-1

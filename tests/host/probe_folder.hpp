@@ -2,19 +2,17 @@
 // (probe_program.cpp), and VDIST_PROGRAMS naming it.
 #pragma once
 
+#include "tests/support/process_tree.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 #include <boost/test/unit_test.hpp>
 
-#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <string>
 #include <sys/types.h>
-#include <thread>
 
 namespace vdist::testing {
 
@@ -46,15 +44,6 @@ inline char state_of(pid_t pid) {
 inline bool is_running(pid_t pid) {
   const auto state = state_of(pid);
   return state != '\0' && state != 'Z' && state != 'X';
-}
-
-/// Looks until it is so, or fails the test.
-inline void wait_until(const std::string& what, const std::function<bool()>& is_so) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (!is_so()) {
-    BOOST_REQUIRE_MESSAGE(std::chrono::steady_clock::now() < deadline, "never: " << what);
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
 }
 
 } // namespace vdist::testing

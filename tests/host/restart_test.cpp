@@ -114,18 +114,40 @@ BOOST_AUTO_TEST_CASE(a_worker_that_dies_without_a_node_is_not_among_the_living) 
   BOOST_TEST(second.workers.at(1) == first.workers.at(1));
 }
 
-BOOST_AUTO_TEST_CASE(a_dead_vault_takes_all_down_and_all_comes_back) {
+BOOST_AUTO_TEST_CASE(a_dead_vault_is_replaced_and_nobody_else_is) { // H-15
   ::setenv("VDIST_PROBE_LIVES", "2", 1);
+  for (const int signal : {SIGKILL, SIGSTOP, SIGSEGV}) {
+    std::filesystem::remove(programs() / "node-1");
+    std::filesystem::remove(programs() / "node-2");
+    auto run = start();
+    const auto first = report_of(1);
+    ::kill(first.vault, signal);
+    const auto vault = wait_for_successor(run, "vault", first.vault);
+    BOOST_TEST(vault != 0);
+    ::kill(first.node, SIGKILL); // the next one tells who is there
+    const auto second = report_of(2);
+    BOOST_TEST(second.living == first.workers, boost::test_tools::per_element());
+    BOOST_TEST(second.vault == vault);
+    BOOST_TEST(run.wait().exit_code == 0);
+    check_gone(second);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(node_and_vault_may_die_at_once) { // H-15, P-4
+  ::setenv("VDIST_PROBE_LIVES", "3", 1);
   auto run = start();
   const auto first = report_of(1);
   ::kill(first.vault, SIGKILL);
+  ::kill(first.node, SIGKILL);
+  const auto vault = wait_for_successor(run, "vault", first.vault);
   const auto second = report_of(2);
-  BOOST_TEST(second.living.empty());
-  BOOST_TEST(second.vault != first.vault);
-  BOOST_TEST(second.node != first.node);
-  check_gone(first);
+  BOOST_TEST(second.living == first.workers, boost::test_tools::per_element());
+  ::kill(second.node, SIGKILL);
+  const auto third = report_of(3);
+  BOOST_TEST(third.living == first.workers, boost::test_tools::per_element());
+  BOOST_TEST(third.vault == vault);
   BOOST_TEST(run.wait().exit_code == 0);
-  check_gone(second);
+  check_gone(third);
 }
 
 BOOST_AUTO_TEST_CASE(a_stopped_node_or_vault_is_a_dead_one) {
@@ -136,7 +158,11 @@ BOOST_AUTO_TEST_CASE(a_stopped_node_or_vault_is_a_dead_one) {
   const auto second = report_of(2);
   BOOST_TEST(second.living == first.workers, boost::test_tools::per_element());
   ::kill(second.vault, SIGSTOP);
-  BOOST_TEST(report_of(3).living.empty());
+  const auto vault = wait_for_successor(run, "vault", second.vault);
+  ::kill(second.node, SIGKILL);
+  const auto third = report_of(3);
+  BOOST_TEST(third.living == first.workers, boost::test_tools::per_element());
+  BOOST_TEST(third.vault == vault);
   BOOST_TEST(run.wait().exit_code == 0);
 }
 

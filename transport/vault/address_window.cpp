@@ -37,6 +37,26 @@ std::optional<std::uint64_t> address_window::take(std::uint64_t bytes) {
   return std::nullopt;
 }
 
+bool address_window::take_at(std::uint64_t address, std::uint64_t bytes) {
+  if (bytes == 0 || bytes > bytes_ || address < base_ || (address - base_) % granule_ != 0
+      || address - base_ > bytes_ - round_up(bytes)) {
+    return false;
+  }
+  const auto end = address + round_up(bytes);
+  auto range = free_.upper_bound(address);
+  if (range == free_.begin() || (--range)->second < end) {
+    return false;
+  }
+  cut(range, address, end);
+  return true;
+}
+
+void address_window::search_from(std::uint64_t end) {
+  if (end > base_ && end - base_ <= bytes_) {
+    next_ = base_ + round_up(end - base_);
+  }
+}
+
 void address_window::cut(ranges::iterator range, std::uint64_t begin, std::uint64_t end) {
   const auto [first, last] = *range;
   free_.erase(range);

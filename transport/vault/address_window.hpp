@@ -22,6 +22,12 @@ public:
   /// The first address of `bytes`, rounded up to granules; nothing when no free range is as long.
   [[nodiscard]] std::optional<std::uint64_t> take(std::uint64_t bytes);
 
+  /// This range, as another window of the same shape handed it out. False: it is none, or not free.
+  [[nodiscard]] bool take_at(std::uint64_t address, std::uint64_t bytes);
+
+  /// Where take() looks first: behind what ends here. Ignored when it is outside.
+  void search_from(std::uint64_t end);
+
   /// Gives back exactly what one take() handed out, with the same `bytes`.
   void give(std::uint64_t address, std::uint64_t bytes);
 

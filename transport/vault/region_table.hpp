@@ -74,6 +74,19 @@ public:
     return found{&place.first->second, true};
   }
 
+  /// A region that another table has admitted. False: there is one with this key.
+  [[nodiscard]] bool restore(const region_key& key, entry restored) {
+    const auto mapped_bytes = restored.mapped_bytes;
+    const bool is_restored = entries_.emplace(key, std::move(restored)).second;
+    total_bytes_ += is_restored ? mapped_bytes : 0;
+    return is_restored;
+  }
+
+  [[nodiscard]] const entry* find(const region_key& key) const {
+    const auto place = entries_.find(key);
+    return place == entries_.end() ? nullptr : &place->second;
+  }
+
   [[nodiscard]] result<void> mark_ready(const region_key& key, std::uint64_t content_hash) {
     const auto place = entries_.find(key);
     if (place == entries_.end()) {

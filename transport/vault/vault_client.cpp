@@ -39,15 +39,22 @@ vault_client::vault_client(socket::unique_fd server,
       clock_(time),
       server_(std::move(server), time) {}
 
-result<vault_client::answer> vault_client::await_reply(std::uint64_t sequence,
+result<void> vault_client::send(const request_message& request, time_point deadline) const {
+  return server_.send(std::as_bytes(std::span(&request, 1)), {}, deadline);
+}
+
+result<vault_client::answer> vault_client::await_reply(const request_message& request,
                                                        time_point deadline) const {
   while (true) {
     VDIST_ASSIGN(auto received, server_.receive(deadline));
     VDIST_ASSIGN(auto reply, parse_reply(received.bytes));
-    if (reply.head.sequence < sequence) {
+    if (reply.head.sequence < request.sequence) {
+      if ((reply.head.flags & reply_ask_again) != 0) {
+        VDIST_TRY(send(request, deadline)); // L-4
+      }
       continue; // B-3
     }
-    if (reply.head.sequence > sequence) {
+    if (reply.head.sequence > request.sequence) {
       return fail(errc::corrupt,
                   fmt::format("vault: a reply to nothing that was asked (sequence={})",
                               reply.head.sequence));
@@ -64,8 +71,8 @@ result<vault_client::answer> vault_client::await_reply(std::uint64_t sequence,
 result<vault_client::answer> vault_client::ask(request_message request) const {
   request.sequence = ++sequence_;
   const auto deadline = clock_.now() + settings_.deadline;
-  VDIST_TRY(server_.send(std::as_bytes(std::span(&request, 1)), {}, deadline));
-  return await_reply(request.sequence, deadline);
+  VDIST_TRY(send(request, deadline));
+  return await_reply(request, deadline);
 }
 
 result<vault_client::mapped_region>

@@ -5,7 +5,8 @@
 // for kernels, not for this process's own reads and writes.
 // L-1 map() of one region gives the same mapping as long as this client has neither seen its release nor forgotten it.
 // L-2 an error of the server arrives with its code and text. L-3 without the server every call is
-// `closed`, or `timed_out` after the deadline, and what is mapped stays mapped.
+// `closed`, or `timed_out` after the deadline, and what is mapped stays mapped. L-4 another server that takes over from a
+// dead one (vault_keeper.hpp) is not noticed: a request without a reply is asked again, and done once (B-5).
 // Thread-safe: one request at a time. Cost: map() takes some 50 µs and touches no page; on a device some ms per
 // 100 GiB, and filling it with zeros when it is new.
 #pragma once
@@ -31,7 +32,7 @@ struct vault_client_settings {
 
 class vault_client final : public vault {
 public:
-  /// Takes over the client's end of open_vault_client(); `time` must outlive this object.
+  /// Takes over the client's end of open_vault_client() or of a vault_keeper; `time` must outlive this object.
   vault_client(socket::unique_fd server,
                const clock& time,
                const vault_client_settings& settings = {},
@@ -67,7 +68,9 @@ private:
 
   /// One request and its reply; an error of the server is returned as its own. Needs mutex_.
   [[nodiscard]] result<answer> ask(request_message request) const;
-  [[nodiscard]] result<answer> await_reply(std::uint64_t sequence, time_point deadline) const;
+  [[nodiscard]] result<answer> await_reply(const request_message& request,
+                                           time_point deadline) const;
+  [[nodiscard]] result<void> send(const request_message& request, time_point deadline) const;
   /// Maps what the server answered, unless it is mapped already. Needs mutex_.
   [[nodiscard]] result<mapped_region>
   keep(const region_key& key, std::size_t bytes, const answer& reply);

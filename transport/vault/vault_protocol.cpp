@@ -23,12 +23,32 @@ bool is_consistent(const request_message& request) {
          && is_place(request.device) && request.reserved_end == 0;
 }
 
+bool is_consistent(const record_message& record) {
+  return record.magic == record_magic && record.version == protocol_version
+         && record.what >= record_kind::begin && record.what <= record_kind::client_gone
+         && record.kind <= region_kind_last && record.flag <= 1
+         && record.reserved == decltype(record.reserved){} && is_place(record.device);
+}
+
 bool is_consistent(const reply_message& reply, std::size_t message_bytes) {
   const bool is_error = reply.code != errc::ok;
   return reply.magic == reply_magic && reply.version == protocol_version
          && (reply.flags & ~reply_flags_all) == 0 && reply.text_bytes <= error_text_bytes_max
          && message_bytes == sizeof reply + reply.text_bytes && is_error == (reply.text_bytes > 0)
          && is_place(reply.device) && reply.reserved_end == 0;
+}
+
+template <class Message>
+result<Message> parse_whole(std::span<const std::byte> bytes, const char* what) {
+  Message message;
+  if (bytes.size() != sizeof message) {
+    return malformed(what, bytes.size());
+  }
+  std::memcpy(&message, bytes.data(), sizeof message);
+  if (!is_consistent(message)) {
+    return malformed(what, bytes.size());
+  }
+  return message;
 }
 
 } // namespace
@@ -45,16 +65,20 @@ memory_place place_of(const reply_message& reply) {
   return {reply.device};
 }
 
+region_key key_of(const record_message& record) {
+  return {.rank = rank_id(record.rank), .kind = record.kind, .index = record.index};
+}
+
+memory_place place_of(const record_message& record) {
+  return {record.device};
+}
+
 result<request_message> parse_request(std::span<const std::byte> bytes) {
-  request_message request;
-  if (bytes.size() != sizeof request) {
-    return malformed("request", bytes.size());
-  }
-  std::memcpy(&request, bytes.data(), sizeof request);
-  if (!is_consistent(request)) {
-    return malformed("request", bytes.size());
-  }
-  return request;
+  return parse_whole<request_message>(bytes, "request");
+}
+
+result<record_message> parse_record(std::span<const std::byte> bytes) {
+  return parse_whole<record_message>(bytes, "record");
 }
 
 std::vector<std::byte> encode_reply(reply_message reply, std::string_view text) {

@@ -72,17 +72,28 @@ result<void> vault_server::run() {
         log::error("vault server: client disconnected: {}", served.error().context);
       }
     }
-    std::erase_if(clients_, [](const client& each) { return each.has_ended; });
+    let_go();
     if (sources.front().revents != 0) {
-      VDIST_ASSIGN(const bool goes_on, take_client());
+      VDIST_ASSIGN(const bool goes_on, listen_to_parent());
       if (!goes_on) {
         return {};
       }
     }
+    VDIST_TRY(told_);
   }
 }
 
-result<bool> vault_server::take_client() {
+/// Clients that have ended.
+void vault_server::let_go() {
+  for (const auto& each : clients_) {
+    if (each.has_ended) {
+      tell({.what = record_kind::client_gone, .client = each.id});
+    }
+  }
+  std::erase_if(clients_, [](const client& each) { return each.has_ended; });
+}
+
+result<bool> vault_server::listen_to_parent() {
   auto received = control_.receive(at_once);
   if (!received) {
     const auto code = received.error().code;
@@ -94,19 +105,90 @@ result<bool> vault_server::take_client() {
     }
     return code != errc::closed;
   }
-  const auto request = parse_request(received->bytes);
-  if (!request || request->wanted != operation::add_client || received->fds.size() != 1) {
-    log::error("vault server: no client added: malformed message of the parent");
-  } else if (clients_.size() >= settings_.clients_max) {
-    log::error("vault server: no client added: too many (limit={})", settings_.clients_max);
+  if (const auto record = parse_record(received->bytes)) {
+    VDIST_TRY(take_over(*record, *received));
   } else {
-    clients_.push_back({.link = socket::message_socket(std::move(received->fds.front()), clock_),
-                        .id = next_client_id_++});
+    add_client(*received);
   }
   return true;
 }
 
-result<void> vault_server::serve(const client& from) {
+void vault_server::add_client(socket::message& message) {
+  const auto request = parse_request(message.bytes);
+  if (is_kept_ || !request || request->wanted != operation::add_client || message.fds.size() != 1) {
+    log::error("vault server: no client added: malformed message of the parent");
+  } else if (clients_.size() >= settings_.clients_max) {
+    log::error("vault server: no client added: too many (limit={})", settings_.clients_max);
+  } else {
+    clients_.push_back({.link = socket::message_socket(std::move(message.fds.front()), clock_),
+                        .id = next_client_id_++});
+  }
+}
+
+/// H-7. The first record makes this a vault that is kept.
+result<void> vault_server::take_over(const record_message& record, socket::message& message) {
+  const bool has_file = record.what == record_kind::region || record.what == record_kind::client;
+  bool is_sound =
+      (is_kept_ != (record.what == record_kind::begin)) && message.fds.size() == has_file;
+  if (is_sound && record.what == record_kind::begin) {
+    is_kept_ = true;
+    next_region_id_ = std::max(record.region_id, next_region_id_);
+    host_window_.search_from(record.address);
+    devices_window_.search_from(record.bytes);
+  } else if (is_sound && record.what == record_kind::region) {
+    is_sound = restore(record, message);
+  } else if (is_sound && record.what == record_kind::client) {
+    adopt_client(record, message);
+  } else if (is_sound && record.what == record_kind::end) {
+    if (settings_.points != nullptr && settings_.points->is_armed()) {
+      VDIST_TRY(failure_of(settings_.points->reach("vault.take_over", {}), "vault.take_over"));
+    }
+    tell({.what = record_kind::begun});
+  } else {
+    is_sound = false;
+  }
+  return is_sound ? result<void>()
+                  : fail(errc::corrupt,
+                         fmt::format("vault server: a record that makes no sense (kind={} {})",
+                                     static_cast<int>(record.what),
+                                     to_string(key_of(record))));
+}
+
+bool vault_server::restore(const record_message& record, socket::message& message) {
+  const auto place = place_of(record);
+  const auto page = limits_of(settings_, place).page_bytes;
+  const auto mapped_bytes = (record.bytes + page - 1) / page * page;
+  const auto ready_hash = record.flag != 0 ? std::optional(record.ready_hash) : std::nullopt;
+  next_region_id_ = std::max(next_region_id_, record.region_id + 1);
+  return window_of(place).take_at(record.address, mapped_bytes)
+         && table_at(place).restore(key_of(record),
+                                    {.bytes = record.bytes,
+                                     .mapped_bytes = mapped_bytes,
+                                     .ready_hash = ready_hash,
+                                     .memory = {.file = std::move(message.fds.front()),
+                                                .address = record.address,
+                                                .id = record.region_id,
+                                                .zeroing_client = record.zeroing_client}});
+}
+
+/// One that has served another server is told of it (B-5). It is served in any case: too many are not added.
+void vault_server::adopt_client(const record_message& record, socket::message& message) {
+  if (clients_.size() >= settings_.clients_max) {
+    log::error("vault server: no client added: too many (limit={})", settings_.clients_max);
+    tell({.what = record_kind::client_gone, .client = record.client});
+    return;
+  }
+  clients_.push_back({.link = socket::message_socket(std::move(message.fds.front()), clock_),
+                      .id = record.client,
+                      .done = record.sequence});
+  if (record.flag != 0) {
+    const auto& link = clients_.back().link;
+    clients_.back().has_ended =
+        !link.send(encode_reply({.flags = reply_ask_again}, {}), {}, at_once);
+  }
+}
+
+result<void> vault_server::serve(client& from) {
   auto received = from.link.receive(at_once);
   if (!received) {
     return received.error().code == errc::timed_out ? result<void>{} : received.error();
@@ -115,12 +197,18 @@ result<void> vault_server::serve(const client& from) {
   if (!received->fds.empty() || request.wanted == operation::add_client) {
     return fail(errc::corrupt, "vault: a client sends no descriptors and adds no clients"); // B-2
   }
+  if (is_kept_ && std::exchange(from.served, request.sequence) == request.sequence) {
+    return {}; // B-5: it is answered already
+  }
   const answer reply = reply_to(from, request);
+  if (!told_) {
+    return told_; // H-7: nobody hears of what could not be told
+  }
   const auto files = std::span(&reply.file, reply.file < 0 ? 0 : 1);
   return from.link.send(encode_reply(reply.head, reply.text), files, at_once);
 }
 
-vault_server::answer vault_server::reply_to(const client& from, const request_message& request) {
+vault_server::answer vault_server::reply_to(client& from, const request_message& request) {
   answer reply;
   if (const auto done = carry_out(from, request, reply); !done) {
     reply = {.head = {.code = done.error().code}, .text = done.error().context};
@@ -131,14 +219,18 @@ vault_server::answer vault_server::reply_to(const client& from, const request_me
   return reply;
 }
 
-result<void>
-vault_server::carry_out(const client& from, const request_message& request, answer& reply) {
+result<void> vault_server::carry_out(client& from, const request_message& request, answer& reply) {
   const auto key = key_of(request);
+  const bool is_done = is_kept_ && request.sequence == from.done; // B-5
   switch (request.wanted) {
   case operation::map:
     return map(from, request, reply);
   case operation::mark_ready:
-    return table_at(place_holding(key)).mark_ready(key, request.content_hash);
+    if (!is_done) {
+      VDIST_TRY(table_at(place_holding(key)).mark_ready(key, request.content_hash));
+      tell_region(from, request, false);
+    }
+    return {};
   case operation::ready_hash:
     if (const auto hash = table_at(place_holding(key)).ready_hash(key)) {
       reply.head.flags = reply_has_ready_hash;
@@ -146,9 +238,13 @@ vault_server::carry_out(const client& from, const request_message& request, answ
     }
     return {};
   case operation::release:
-    return release(key);
+    return is_done ? result<void>() : release(from, request);
   case operation::zeroed:
-    return end_zeroing(from, key);
+    if (!is_done) {
+      VDIST_TRY(end_zeroing(from, key));
+      tell_region(from, request, false);
+    }
+    return {};
   case operation::usage:
   case operation::add_client: // refused before
     return {};
@@ -156,7 +252,36 @@ vault_server::carry_out(const client& from, const request_message& request, answ
   return {};
 }
 
-result<void> vault_server::map(const client& from, const request_message& request, answer& reply) {
+void vault_server::tell_region(client& from, const request_message& request, bool is_new) {
+  const auto key = key_of(request);
+  const auto place = place_holding(key);
+  const auto* held = table_at(place).find(key);
+  from.done = request.sequence;
+  tell({.what = record_kind::region,
+        .client = from.id,
+        .sequence = request.sequence,
+        .region_id = held->memory.id,
+        .address = held->memory.address,
+        .bytes = held->bytes,
+        .ready_hash = held->ready_hash.value_or(0),
+        .zeroing_client = held->memory.zeroing_client,
+        .rank = request.rank,
+        .index = request.index,
+        .kind = request.kind,
+        .flag = static_cast<std::uint8_t>(held->ready_hash.has_value()),
+        .device = place.device},
+       is_new ? held->memory.file.get() : -1);
+}
+
+void vault_server::tell(record_message record, int file) {
+  if (is_kept_ && told_) {
+    told_ = control_.send(std::as_bytes(std::span(&record, 1)),
+                          std::span(&file, file < 0 ? 0 : 1),
+                          clock_.now() + settings_.tell_deadline);
+  }
+}
+
+result<void> vault_server::map(client& from, const request_message& request, answer& reply) {
   const auto key = key_of(request);
   if (settings_.points != nullptr && settings_.points->is_armed()) {
     VDIST_TRY(
@@ -181,12 +306,16 @@ result<void> vault_server::map(const client& from, const request_message& reques
   auto& table = table_at(place);
   VDIST_ASSIGN(const auto found, table.map(key, request.bytes, make));
   VDIST_ASSIGN(const bool is_to_zero, has_to_zero(from, key, *table.memory_of(key)));
+  if (found.is_new || is_to_zero) {
+    tell_region(from, request, found.is_new);
+  }
+  const bool is_asked_again = is_kept_ && request.sequence == from.done; // B-5, V-2
   const auto& held = *found.held;
   reply.head.region_id = held.memory.id;
   reply.head.address = held.memory.address;
   reply.head.device = place.device;
   reply.head.ready_hash = held.ready_hash.value_or(0);
-  reply.head.flags = (found.is_new || is_to_zero ? reply_is_new : 0U)
+  reply.head.flags = (found.is_new || is_to_zero || is_asked_again ? reply_is_new : 0U)
                      | (held.ready_hash ? reply_has_ready_hash : 0U);
   reply.file = held.memory.file.get();
   return {};
@@ -242,10 +371,20 @@ vault_server::make_region(const client& from, memory_place place, std::size_t ma
                        .zeroing_client = place.is_host() ? 0 : from.id};
 }
 
-result<void> vault_server::release(const region_key& key) {
+result<void> vault_server::release(client& from, const request_message& request) {
+  const auto key = key_of(request);
   const auto place = place_holding(key);
   VDIST_ASSIGN(const auto released, table_at(place).release(key));
   window_of(place).give(released.memory.address, released.mapped_bytes);
+  from.done = request.sequence;
+  tell({.what = record_kind::released,
+        .client = from.id,
+        .sequence = request.sequence,
+        .region_id = released.memory.id,
+        .rank = request.rank,
+        .index = request.index,
+        .kind = request.kind,
+        .device = place.device});
   return {};
 }
 

@@ -181,7 +181,7 @@ BOOST_AUTO_TEST_CASE(targets_that_are_none_are_named) {
   const auto vault = roll("vault");
   BOOST_REQUIRE(!vault);
   BOOST_TEST((vault.error().code == errc::unsupported));
-  BOOST_TEST(vault.error().context.find("computed again") != std::string::npos);
+  BOOST_TEST(vault.error().context.find("kill vault replaces it") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -45,7 +45,8 @@ const std::string legal_points =
     "cluster.reduce, executor.before_send, gateway.event, host.spawn, ledger.accept, "
     "ledger.commit, "
     "router.submit, router.tokens, scheduler.add, slot.commands, slot.events, slot.plans, "
-    "slot.results, stage.event, supervisor.event, vault.map, worker.load, worker.prepare, "
+    "slot.results, stage.event, supervisor.event, vault.map, vault.take_over, worker.load, "
+    "worker.prepare, "
     "worker.step_begin, "
     "worker.step_end";
 

@@ -2,7 +2,9 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <optional>
 #include <random>
+#include <utility>
 #include <vector>
 
 using namespace vdist::vault;
@@ -90,6 +92,58 @@ BOOST_AUTO_TEST_CASE(an_address_comes_again_only_after_a_turn_of_the_window) { /
       window.give(*address, 5 * granule);
     }
   }
+}
+
+/// One that is made anew from what is taken, again and again, beside one that never is.
+BOOST_AUTO_TEST_CASE(a_window_made_of_what_was_taken_goes_on_like_the_first) { // W-2
+  address_window first(base, granules * granule, granule);
+  std::optional<address_window> made(std::in_place, base, granules * granule, granule);
+  std::vector<taken_range> taken;
+  std::uint64_t end = 0; // of what was taken last, unrounded
+  std::mt19937 draw(9);
+  for (int i = 0; i < 5'000; ++i) {
+    if (draw() % 8 == 0) {
+      made.emplace(base, granules * granule, granule);
+      for (const auto& [address, bytes] : taken) {
+        BOOST_REQUIRE(made->take_at(address, bytes));
+        BOOST_REQUIRE(!made->take_at(address, 1));
+      }
+      made->search_from(end);
+    }
+    if (!taken.empty() && draw() % 2 == 0) {
+      const auto place = draw() % taken.size();
+      const auto [address, bytes] = taken[place];
+      taken.erase(taken.begin() + static_cast<std::ptrdiff_t>(place));
+      first.give(address, bytes);
+      made->give(address, bytes);
+      continue;
+    }
+    const std::uint64_t bytes = 1 + draw() % (12 * granule);
+    const auto address = first.take(bytes);
+    BOOST_REQUIRE(made->take(bytes) == address);
+    if (address) {
+      taken.push_back({*address, bytes});
+      end = *address + bytes;
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(takes_nothing_that_is_no_free_range_of_it) { // W-1
+  address_window window(base, granules * granule, granule);
+  BOOST_TEST(!window.take_at(base, 0));
+  BOOST_TEST(!window.take_at(base + 1, 1));
+  BOOST_TEST(!window.take_at(base - granule, granule));
+  BOOST_TEST(!window.take_at(base + granules * granule, 1));
+  BOOST_TEST(!window.take_at(base + (granules - 1) * granule, granule + 1));
+  BOOST_TEST(!window.take_at(base, ~std::uint64_t{0}));
+  BOOST_TEST(!window.take_at(~std::uint64_t{0} - granule + 1, 2 * granule));
+  BOOST_TEST(window.take_at(base + granule, 2 * granule));
+  BOOST_TEST(!window.take_at(base + 2 * granule, 1));
+  BOOST_TEST(!window.take_at(base, 2 * granule));
+  BOOST_TEST(window.take_at(base, granule));
+  window.search_from(0);
+  window.search_from(~std::uint64_t{0});
+  BOOST_TEST(window.take(1).value() == base + 3 * granule);
 }
 
 BOOST_AUTO_TEST_CASE(refuses_what_cannot_fit) {

@@ -131,7 +131,7 @@ BOOST_AUTO_TEST_CASE(damaged_messages_are_corrupt) { // B-1
   }
   BOOST_TEST(!parse_request(bytes_of(request_message{.reserved_end = 1})));
   BOOST_TEST(!parse_reply(bytes_of(reply_message{.reserved_end = 1})));
-  BOOST_TEST(!parse_reply(bytes_of(reply_message{.flags = 4})));
+  BOOST_TEST(!parse_reply(bytes_of(reply_message{.flags = 8})));
   BOOST_TEST(!parse_reply(bytes_of(reply_message{.text_bytes = 1})));
   BOOST_TEST(!parse_reply(bytes_of(reply_message{.code = errc::closed}))); // an error has a text
   BOOST_TEST(!parse_reply(encode_reply({}, "and success has none")));
