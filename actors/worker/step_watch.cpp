@@ -147,11 +147,12 @@ void step_watch::finish_on_device(device_step& oldest) {
   }
   end_stretch();
   end_on_device(oldest);
-  pace_.finished(oldest.tokens, oldest.longest);
-  meeting_pace_.finished(oldest.tokens, oldest.longest_with);
-  host_pace_.finished(oldest.size(), std::max(oldest.host, std::exchange(longest_, duration(0))));
+  pace_.finished(oldest.computed(), oldest.longest);
+  meeting_pace_.finished(oldest.computed(), oldest.longest_with);
+  host_pace_.finished(oldest.size().tokens,
+                      std::max(oldest.host, std::exchange(longest_, duration(0))));
   if (left_ != nullptr) {
-    pace_.leave(oldest.tokens, *left_);
+    pace_.leave(oldest.computed(), *left_);
   }
   ++steps_of_epoch_;
 }

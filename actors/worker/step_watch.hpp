@@ -9,7 +9,7 @@
 // D-1 A step that takes longer than its budget while the device waits for nobody is overdue: the device or a kernel of ours
 //     is stuck, and this rank is to blame. The pace counts from the moment on at which the step was the oldest one, or the
 //     last wait ended, and not while the host works on the step (device_step): learned is what is judged. Only who looks can
-//     say that: a thread that got no CPU finds the step done when it has one again.
+//     say that: a thread that got no CPU finds the step done when it has one again. How large a step is: step_size.hpp.
 //     A worker that has not seen enough steps of a size goes by those of its predecessor, with patience (inherit()): what one
 //     device hangs in, the next may hang in at once.
 // D-2 A rank that waits is innocent. When it waits longer than its steps and their meetings usually take, the peer is late
@@ -28,6 +28,7 @@
 #pragma once
 
 #include "actors/worker/device_evidence.hpp"
+#include "actors/worker/step_size.hpp"
 
 #include "model/exec/step_runner.hpp"
 
@@ -58,15 +59,19 @@ struct step_watch_settings {
 /// A step on its device, in stretches: from when it is launched and the oldest one, or waited for in its launch, until it is
 /// done or the host goes on with it. A stretch is the device's, waits for others are not.
 struct device_step {
-  std::int64_t tokens = 0;  // that it computes
-  std::int64_t loaded = 0;  // beside, of KV that comes back; much of that is the host's work
-  time_point begun{};       // of the stretch; none: the host has the step
-  duration longest{0};      // of its stretches, behind the last wait in each
-  duration longest_with{0}; // the same with its waits
-  duration host{0};         // longest stretch of the launching thread in its launch
+  std::int64_t tokens = 0;    // that it computes
+  std::int64_t attention = 0; // of those (step_size.hpp)
+  std::int64_t loaded = 0;    // tokens beside, of KV that comes back; the host works on it, too
+  time_point begun{};         // of the stretch; none: the host has the step
+  duration longest{0};        // of its stretches, behind the last wait in each
+  duration longest_with{0};   // the same with its waits
+  duration host{0};           // longest stretch of the launching thread in its launch
 
   /// A block that is loaded takes no longer than one that is computed.
-  [[nodiscard]] std::int64_t size() const { return tokens + loaded; }
+  [[nodiscard]] step_size size() const { return {tokens + loaded, attention}; }
+
+  /// What it teaches a pace of the device.
+  [[nodiscard]] step_size computed() const { return {tokens, attention}; }
 };
 
 /// What a look at the device has found.
@@ -122,9 +127,9 @@ public:
     enter(work_phase::waiting);
   }
 
-  /// Works on a step of so many tokens from now on.
-  void compute(std::int64_t tokens) {
-    tokens_ = tokens;
+  /// Works on a step of that size from now on.
+  void compute(const step_size& size) {
+    size_ = size;
     go_on();
   }
 
@@ -141,11 +146,11 @@ public:
   }
 
   /// The step has its result; where the host has waited for all of it.
-  void finish(std::int64_t tokens) {
+  void finish(const step_size& size) {
     end_stretch();
     if (time_ != nullptr) {
-      pace_.finished(tokens, longest_);
-      host_pace_.finished(tokens, std::exchange(longest_, duration(0)));
+      pace_.finished(size, longest_);
+      host_pace_.finished(size.tokens, std::exchange(longest_, duration(0)));
     }
   }
 
@@ -161,12 +166,12 @@ public:
     step.host = std::exchange(longest_, duration(0));
   }
 
-  /// Waits for so many steps that an epoch has left on the device, of so many tokens at most.
-  void settle(std::int64_t tokens, std::int64_t steps) {
+  /// Waits for so many steps that an epoch has left on the device, of that size at most.
+  void settle(const step_size& largest, std::int64_t steps) {
     if (time_ == nullptr) {
       return;
     }
-    compute_on_device(patience_at_first * steps * budget_on_device(tokens));
+    compute_on_device(patience_at_first * steps * budget_on_device(largest));
   }
 
   /// `step` is on the device, the oldest one there, from now on.
@@ -200,16 +205,15 @@ private:
   /// For what this thread does itself (D-3).
   [[nodiscard]] std::chrono::milliseconds budget_here() const {
     if (!is_gpu_) {
-      return pace_.budget(tokens_);
+      return pace_.budget(size_);
     }
-    return host_pace_.knows(tokens_)
-               ? std::max(host_pace_.budget(tokens_), std::min(host_floor, first_))
+    return host_pace_.knows(size_.tokens)
+               ? std::max(host_pace_.budget(size_.tokens), std::min(host_floor, first_))
                : first_;
   }
 
-  [[nodiscard]] std::chrono::milliseconds budget_on_device(std::int64_t tokens) const {
-    return left_ != nullptr ? pace_.budget(tokens, *left_, patience_at_first)
-                            : pace_.budget(tokens);
+  [[nodiscard]] std::chrono::milliseconds budget_on_device(const step_size& size) const {
+    return left_ != nullptr ? pace_.budget(size, *left_, patience_at_first) : pace_.budget(size);
   }
 
   static std::chrono::milliseconds floor_of(const step_watch_settings& settings) {
@@ -253,16 +257,17 @@ private:
   std::chrono::milliseconds standstill_{0};
   std::chrono::milliseconds load_stall_{0};
   std::chrono::milliseconds first_{1}; // before a pace is known
-  step_pace pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)};
-  step_pace host_pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)};    // D-3
-  step_pace meeting_pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)}; // with waits
+  size_pace pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1), {}};
+  step_pace host_pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)}; // D-3
+  size_pace meeting_pace_{
+      std::chrono::milliseconds(1), std::chrono::milliseconds(1), {}}; // with waits
   pace_words* left_ = nullptr;       // of the device's pace_; null: nobody leaves it
   std::uint32_t steps_of_epoch_ = 0; // finished by the device
   device_evidence evidence_;
   time_point waited_until_{}; // the device was last seen waiting
   bool is_of_device_ = false; // what the word says of computing
   work_phase phase_ = work_phase::none;
-  std::int64_t tokens_ = 0;
+  step_size size_;
   time_point since_{};  // of the stretch
   duration longest_{0}; // of the step, by this thread
 };

@@ -200,11 +200,11 @@ result<void> worker_thread::settle() {
   if (under_way_.empty()) {
     return {};
   }
-  std::int64_t tokens = 0;
+  step_size largest;
   for (const auto& left : under_way_) {
-    tokens = std::max(tokens, left.on_device.size());
+    largest = larger_of(largest, left.on_device.size());
   }
-  watch_.settle(tokens, std::ssize(under_way_));
+  watch_.settle(largest, std::ssize(under_way_));
   under_way_.clear();
   auto settled = runner_->settle();
   watch_.rest();
@@ -317,7 +317,9 @@ result<void> worker_thread::launch(std::span<const std::byte> body) {
   const auto received = links_.time->now();
   VDIST_TRY(protocol::decode(body, plan_));
   VDIST_TRY(protocol::validate(plan_, config_.limits));
-  const device_step on_device{.tokens = plan_.computed_tokens(),
+  const auto computed = size_of(plan_);
+  const device_step on_device{.tokens = computed.tokens,
+                              .attention = computed.attention,
                               .loaded = std::ssize(plan_.loads) * config_.limits.block_size};
   watch_.compute(on_device.size());
   const auto step = static_cast<std::int64_t>(plan_.step);

@@ -23,10 +23,12 @@
 
 namespace vdist {
 
-inline constexpr std::size_t pace_classes = 65; // of sizes: the bits of a number of tokens
+inline constexpr std::size_t pace_classes =
+    65; // of sizes: the bits of a number of tokens, or of whatever else makes steps longer
 
 /// By class, how slow its steps are, in milliseconds; 0: not known. Written by one process at a time, read by the next: a
 /// torn or damaged number is as good as any other, because a budget has bounds. Zero-filled memory is the beginning.
+/// Two paces may share them where no size of one is in a class of the other.
 struct pace_words {
   std::array<std::atomic<std::uint32_t>, pace_classes> slowest_ms{};
 };

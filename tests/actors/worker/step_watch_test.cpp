@@ -32,7 +32,7 @@ struct fixture {
   work_phase phase() const { return phase_of(cell.word.load()); }
 
   void begin(std::int64_t size = tokens) {
-    watch.compute(size);
+    watch.compute({size});
     oldest = {.tokens = size, .begun = time.now()};
   }
 
@@ -110,7 +110,7 @@ BOOST_FIXTURE_TEST_CASE(d1_the_time_behind_a_step_before_does_not_count, fixture
   // Two under way: the second one begins when the first is done.
   begin();
   BOOST_TEST((look(150).what == kind::goes_on));
-  watch.compute(tokens); // launches
+  watch.compute({tokens}); // launches
   finish();
   oldest.begun = time.now();
   BOOST_TEST((look(4 * 150).what == kind::goes_on), "the slowest there was");
@@ -140,7 +140,7 @@ BOOST_FIXTURE_TEST_CASE(d1_what_the_host_computes_behind_the_device_is_not_its_p
     time.advance(600ms);
     finish();
   }
-  watch.compute(tokens);
+  watch.compute({tokens});
   BOOST_TEST(cell.budget_ms.load() == 4U * 600U, "the host's own");
   begin();
   const auto found = look(1'000);
@@ -198,7 +198,7 @@ BOOST_FIXTURE_TEST_CASE(d1_waits_of_the_next_step_do_not_shorten_the_one_before,
 /// as many tokens.
 BOOST_FIXTURE_TEST_CASE(d1_loaded_tokens_teach_no_pace_of_computed_ones, fixture) {
   for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
-    watch.compute(4 * tokens + 1);
+    watch.compute({4 * tokens + 1});
     oldest = {.tokens = 1, .loaded = 4 * tokens, .begun = time.now()};
     BOOST_REQUIRE((look(2).what == kind::goes_on));
     finish();
@@ -251,13 +251,13 @@ BOOST_FIXTURE_TEST_CASE(d2_in_the_first_steps_of_an_epoch_nobody_is_late, fixtur
 BOOST_FIXTURE_TEST_CASE(d3_a_step_whose_tokens_the_host_chooses_takes_its_time_while_it_is_launched,
                         fixture) {
   for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
-    watch.compute(tokens);
+    watch.compute({tokens});
     time.advance(700ms);
     oldest = {.tokens = tokens, .begun = time.now()};
-    watch.compute(tokens); // it is ready at once
+    watch.compute({tokens}); // it is ready at once
     finish();
   }
-  watch.compute(tokens);
+  watch.compute({tokens});
   BOOST_TEST(cell.budget_ms.load() == 4U * 700U);
 }
 
@@ -277,12 +277,12 @@ BOOST_AUTO_TEST_CASE(d1_a_step_too_short_to_be_looked_at_has_a_pace) {
 /// Who has nothing to wait for has one pace.
 BOOST_FIXTURE_TEST_CASE(d3_a_launch_in_which_nobody_had_to_wait_teaches_both_paces, fixture) {
   for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
-    watch.compute(tokens);
+    watch.compute({tokens});
     time.advance(700ms);
-    watch.finish(tokens);
+    watch.finish({tokens});
     watch.wait();
   }
-  watch.compute(tokens);
+  watch.compute({tokens});
   BOOST_TEST(cell.budget_ms.load() == 4U * 700U);
   oldest = {.tokens = tokens, .begun = time.now()};
   BOOST_TEST(look(5'000).budget.count() == 4 * 700);
@@ -290,13 +290,78 @@ BOOST_FIXTURE_TEST_CASE(d3_a_launch_in_which_nobody_had_to_wait_teaches_both_pac
 
 BOOST_FIXTURE_TEST_CASE(d3_who_launches_has_the_long_bound_until_its_size_is_known, fixture) {
   learn(10);
-  watch.compute(tokens);
+  watch.compute({tokens});
   BOOST_TEST(cell.budget_ms.load() == 2'000U, "the host may have to choose the tokens");
-  watch.compute(4 * tokens);
+  watch.compute({4 * tokens});
   BOOST_TEST(cell.budget_ms.load() == 20'000U, "it may have to load and record");
   oldest = {.tokens = 4 * tokens, .begun = time.now()};
   BOOST_TEST((look(1).what == kind::goes_on));
   BOOST_TEST(cell.budget_ms.load() == 4U * 10U * 8U, "but the device borrows from a smaller size");
+}
+
+namespace {
+
+/// A follow-up behind what a prefix cache holds: ten times as slow as its tokens at the beginning of a sequence.
+constexpr device_step far_away{.tokens = 4000, .attention = 496'000};
+
+} // namespace
+
+BOOST_FIXTURE_TEST_CASE(d1_tokens_that_look_far_back_take_their_time, fixture) {
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    step(49, 0, 2048);
+  }
+  watch.compute(far_away.size());
+  oldest = far_away;
+  BOOST_TEST((look(900).what == kind::goes_on));
+  finish();
+  begin(2048);
+  BOOST_TEST(look(5'000).budget.count() == 4 * 899, "they are steps of so many tokens, too");
+}
+
+BOOST_FIXTURE_TEST_CASE(d1_and_teach_how_long_that_is, fixture) {
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    oldest = far_away;
+    BOOST_REQUIRE((look(901).what == kind::goes_on));
+    finish();
+    step(200, 0, 2 * far_away.tokens);
+  }
+  oldest = far_away;
+  oldest.tokens *= 2;
+  BOOST_TEST(look(10'000).budget.count() == 4 * 900);
+}
+
+/// The stage before takes as long.
+BOOST_FIXTURE_TEST_CASE(d2_nobody_is_late_for_tokens_that_look_far_back, fixture) {
+  learn(10);
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    step(10, 0, 2048);
+  }
+  oldest = far_away;
+  BOOST_TEST((look(900, true).what == kind::goes_on));
+}
+
+BOOST_FIXTURE_TEST_CASE(d4_what_is_left_of_them_has_their_time, fixture) {
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    step(49, 0, 2048);
+  }
+  watch.settle(far_away.size(), 2);
+  BOOST_TEST(cell.budget_ms.load() == 3U * 2U * 20'000U);
+}
+
+/// A worker that computes itself has no other pace.
+BOOST_AUTO_TEST_CASE(d1_a_worker_without_a_device_takes_its_time_for_them) {
+  manual_clock time;
+  progress_cell cell;
+  step_watch watch(progress_word(cell), time, {.detect = 300ms, .step_deadline = 20s});
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    watch.compute({2048});
+    time.advance(49ms);
+    watch.finish({2048});
+  }
+  watch.compute({4000});
+  BOOST_TEST(cell.budget_ms.load() == 8U * 49U);
+  watch.compute(far_away.size());
+  BOOST_TEST(cell.budget_ms.load() == 20'000U);
 }
 
 namespace {
@@ -350,6 +415,15 @@ BOOST_FIXTURE_TEST_CASE(d1_of_another_size_nothing_is_left, successor_fixture) {
   replace();
   begin(4 * tokens);
   BOOST_TEST((look(19'900).what == kind::goes_on));
+}
+
+BOOST_FIXTURE_TEST_CASE(d1_nor_of_tokens_that_look_far_back, successor_fixture) {
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    step(49, 0, 2048);
+  }
+  replace();
+  oldest = far_away;
+  BOOST_TEST((look(900).what == kind::goes_on));
 }
 
 BOOST_FIXTURE_TEST_CASE(d1_what_a_damaged_word_says_has_bounds, successor_fixture) {

@@ -91,6 +91,9 @@ struct device_play {
   std::atomic<bool> is_settling{false};  // and does not come to an end
   std::atomic<bool> is_broken{false};    // as is found out by settling
   std::atomic<int> disturbed{-1};
+  std::atomic<int> late_asks{0}; // so often a step is not done yet
+  manual_clock* hand = nullptr;  // moves on with each of them, where there is one
+  std::chrono::milliseconds per_ask{1};
 };
 
 class device_runner final : public exec::step_runner {
@@ -132,6 +135,11 @@ public:
 
   [[nodiscard]] bool is_ready() noexcept override {
     beat_ += play_.is_waiting ? 1U : 0U;
+    if (play_.late_asks > 0) {
+      --play_.late_asks;
+      play_.hand->advance(play_.per_ask);
+      return false;
+    }
     return !play_.is_silent && !play_.is_waiting;
   }
 
@@ -159,6 +167,13 @@ private:
   std::vector<protocol::step_result> launched_;
 };
 
+/// What most tests have.
+struct fixture_settings {
+  step_watch_settings watch{.detect = 300ms, .step_deadline = 5000ms, .load_stall = 7000ms};
+  const vdist::clock* watched = nullptr; // of the watch; null: that of the machine
+  std::int32_t max_positions = 1024;
+};
+
 /// One worker with a sim runner, and the executor's side of its channels.
 struct fixture {
   system_clock time;
@@ -168,8 +183,7 @@ struct fixture {
   failpoints points;
   reports heard;
   progress_cell cell;
-  step_watch watch{
-      progress_word(cell), time, {.detect = 300ms, .step_deadline = 5000ms, .load_stall = 7000ms}};
+  step_watch watch;
   int kills = 0;
   std::atomic<int> runners{0}; // made
   std::atomic<int> rehearsals{0};
@@ -183,7 +197,12 @@ struct fixture {
   std::shared_ptr<worker_thread> lane;
   std::thread thread;
 
-  fixture() {
+  fixture() : fixture(fixture_settings()) {}
+
+  explicit fixture(const fixture_settings& settings)
+      : watch(progress_word(cell),
+              settings.watched != nullptr ? *settings.watched : time,
+              settings.watch) {
     worker_thread_links links{.points = &points,
                               .time = &time,
                               .wiring = rings,
@@ -209,8 +228,11 @@ struct fixture {
                          ++kills;
                        }},
         .wiring = wiring_settings,
-        .limits = {
-            .slots = 4, .blocks = 64, .vocabulary = 1000, .max_positions = 1024, .block_size = 16}};
+        .limits = {.slots = 4,
+                   .blocks = 64,
+                   .vocabulary = 1000,
+                   .max_positions = settings.max_positions,
+                   .block_size = 16}};
     lane = std::make_shared<worker_thread>(std::move(config), std::move(links));
     thread = std::thread([this] { lane->run(); });
   }
@@ -531,7 +553,9 @@ struct device_fixture : fixture {
   device_play play;
   std::uint64_t next = 1;
 
-  device_fixture() { device = &play; }
+  device_fixture() : device_fixture(fixture_settings()) {}
+
+  explicit device_fixture(const fixture_settings& settings) : fixture(settings) { device = &play; }
 
   /// One token.
   void send_next() {
@@ -676,6 +700,78 @@ BOOST_FIXTURE_TEST_CASE(l13_a_device_that_is_slow_once_finishes_its_step, device
   protocol::step_result result;
   receive(result);
   BOOST_TEST(result.step == 10U);
+}
+
+namespace {
+
+struct manual_time {
+  manual_clock hand;
+};
+
+/// A GPU whose steps take as long as a test says, in a time that nothing else moves.
+struct timed_fixture : manual_time, device_fixture {
+  static constexpr std::int32_t cached = 125'000; // tokens of a prefix
+
+  timed_fixture()
+      : device_fixture({.watch = {.detect = 300ms,
+                                  .step_deadline = 20s,
+                                  .load_stall = 7s,
+                                  .computes_here = false,
+                                  .is_gpu = true},
+                        .watched = &hand,
+                        .max_positions = 1 << 17}) {
+    play.hand = &hand;
+  }
+
+  /// So many tokens of a sequence, behind those whose KV is there.
+  void step(std::int32_t first, std::int32_t count, int takes_ms) {
+    protocol::step_plan plan{.step = next++, .epoch = wiring->now.value};
+    plan.slots = {0};
+    plan.request_ids = {1};
+    plan.flags = {protocol::flag_samples};
+    plan.first_position = {first};
+    plan.token_counts = {count};
+    plan.block_counts = {0};
+    plan.tokens.assign(static_cast<std::size_t>(count), 5);
+    play.late_asks = takes_ms;
+    send(plan);
+    protocol::step_result result;
+    receive(result);
+    BOOST_TEST(result.step + 1 == next);
+  }
+
+  void learn_prompts() {
+    start();
+    for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+      step(0, 2048, 49);
+    }
+  }
+
+  /// And no failure.
+  void check_ended_well() {
+    fence.raise(epoch(2));
+    lane->prepare(epoch(2));
+    BOOST_TEST((heard.take().what == worker_event::kind::quiesced));
+    BOOST_TEST(ends == 0);
+  }
+};
+
+} // namespace
+
+// D-1 of step_watch.hpp.
+BOOST_FIXTURE_TEST_CASE(l15_a_device_is_not_accused_of_a_long_context, timed_fixture) {
+  learn_prompts();
+  step(cached, 4000, 900);
+  check_ended_well();
+}
+
+BOOST_FIXTURE_TEST_CASE(l15_nor_is_that_of_a_successor, timed_fixture) {
+  pace_words left;
+  left.slowest_ms[12] = 49; // 2048 to 4095 tokens
+  watch.inherit(left);
+  start();
+  step(cached, 4000, 900);
+  check_ended_well();
 }
 
 // D-4 of step_watch.hpp: nobody looks meanwhile, but the board says for how long.
