@@ -63,7 +63,7 @@ public:
 
   void* allocate_staging(std::size_t bytes) noexcept override {
     ++allocations;
-    return std::malloc(bytes + 1);
+    return std::calloc(bytes + 1, 1); // as on the device
   }
 
   void release_staging(void* memory) noexcept override { std::free(memory); }
