@@ -9,7 +9,8 @@
 // D-1 A step that takes longer than its budget while the device waits for nobody is overdue: the device or a kernel of ours
 //     is stuck, and this rank is to blame. The pace counts from the moment on at which the step was the oldest one, or the
 //     last wait ended, and not while the host works on the step (device_step): learned is what is judged. Only who looks can
-//     say that: a thread that got no CPU finds the step done when it has one again. How large a step is: step_size.hpp.
+//     say that: a thread that got no CPU finds the step done when it has one again, so it asks the device once more before it
+//     believes the clock (host_wait.hpp; worker_thread.cpp between two steps). How large a step is: step_size.hpp.
 //     A worker that has not seen enough steps of a size goes by those of its predecessor, with patience (inherit()): what one
 //     device hangs in, the next may hang in at once.
 // D-2 A rank that waits is innocent. When it waits longer than its steps and their meetings usually take, the peer is late

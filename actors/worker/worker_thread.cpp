@@ -306,7 +306,11 @@ result<void> worker_thread::answer_plans(epoch now, worker_wiring& wiring) {
     } else if (links_.wiring.stop->is_raised_above(now)) {
       return fail(errc::aborted, "step: the epoch is over");
     } else {
-      VDIST_TRY(look_at_device(under_way_.front()));
+      const auto found = look_at_device(under_way_.front());
+      // It goes by the clock, and this thread may have had no CPU since it asked the device.
+      if (!found && !runner_->is_ready()) {
+        return found;
+      }
       let_others_run();
     }
   }

@@ -147,6 +147,8 @@ bool cuda_queue::wait(queue_mark at, std::chrono::nanoseconds timeout) noexcept 
   auto* event = events_[at % events_kept];
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   for (int polls = 1; failure_.empty(); ++polls) {
+    // Read first, so that who gets no CPU for a while asks the device once more before it gives up.
+    const bool is_last = std::chrono::steady_clock::now() >= deadline;
     const auto status = cudaEventQuery(event);
     if (status == cudaSuccess) {
       return true;
@@ -155,11 +157,11 @@ bool cuda_queue::wait(queue_mark at, std::chrono::nanoseconds timeout) noexcept 
       check(status, [] { return std::string("wait for the device"); });
       return false;
     }
+    if (is_last) {
+      return false;
+    }
     if (polls % polls_before_yield == 0) {
       std::this_thread::yield();
-    }
-    if (std::chrono::steady_clock::now() >= deadline) {
-      return false;
     }
   }
   return false;

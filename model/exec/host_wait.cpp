@@ -18,11 +18,14 @@ result<void> host_wait::in_step(std::uint64_t step, kernels::queue_mark mark, ti
   if (observer_ == nullptr || queue_.is_host_memory()) {
     return alone(mark, until);
   }
+  const auto is_done = [this, mark] {
+    return queue_.wait(mark, std::chrono::nanoseconds(0));
+  };
   while (!queue_.wait(mark, look_interval)) {
     if (!queue_.failure().empty() || std::chrono::steady_clock::now() >= until) {
       return alone(mark, until); // says which
     }
-    VDIST_TRY(observer_->look(step));
+    VDIST_TRY(look(step, is_done));
   }
   observer_->go_on(step);
   return {};

@@ -1,5 +1,7 @@
 // model/exec/host_wait.hpp — how the host waits for its device: never without a deadline, and within a step under the eyes of
 // whoever observes it (E-7 of step_runner.hpp), wherever in the step it waits. Not thread-safe: one worker owns it.
+// Whoever looks goes by the clock, and a thread may have had no CPU since it last asked the device: only what is not done then
+// either ends a wait.
 #pragma once
 
 #include "model/exec/step_runner.hpp"
@@ -62,7 +64,7 @@ public:
       return {};
     }
     do {
-      VDIST_TRY(observer_->look(step));
+      VDIST_TRY(look(step, is_done));
     } while (!is_done());
     observer_->go_on(step);
     return {};
@@ -70,6 +72,16 @@ public:
 
 private:
   static constexpr std::uint64_t no_step = UINT64_MAX;
+
+  /// An error holds if it is still not done. That the epoch is over holds in any case.
+  template <class Condition>
+  [[nodiscard]] result<void> look(std::uint64_t step, const Condition& is_done) {
+    auto found = observer_->look(step);
+    if (!found && found.error().code != errc::aborted && is_done()) {
+      return {};
+    }
+    return found;
+  }
 
   [[nodiscard]] result<void> alone(kernels::queue_mark mark, time_point until);
 

@@ -51,7 +51,7 @@ public:
   virtual ~wait_observer() = default;
 
   /// The device has not come so far in `step`, and has done all before it; again and again. An error ends the wait, and the
-  /// call with it.
+  /// call with it, if the device has still not come so far; `aborted` does in any case.
   [[nodiscard]] virtual result<void> look(std::uint64_t step) = 0;
 
   /// It has, and the host goes on; behind every wait, a short one too.

@@ -774,6 +774,14 @@ BOOST_FIXTURE_TEST_CASE(l15_nor_is_that_of_a_successor, timed_fixture) {
   check_ended_well();
 }
 
+// The thread had no CPU behind its question, and the device has finished meanwhile.
+BOOST_FIXTURE_TEST_CASE(l15_nor_of_time_in_which_the_thread_stood_still, timed_fixture) {
+  learn_prompts();
+  play.per_ask = 300ms;
+  step(0, 2048, 1);
+  check_ended_well();
+}
+
 // D-4 of step_watch.hpp: nobody looks meanwhile, but the board says for how long.
 BOOST_FIXTURE_TEST_CASE(l16_the_device_has_left_an_epoch_that_is_said_to_be_quiet, device_fixture) {
   learn();

@@ -29,7 +29,8 @@ public:
   int allocations = 0; // of both sorts
   std::size_t device_bytes = 0;
   std::size_t device_bytes_max = SIZE_MAX;
-  bool is_late = false; // whoever waits has to ask twice
+  bool is_late = false;  // whoever waits has to ask twice
+  bool is_stuck = false; // nothing that it is given is done
 
   /// An operation: done now, or put on the tape.
   void enqueue(std::function<void()> operation) {
@@ -83,7 +84,7 @@ public:
   kernels::queue_mark mark() noexcept override { return ++marks_; }
 
   bool wait(kernels::queue_mark at, std::chrono::nanoseconds) noexcept override {
-    return !is_late || std::exchange(asked_for_, at) == at;
+    return !is_stuck && (!is_late || std::exchange(asked_for_, at) == at);
   }
 
   void run(std::uint64_t key, const std::function<void()>& work) override {

@@ -2,6 +2,7 @@
 // the logits say; the host draws what they say.
 #include "tests/model/exec/fake_rank.hpp"
 
+#include "model/exec/host_wait.hpp"
 #include "model/exec/silent_links.hpp"
 #include "model/exec/step_buckets.hpp"
 
@@ -52,13 +53,14 @@ protocol::step_plan plan_of(std::int32_t first, std::uint32_t hosts = 0) {
 /// Counts, and at some look wants the wait to end.
 struct counting_observer final : exec::wait_observer {
   std::optional<int> ends_at;
+  errc ends_with = errc::aborted;
   std::vector<std::uint64_t> steps; // of the looks
   int looks = 0;
   int waits = 0;
 
   result<void> look(std::uint64_t looked) override {
     steps.push_back(looked);
-    return looks++ == ends_at ? result<void>(fail(errc::aborted, "enough")) : result<void>();
+    return looks++ == ends_at ? result<void>(fail(ends_with, "enough")) : result<void>();
   }
 
   void go_on(std::uint64_t) override { ++waits; }
@@ -173,6 +175,55 @@ BOOST_AUTO_TEST_CASE(somebody_looks_wherever_a_launch_waits) {
     plan.epoch = last;
     BOOST_REQUIRE(runner.execute(plan, out));
   }
+}
+
+// E-7, D-1 of step_watch.hpp: a thread that had no CPU for long looks at the clock, and the device has finished meanwhile.
+BOOST_AUTO_TEST_CASE(a_look_by_the_clock_ends_no_wait_for_what_is_done) {
+  for (const auto found : {errc::device_failed, errc::timed_out}) {
+    one_rank rank;
+    rank.move_to(rank.config.place);
+    exec::model_runner runner(rank.config, {}, rank.memory, rank.factory());
+    BOOST_REQUIRE(runner.load({}));
+    BOOST_REQUIRE(runner.start_epoch(epoch(1)));
+    counting_observer observer;
+    observer.ends_at = 0;
+    observer.ends_with = found;
+    runner.observe_waits(&observer);
+    rank.seen.queue->is_late = true; // the second time that it is asked it is done
+    protocol::step_result out;
+    BOOST_REQUIRE(runner.execute(plan_of(0, 0b00100), out));
+    BOOST_TEST(observer.looks == observer.waits,
+               "the host goes on as if nobody had found anything");
+
+    rank.seen.queue->is_stuck = true;
+    observer.looks = 0;
+    const auto ended = runner.launch(plan_of(3));
+    BOOST_REQUIRE(!ended);
+    BOOST_TEST((ended.error().code == found));
+    BOOST_TEST(observer.looks == 1);
+    rank.seen.queue->is_stuck = false;
+  }
+}
+
+BOOST_AUTO_TEST_CASE(nor_for_what_another_queue_has_done) {
+  testing::fake_queue queue;
+  exec::host_wait wait(queue, std::chrono::milliseconds(1000));
+  counting_observer observer;
+  observer.ends_at = 0;
+  wait.observe(&observer);
+  const auto until = [&](int asks) { // that it takes
+    observer.looks = 0;
+    observer.waits = 0;
+    return wait.until(7, [&asks] { return --asks <= 0; });
+  };
+  observer.ends_with = errc::device_failed;
+  BOOST_TEST(until(2).has_value());
+  BOOST_TEST(observer.waits == 1);
+  BOOST_TEST((until(3).error().code == errc::device_failed));
+  BOOST_TEST(observer.waits == 0);
+  observer.ends_with = errc::aborted;
+  BOOST_TEST((until(2).error().code == errc::aborted), "the epoch is over in any case");
+  BOOST_TEST(observer.waits == 0);
 }
 
 // E-7: block tables that come in parts, as after a recovery. What runs before is waited for as itself.
