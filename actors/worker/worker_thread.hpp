@@ -17,8 +17,9 @@
 // L-15 A lane of a process ends it, without any clean-up, when its device has failed or a step there is overdue
 //     (D-1 of step_watch.hpp): what could be cleaned up would wait for the device, and only another process can go on. It has
 //     said why before, as for any failure.
-// L-16 `quiesced` also proves that the device has left the steps of the epoch before, where it waits for nobody in them; a
-//     device that does not is overdue like one in a step (D-4 of step_watch.hpp), and one that has failed is reported.
+// L-16 `quiesced` also proves that the device has left the steps of the epoch before, however it meets others in them: it is
+//     told to leave them first (settle() of step_runner.hpp), so what is waited for is its own work. A device that does not
+//     leave is overdue like one in a step (D-4 of step_watch.hpp), and one that has failed is reported.
 #pragma once
 
 #include "actors/gateway/epoch_wiring.hpp"

@@ -43,6 +43,9 @@ public:
 
   [[nodiscard]] result<void> start(epoch next);
 
+  /// The epoch is over for this rank: whoever waits on its device leaves, as behind a fence. Until start().
+  void leave() const noexcept { group_->raise_fence(now_.value + 1); }
+
   /// L-1. Errors: timed_out (names the operation and the rank that is late), aborted.
   [[nodiscard]] result<void> status() const;
 
@@ -91,6 +94,9 @@ public:
   /// See device_link.
   void allow_recording() { link_.allow_recording(); }
 
+  /// See device_link.
+  void leave() const noexcept { link_.leave(); }
+
   [[nodiscard]] result<void> all_reduce_sum(std::span<float> data) override;
   [[nodiscard]] result<void> add_sum(std::span<float> data, std::span<float> onto) override;
 
@@ -136,6 +142,9 @@ public:
 
   /// See device_link.
   void allow_recording() { link_.allow_recording(); }
+
+  /// See device_link.
+  void leave() const noexcept { link_.leave(); }
 
   /// May be written again by what is enqueued behind it. Sizes are not compared (T-1 is the caller's).
   [[nodiscard]] result<void> send(std::span<const float> data) override;

@@ -333,9 +333,15 @@ result<void> model_runner::fill_weights(const weights::weight_plan& plan,
   return vault_.mark_ready(weights_key(), content_hash(config_, plan));
 }
 
-/// Kernels that wait for peers leave when start_epoch() tells their group to.
+/// Kernels that wait for peers leave first, so what is waited for is this rank's own work.
 result<void> model_runner::settle() {
-  return wait_ && !peer_links_ ? wait_->for_all() : result<void>();
+  if (!wait_) {
+    return {};
+  }
+  if (peer_links_) {
+    peer_links_->leave();
+  }
+  return wait_->for_all();
 }
 
 result<void> model_runner::start_epoch(epoch now) {

@@ -167,6 +167,17 @@ result<void> peer_links::start_epoch(epoch now) {
   return test(now);
 }
 
+void peer_links::leave() const noexcept {
+  if (group_) {
+    group_->leave();
+  }
+  for (const auto* pipe : {from_previous_.get(), to_next_.get()}) {
+    if (pipe != nullptr) {
+      pipe->leave();
+    }
+  }
+}
+
 /// In an order that cannot circle: a stage waits for the one before only.
 result<void> peer_links::test(epoch now) {
   if (group_) {

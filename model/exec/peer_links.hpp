@@ -52,6 +52,10 @@ public:
   /// nobody. Errors: unsupported, those of the vault.
   [[nodiscard]] result<bool> prepare_recording();
 
+  /// The epoch is over for this rank: its device waits for nobody any more, whoever has raised the fence, and what is enqueued
+  /// there falls through (C-3 of kernels/collective/collective.hpp). Waits for nothing.
+  void leave() const noexcept;
+
   /// After start_epoch() or prepare_recording().
   [[nodiscard]] peers links() const;
 

@@ -70,8 +70,8 @@ public:
   /// second on a device, nothing elsewhere. After an error the runner is of no use.
   [[nodiscard]] virtual result<void> rehearse() { return {}; }
 
-  /// Waits until the device has left what was launched in the epoch before, where it waits for nobody in it; else
-  /// start_epoch() sees to that. Behind load(). Error: device_failed, device_lost.
+  /// The epoch is over: waits until the device has left what was launched in it. Where it waits for others in it, it is told
+  /// to leave them. Behind load(); only start_epoch() follows. Error: device_failed, device_lost.
   [[nodiscard]] virtual result<void> settle() { return {}; }
 
   /// First call after load() and after every recovery; also resets the rank's communicators to this

@@ -137,7 +137,8 @@ struct fake_trace {
   int group_calls = 0; // that ran, replays included
   int group_recordings = 0;
   int checksums = 0;
-  kernels::fault_record fault; // that groups report
+  kernels::fault_record fault;       // that groups report
+  std::vector<std::uint32_t> fences; // that groups were told of
 };
 
 /// One that counts what it is asked for.
@@ -165,7 +166,7 @@ public:
 
   void skip_next() noexcept override {}
 
-  void raise_fence(std::uint32_t) noexcept override {}
+  void raise_fence(std::uint32_t to) noexcept override { seen_.fences.push_back(to); }
 
 private:
   void count() {

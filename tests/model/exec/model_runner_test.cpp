@@ -1,10 +1,12 @@
 #include "model/exec/model_runner.hpp"
 
+#include "tests/model/exec/fake_rank.hpp"
 #include "tests/model/exec/golden_config.hpp"
 #include "tests/support/counted_allocations.hpp"
 #include "tests/support/model_driver.hpp"
 
 #include "model/exec/kv_region.hpp"
+#include "model/exec/silent_links.hpp"
 
 #include "transport/vault/memory_vault.hpp"
 
@@ -317,6 +319,51 @@ BOOST_AUTO_TEST_CASE(kv_memory_has_a_name_until_it_is_other_memory) { // R-1
   BOOST_REQUIRE(memory.map(key, 4096).has_value()); // by a worker that died before it named it
   map(true);
   BOOST_TEST(names.size() == 4U);
+}
+
+// L-16 of worker_thread.hpp: the device may still be at work on two steps, however it meets others in them.
+BOOST_AUTO_TEST_CASE(settling_waits_for_the_device_whatever_it_meets_others_by) {
+  for (const bool meets_peers : {false, true}) {
+    testing::one_rank rank;
+    rank.move_to({.stages = 2, .layers = {0, 2}});
+    if (meets_peers) {
+      rank.config.peer_exchange = exec::peer_link_settings{};
+    }
+    exec::silent_pipe to_next;
+    exec::model_runner runner(rank.config, {.to_next = &to_next}, rank.memory, rank.factory());
+    BOOST_TEST(runner.settle().has_value(), "nothing is there yet");
+    BOOST_REQUIRE(runner.load({}));
+    BOOST_REQUIRE(runner.start_epoch(epoch(5)));
+    rank.seen.fences.clear();
+    BOOST_TEST(runner.settle().has_value());
+    BOOST_TEST(rank.seen.fences
+                   == (meets_peers ? std::vector<std::uint32_t>{6} : std::vector<std::uint32_t>{}),
+               boost::test_tools::per_element());
+    rank.seen.queue->is_stuck = true;
+    const auto settled = runner.settle();
+    BOOST_REQUIRE(!settled.has_value());
+    BOOST_TEST((settled.error().code == errc::device_failed));
+    rank.seen.queue->is_stuck = false;
+    BOOST_TEST(runner.start_epoch(epoch(6)).has_value(),
+               "the fence that it has told its device of");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(settling_ends_the_waits_of_every_link_first) {
+  testing::one_rank rank;
+  rank.move_to({.tensor_size = 2, .stage = 1, .stages = 3, .layers = {1, 2}});
+  rank.config.peer_exchange = exec::peer_link_settings{};
+  exec::silent_communicator group(0, 2, false); // between hosts
+  exec::model_runner runner(rank.config, {.group = &group}, rank.memory, rank.factory());
+  BOOST_REQUIRE(runner.load({}));
+  BOOST_REQUIRE(
+      !runner.start_epoch(epoch(1))); // all of them have begun it; the fake one adds nothing
+  rank.seen.fences.clear();
+  rank.seen.queue->is_stuck = true;
+  BOOST_TEST(!runner.settle().has_value());
+  BOOST_TEST(rank.seen.fences == (std::vector<std::uint32_t>{2, 2, 2}),
+             boost::test_tools::per_element());
+  rank.seen.queue->is_stuck = false;
 }
 
 BOOST_AUTO_TEST_SUITE_END()
