@@ -81,6 +81,12 @@ std::string_view to_string(slot_state state) noexcept {
   return "unknown";
 }
 
+duration quiesce_deadline_of(duration step_deadline) noexcept {
+  constexpr int steps_on_a_device = 2;
+  constexpr std::chrono::seconds margin(5); // to be told, and to say that it has left
+  return std::max(recovery_config().quiesce_deadline, steps_on_a_device * step_deadline + margin);
+}
+
 recovery::recovery(const recovery_config& config, recovery_observer observer)
     : config_(config),
       slots_(static_cast<std::size_t>(config.slots)),

@@ -88,6 +88,11 @@ struct recovery_config {
   std::int32_t poison_strikes = 0;        // deaths until a culprit is found; 0: none ever is
 };
 
+/// R-4, for workers whose steps may take `step_deadline` each. One that is asked to leave may have two of them on its device and
+/// ends what it has begun (L-16 of worker_thread.hpp): it is not killed for that. Who hangs is found long before, by whoever looks
+/// at its device or its progress. Not below recovery_config's own.
+[[nodiscard]] duration quiesce_deadline_of(duration step_deadline) noexcept;
+
 enum class recovery_state : std::uint8_t {
   starting,
   running,

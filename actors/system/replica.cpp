@@ -63,6 +63,19 @@ map_kv_table(vault::vault& memory, const vault::region_key& key, std::size_t byt
 
 } // namespace
 
+supervisor::recovery_config recovery_config_of(const model_setup& setup, std::int32_t slots) {
+  const auto& limits = setup.config.fault_tolerance;
+  return {.slots = slots,
+          .quiesce_deadline =
+              supervisor::quiesce_deadline_of(std::chrono::milliseconds(limits.step_deadline_ms)),
+          .load_deadline = std::chrono::seconds(limits.load_deadline_s),
+          .max_restarts = limits.max_restarts,
+          .restart_window = std::chrono::seconds(limits.restart_window_s),
+          .restart_backoff = std::chrono::milliseconds(limits.restart_backoff_ms),
+          .late_epochs_max = tensor::exchange_banks - 1,
+          .poison_strikes = limits.poison_strikes};
+}
+
 result<replica_memory>
 map_replica_memory(vault::vault& memory, const model_setup& setup, std::int32_t index) {
   const auto first = setup.layout->ranks_of_replica(index).front();
@@ -515,17 +528,11 @@ supervisor::group_state replica::found_group() {
 /// Begins the tenure of a new supervisor.
 replica_environment replica::environment() {
   const auto tenure = workers_.begin_tenure();
-  const auto& limits = parts_.setup->config.fault_tolerance;
   return {
       .replica = index_,
       .stage_of_slot = stage_of_slot_,
-      .recovery = {.slots = static_cast<std::int32_t>(stage_of_slot_.size()),
-                   .load_deadline = std::chrono::seconds(limits.load_deadline_s),
-                   .max_restarts = limits.max_restarts,
-                   .restart_window = std::chrono::seconds(limits.restart_window_s),
-                   .restart_backoff = std::chrono::milliseconds(limits.restart_backoff_ms),
-                   .late_epochs_max = tensor::exchange_banks - 1,
-                   .poison_strikes = limits.poison_strikes},
+      .recovery =
+          recovery_config_of(*parts_.setup, static_cast<std::int32_t>(stage_of_slot_.size())),
       .make_lane =
           [this, tenure](lane_request wanted) { return workers_.take(tenure, std::move(wanted)); },
       .spawn_executor = [this](const supervisor_actor&) { return spawn_executor(); },

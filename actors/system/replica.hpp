@@ -86,6 +86,10 @@ struct replica_memory {
 [[nodiscard]] result<replica_memory>
 map_replica_memory(vault::vault& memory, const model_setup& setup, std::int32_t index);
 
+/// What the replica's recovery machine goes by.
+[[nodiscard]] supervisor::recovery_config recovery_config_of(const model_setup& setup,
+                                                             std::int32_t slots);
+
 class replica {
 public:
   /// `memory`: of map_replica_memory(). `on_state` hears of every change of state, on the

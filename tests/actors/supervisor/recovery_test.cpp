@@ -3,6 +3,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <random>
 #include <set>
@@ -366,6 +367,23 @@ BOOST_AUTO_TEST_CASE(r4_the_next_deadline_is_the_earliest_of_all_waits) {
   machine.tick(start_of_time + 62s);
   BOOST_TEST(wanted(machine, start_of_time) == words{"kill 0"}, boost::test_tools::per_element());
   BOOST_TEST((machine.next_deadline() == start_of_time + 92s), "its death");
+}
+
+// L-16 of worker_thread.hpp.
+BOOST_AUTO_TEST_CASE(r4_who_ends_two_legal_steps_is_not_killed_for_it) {
+  BOOST_TEST((quiesce_deadline_of(1ms) == 10s));
+  BOOST_TEST((quiesce_deadline_of(2'500ms) == 10s));
+  BOOST_TEST((quiesce_deadline_of(4s) == 13s));
+  BOOST_TEST(
+      (quiesce_deadline_of(std::chrono::milliseconds(std::numeric_limits<std::int32_t>::max()))
+       > 24h));
+  auto machine = running_machine({.slots = 2, .quiesce_deadline = quiesce_deadline_of(30s)});
+  machine.gone(0, incarnation(1), start_of_time);
+  wanted(machine, start_of_time);
+  machine.loaded(0, incarnation(2), start_of_time);
+  machine.tick(start_of_time + 60s); // two of them
+  BOOST_TEST(machine.take_actions().empty());
+  BOOST_TEST((machine.next_deadline() == start_of_time + 65s));
 }
 
 BOOST_AUTO_TEST_CASE(r4_a_kill_that_nobody_dies_of_fails_the_replica) {
