@@ -9,6 +9,8 @@ TEST_JOBS ?= $(JOBS)
 # Optional test data beside the repository: `unpack DIR` fills a folder. Tests that need it are skipped without.
 TEST_DATA_UNPACK ?= ../shared/data/unpack
 TEST_LABELS := ^(unit|tidy|golden|sim|fault)$$
+# Of the unit tests, those that explore faults and have a long form, too.
+LONG_PROGRAMS := test_recovery_explore test_actors test_ledger transport_shm_test
 
 # Where `make install` puts the programs; DESTDIR goes in front.
 PREFIX ?= /usr/local
@@ -52,6 +54,7 @@ bench: build/.packages-test ## builds the benchmarks and prints what they measur
 fault-test: $(BUILD)/build.ninja build/.packages-test ## the long fault tests and simulations: every cell of the matrix, hours
 	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt || cmake --preset release -DVDIST_TESTS=ON
 	@ninja -C $(BUILD) -j $(JOBS)
+	@for program in $(LONG_PROGRAMS); do VDIST_TEST_LONG=1 $(BUILD)/tests/$$program || exit 1; done
 	@VDIST_TEST_LONG=1 ctest --test-dir $(BUILD) -L '^(fault|sim)$$' --output-on-failure --no-tests=error
 
 gpu-test: $(BUILD)/build.ninja build/.packages-test ## runs the tests that need a GPU; fails where there is none

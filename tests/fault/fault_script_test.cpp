@@ -258,6 +258,15 @@ BOOST_AUTO_TEST_CASE(a_nemesis_strikes_and_no_stream_changes) {
   BOOST_TEST(report().at("injections") >= 1);
 }
 
+BOOST_AUTO_TEST_CASE(the_nemesis_that_we_ship_changes_no_stream) {
+  const bool has_processes = isolation_under_test() != "thread";
+  const auto done = verified("nemesis", {"--set", "fault_tolerance.max_restarts=1000"});
+  BOOST_TEST(done.exit_code == (has_processes ? 0 : 2), done.err);
+  if (has_processes) {
+    BOOST_TEST(report().at("injections") >= 1);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(an_expectation_that_is_not_met_fails_the_run) {
   requests = 2;
   const auto strict = folder.write("strict.toml",
