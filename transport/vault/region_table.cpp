@@ -15,8 +15,7 @@ result<std::size_t> admit_region(const region_key& key,
   if (usage.count >= limits.count) {
     return too_many_regions(key, usage.count, limits.count);
   }
-  const std::size_t page = limits.page_bytes;
-  const std::size_t mapped = (bytes + page - 1) / page * page;
+  const std::size_t mapped = whole_pages(bytes, limits.page_bytes);
   if (const std::size_t room = limits.bytes - usage.bytes; mapped > room) {
     return fail(errc::resource_exhausted,
                 fmt::format("vault: the limit is reached ({} bytes={} missing={} held={} limit={})",

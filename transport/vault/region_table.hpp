@@ -25,6 +25,11 @@ struct region_usage {
   std::size_t count = 0;
 };
 
+/// `bytes`, rounded up to pages of `page` bytes.
+[[nodiscard]] constexpr std::size_t whole_pages(std::size_t bytes, std::size_t page) noexcept {
+  return (bytes + page - 1) / page * page;
+}
+
 /// `bytes` in whole pages, if a new region of that size is legal and has room.
 [[nodiscard]] result<std::size_t> admit_region(const region_key& key,
                                                std::size_t bytes,

@@ -156,8 +156,7 @@ result<void> vault_server::take_over(const record_message& record, socket::messa
 
 bool vault_server::restore(const record_message& record, socket::message& message) {
   const auto place = place_of(record);
-  const auto page = limits_of(settings_, place).page_bytes;
-  const auto mapped_bytes = (record.bytes + page - 1) / page * page;
+  const auto mapped_bytes = whole_pages(record.bytes, limits_of(settings_, place).page_bytes);
   const auto ready_hash = record.flag != 0 ? std::optional(record.ready_hash) : std::nullopt;
   next_region_id_ = std::max(next_region_id_, record.region_id + 1);
   return window_of(place).take_at(record.address, mapped_bytes)
@@ -171,7 +170,7 @@ bool vault_server::restore(const record_message& record, socket::message& messag
                                                 .zeroing_client = record.zeroing_client}});
 }
 
-/// One that has served another server is told of it (B-5). It is served in any case: too many are not added.
+/// One that another server has served is told that this one has taken over (B-5).
 void vault_server::adopt_client(const record_message& record, socket::message& message) {
   if (clients_.size() >= settings_.clients_max) {
     log::error("vault server: no client added: too many (limit={})", settings_.clients_max);
@@ -221,15 +220,15 @@ vault_server::answer vault_server::reply_to(client& from, const request_message&
 
 result<void> vault_server::carry_out(client& from, const request_message& request, answer& reply) {
   const auto key = key_of(request);
-  const bool is_done = is_kept_ && request.sequence == from.done; // B-5
+  if (is_done(from, request) && request.wanted != operation::map) {
+    return {}; // B-5: what a map() found has to be told again, all others have nothing to tell
+  }
   switch (request.wanted) {
   case operation::map:
     return map(from, request, reply);
   case operation::mark_ready:
-    if (!is_done) {
-      VDIST_TRY(table_at(place_holding(key)).mark_ready(key, request.content_hash));
-      tell_region(from, request, false);
-    }
+    VDIST_TRY(table_at(place_holding(key)).mark_ready(key, request.content_hash));
+    tell_region(from, request, false);
     return {};
   case operation::ready_hash:
     if (const auto hash = table_at(place_holding(key)).ready_hash(key)) {
@@ -238,12 +237,10 @@ result<void> vault_server::carry_out(client& from, const request_message& reques
     }
     return {};
   case operation::release:
-    return is_done ? result<void>() : release(from, request);
+    return release(from, request);
   case operation::zeroed:
-    if (!is_done) {
-      VDIST_TRY(end_zeroing(from, key));
-      tell_region(from, request, false);
-    }
+    VDIST_TRY(end_zeroing(from, key));
+    tell_region(from, request, false);
     return {};
   case operation::usage:
   case operation::add_client: // refused before
@@ -309,7 +306,7 @@ result<void> vault_server::map(client& from, const request_message& request, ans
   if (found.is_new || is_to_zero) {
     tell_region(from, request, found.is_new);
   }
-  const bool is_asked_again = is_kept_ && request.sequence == from.done; // B-5, V-2
+  const bool is_asked_again = is_done(from, request); // V-2
   const auto& held = *found.held;
   reply.head.region_id = held.memory.id;
   reply.head.address = held.memory.address;

@@ -44,8 +44,8 @@ struct vault_server_settings {
 
 class vault_server {
 public:
-  /// `control` brings new clients (open_vault_client, vault_keeper); `time` must outlive this object. Without a source there are no
-  /// regions on devices; it is called when one is asked for and not before.
+  /// `control` brings new clients (open_vault_client, vault_keeper); `time` must outlive this object. Without a source
+  /// there are no regions on devices; it is called when one is asked for and not before.
   vault_server(socket::unique_fd control,
                const clock& time,
                const vault_server_settings& settings,
@@ -94,6 +94,12 @@ private:
   [[nodiscard]] answer reply_to(client& from, const request_message& request);
   [[nodiscard]] result<void> carry_out(client& from, const request_message& request, answer& reply);
   [[nodiscard]] result<void> map(client& from, const request_message& request, answer& reply);
+
+  /// B-5. Whether this very request has changed something already, perhaps under another server.
+  [[nodiscard]] bool is_done(const client& from, const request_message& request) const {
+    return is_kept_ && request.sequence == from.done;
+  }
+
   /// H-7. What has changed at the wish of `from`; `is_new`: its descriptor goes along.
   void tell_region(client& from, const request_message& request, bool is_new);
   void tell(record_message record, int file = -1);
