@@ -1,5 +1,6 @@
 #include "kernels/cuda_module.hpp"
 
+#include <cstdlib>
 #include <dlfcn.h>
 #include <filesystem>
 #include <mutex>
@@ -62,6 +63,10 @@ cuda_module* load_cuda_module(std::string& why) {
   }
   why = reason;
   return module;
+}
+
+void deepen_launch_queues() noexcept {
+  (void)::setenv("CUDA_SCALE_LAUNCH_QUEUES", "4x", 0);
 }
 
 } // namespace vdist::kernels

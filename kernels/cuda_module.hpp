@@ -129,4 +129,10 @@ using cuda_entry = cuda_module* (*)(std::uint32_t version, std::string& why);
 /// that is too old, no device.
 [[nodiscard]] cuda_module* load_cuda_module(std::string& why);
 
+/// Lets a device hold four times as much work that has yet to begin as it does by itself, some 4,000 kernels and copies: whoever
+/// launches into a full queue stands still inside the driver, where nobody looks at the device, and two prefills of 32 layers
+/// fill one of 1,000. What the environment says already stays. For the beginning of a program, before it has other threads.
+/// Drivers older than CUDA 12.8 do not know it.
+void deepen_launch_queues() noexcept;
+
 } // namespace vdist::kernels

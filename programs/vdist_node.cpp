@@ -5,6 +5,8 @@
 #include "runtime/base/result.hpp"
 #include "runtime/protocol/version.hpp"
 
+#include "kernels/cuda_module.hpp"
+
 #include <charconv>
 #include <cstdio>
 #include <exception>
@@ -49,6 +51,7 @@ int main(int argc, char** argv) {
       return vdist::exit_code(vdist::errc::io_failed);
     }
     argv[taken] = argv[0];
+    vdist::kernels::deepen_launch_queues(); // where workers are threads
     return vdist::actors::run_node(argc - taken, argv + taken, board);
   } catch (const std::exception& cause) {
     std::fprintf(stderr, "vdist-run: internal error: %s\n", cause.what());

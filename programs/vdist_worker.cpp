@@ -6,6 +6,8 @@
 #include "runtime/base/result.hpp"
 #include "runtime/protocol/version.hpp"
 
+#include "kernels/cuda_module.hpp"
+
 #include <charconv>
 #include <csignal>
 #include <cstdio>
@@ -49,6 +51,7 @@ int main(int argc, char** argv) {
   }
   std::signal(SIGINT, SIG_IGN); // the terminal's Ctrl-C is for those who started it
   std::signal(SIGPIPE, SIG_IGN);
+  vdist::kernels::deepen_launch_queues();
   const auto reason = [&]() -> vdist::error {
     const auto held = vdist::host::hold_life_on(vdist::socket::unique_fd(board),
                                                 static_cast<std::uint32_t>(life));

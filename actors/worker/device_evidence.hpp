@@ -9,8 +9,10 @@
 
 #include <array>
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 namespace vdist::actors {
 
@@ -25,6 +27,8 @@ class device_evidence {
 public:
   /// Who waits says so every millisecond; two processes that take turns on a device pause for some more.
   static constexpr std::chrono::milliseconds silence{25};
+  /// A record stands for as much waiting at least.
+  static constexpr std::chrono::milliseconds beat{1};
 
   /// What the device says at `now`; call often. The wait that began first, if it still goes on.
   std::optional<peer_wait_seen> look(const exec::device_waits& said, time_point now) {
@@ -36,6 +40,7 @@ public:
         known.since = is_heard(known, now) ? known.since : now;
         known.heard = now;
         known.beat = wait.beat;
+        ++records_;
       }
       if (is_heard(known, now) && (!oldest || known.since < oldest->since)) {
         oldest = {.rank = wait.rank, .operation = wait.operation, .since = known.since};
@@ -43,6 +48,9 @@ public:
     }
     return oldest;
   }
+
+  /// How many have come since the last call, of all sources.
+  std::uint32_t take_records() { return std::exchange(records_, 0); }
 
 private:
   struct source {
@@ -56,6 +64,7 @@ private:
   }
 
   std::array<source, std::tuple_size_v<exec::device_waits>> known_;
+  std::uint32_t records_ = 0;
 };
 
 } // namespace vdist::actors

@@ -8,6 +8,8 @@
 //     b * attention one part is at least half, a class that knows has seen half of that part (its width), and a margin of
 //     four covers both halves.
 // Z-2 A step has attention only where it may matter. All others go by their tokens alone.
+// Z-3 One step is enough to know a class of attention: a long prompt is computed in chunks that look back further and further,
+//     so most classes see few steps of it. What makes first steps slow, and their number say, is how many tokens they have.
 // Not thread-safe. Cost: a few instructions per sequence and step.
 #pragma once
 
@@ -56,7 +58,9 @@ public:
   using milliseconds = step_pace::milliseconds;
 
   size_pace(milliseconds floor, milliseconds at_first, const step_pace::memory& how)
-      : tokens_(floor, at_first, how), attention_(floor, at_first, how) {}
+      : tokens_(floor, at_first, how),
+        attention_(
+            floor, at_first, {.margin = how.margin, .remembered = how.remembered, .to_learn = 1}) {}
 
   [[nodiscard]] milliseconds budget(const step_size& size) const {
     const auto of_tokens = tokens_.budget(size.tokens);
@@ -84,10 +88,10 @@ public:
   }
 
   void finished(const step_size& size, std::chrono::nanoseconds elapsed) {
-    tokens_.finished(size.tokens, elapsed);
-    if (size.attention > 0) {
+    if (size.attention > 0 && !tokens_.ignores(size.tokens)) {
       attention_.finished(place_of(size), elapsed);
     }
+    tokens_.finished(size.tokens, elapsed);
   }
 
 private:

@@ -117,7 +117,9 @@ device_verdict step_watch::look_at_device(device_step& oldest, const exec::devic
     return {};
   }
   const auto now = time_->now();
-  oldest.begun = oldest.begun == time_point() ? now : oldest.begun;
+  if (oldest.begun == time_point()) {
+    begin_on_device(oldest);
+  }
   if (const auto wait = evidence_.look(said, now)) {
     waited_until_ = now;
     end_stretch();
@@ -126,13 +128,14 @@ device_verdict step_watch::look_at_device(device_step& oldest, const exec::devic
     const auto usual = meeting_pace_.budget(oldest.size());
     const bool is_usual_known =
         steps_of_epoch_ >= step_pace::steps_to_learn && meeting_pace_.knows(oldest.size());
-    return {.what = is_usual_known && waited > usual ? kind::peer_is_late : kind::goes_on,
+    return {.what = is_usual_known && !is_leaving_ && waited > usual ? kind::peer_is_late
+                                                                     : kind::goes_on,
             .silent = waited,
             .budget = usual,
             .peer = wait->rank,
             .operation = wait->operation};
   }
-  const auto budget = budget_on_device(oldest.size());
+  const auto budget = judged_budget(oldest.size());
   if (phase_ != work_phase::computing || !is_of_device_) {
     compute_on_device(budget);
   }

@@ -8,9 +8,11 @@
 // at what it says of its waits (device_evidence.hpp):
 // D-1 A step that takes longer than its budget while the device waits for nobody is overdue: the device or a kernel of ours
 //     is stuck, and this rank is to blame. The pace counts from the moment on at which the step was the oldest one, or the
-//     last wait ended, and not while the host works on the step (device_step): learned is what is judged. Only who looks can
-//     say that: a thread that got no CPU finds the step done when it has one again, so it asks the device once more before it
-//     believes the clock (host_wait.hpp; worker_thread.cpp between two steps). How large a step is: step_size.hpp.
+//     last wait ended, and not while the host works on the step (device_step). Learned is all of that but the waits, also
+//     what came before one: a rank that has always waited near the end may compute all the way the next time. Only who looks
+//     can say that a step is overdue: a thread that got no CPU finds it done when it has one again, so it asks the device
+//     once more before it believes the clock (host_wait.hpp; worker_thread.cpp between two steps). How large a step is:
+//     step_size.hpp.
 //     A worker that has not seen enough steps of a size goes by those of its predecessor, with patience (inherit()): what one
 //     device hangs in, the next may hang in at once.
 // D-2 A rank that waits is innocent. When it waits longer than its steps and their meetings usually take, the peer is late
@@ -21,8 +23,10 @@
 //     has host_floor at least: now and then the host chooses the tokens itself, which takes longer than handing a step over.
 //     Where it waits for the device to do so it looks at it like anywhere else (E-7 of step_runner.hpp). What it computes
 //     itself, and copies while it launches, is no part of the device's pace: the host has one of its own.
-// D-4 Behind a fence the thread waits for what the epoch has left on the device. That is as overdue as a step, with the
-//     patience of first steps, because whoever was killed may still leave the device; the host ends it, since nobody looks.
+// D-4 Behind a fence the thread waits for what the epoch has left on the device, and looks at it step by step as before: what is
+//     overdue there was so before the fence. Only, the shortest budget has the patience of first steps, because whoever was
+//     killed may still leave the device, and no peer is late: everybody leaves. A wait at which nobody can look has that
+//     patience for all that is left, and the host ends it.
 // A worker that computes with threads of its own may not stand still in a stretch either, known pace or not (G-3): that is
 // how one is found that hangs in the first step of its life, or of a size.
 // Not thread-safe: one thread, that of the lane. Without a board nothing is said and no clock is read.
@@ -64,8 +68,8 @@ struct device_step {
   std::int64_t attention = 0; // of those (step_size.hpp)
   std::int64_t loaded = 0;    // tokens beside, of KV that comes back; the host works on it, too
   time_point begun{};         // of the stretch; none: the host has the step
-  duration longest{0};        // of its stretches, behind the last wait in each
-  duration longest_with{0};   // the same with its waits
+  duration longest{0};        // of its stretches, without its waits
+  duration longest_with{0};   // the same with them
   duration host{0};           // longest stretch of the launching thread in its launch
 
   /// A block that is loaded takes no longer than one that is computed.
@@ -95,11 +99,12 @@ public:
       : word_(word),
         time_(&time),
         is_gpu_(settings.is_gpu),
-        standstill_(settings.computes_here ? floor_of(settings) : std::chrono::milliseconds(0)),
+        floor_(floor_of(settings)),
+        standstill_(settings.computes_here ? floor_ : std::chrono::milliseconds(0)),
         load_stall_(settings.load_stall),
-        first_(std::max(settings.step_deadline, floor_of(settings))),
-        pace_(floor_of(settings), first_, settings.is_gpu ? of_device : step_pace::memory()),
-        host_pace_(floor_of(settings), first_, of_device),
+        first_(std::max(settings.step_deadline, floor_)),
+        pace_(floor_, first_, settings.is_gpu ? of_device : step_pace::memory()),
+        host_pace_(floor_, first_, of_device),
         meeting_pace_(
             settings.detect, std::max(settings.step_deadline, settings.detect), of_meeting) {}
 
@@ -157,6 +162,7 @@ public:
 
   /// An epoch begins: others may be new in it.
   void begin_epoch() {
+    is_leaving_ = false;
     steps_of_epoch_ = 0;
     longest_ = duration(0);
   }
@@ -167,8 +173,9 @@ public:
     step.host = std::exchange(longest_, duration(0));
   }
 
-  /// Waits for so many steps that an epoch has left on the device, of that size at most.
+  /// Waits for so many steps that an epoch has left on the device, of that size at most. Until begin_epoch().
   void settle(const step_size& largest, std::int64_t steps) {
+    is_leaving_ = true;
     if (time_ == nullptr) {
       return;
     }
@@ -176,8 +183,9 @@ public:
   }
 
   /// `step` is on the device, the oldest one there, from now on.
-  void begin_on_device(device_step& step) const {
+  void begin_on_device(device_step& step) {
     step.begun = time_ != nullptr ? time_->now() : time_point();
+    evidence_.take_records();
   }
 
   /// The device has done its part of `step`, and the host goes on with it.
@@ -213,6 +221,12 @@ private:
                : first_;
   }
 
+  /// Of a step that is looked at.
+  [[nodiscard]] std::chrono::milliseconds judged_budget(const step_size& size) const {
+    const auto budget = budget_on_device(size);
+    return is_leaving_ ? std::max(budget, patience_at_first * floor_) : budget;
+  }
+
   [[nodiscard]] std::chrono::milliseconds budget_on_device(const step_size& size) const {
     return left_ != nullptr ? pace_.budget(size, *left_, patience_at_first) : pace_.budget(size);
   }
@@ -235,13 +249,14 @@ private:
     word_.enter(phase_, {.budget = budget});
   }
 
-  void end_on_device(device_step& step) const {
+  void end_on_device(device_step& step) {
     if (step.begun == time_point()) {
       return;
     }
-    const auto now = time_->now();
-    step.longest = std::max(step.longest, now - std::max(step.begun, waited_until_));
-    step.longest_with = std::max(step.longest_with, now - step.begun);
+    const duration whole = time_->now() - step.begun;
+    const duration waits = evidence_.take_records() * device_evidence::beat;
+    step.longest = std::max(step.longest, whole - waits);
+    step.longest_with = std::max(step.longest_with, whole);
     step.begun = time_point();
   }
 
@@ -255,6 +270,7 @@ private:
   progress_word word_;
   const clock* time_ = nullptr; // null: says nothing
   bool is_gpu_ = false;
+  std::chrono::milliseconds floor_{1}; // no budget is below
   std::chrono::milliseconds standstill_{0};
   std::chrono::milliseconds load_stall_{0};
   std::chrono::milliseconds first_{1}; // before a pace is known
@@ -264,6 +280,7 @@ private:
       std::chrono::milliseconds(1), std::chrono::milliseconds(1), {}}; // with waits
   pace_words* left_ = nullptr;       // of the device's pace_; null: nobody leaves it
   std::uint32_t steps_of_epoch_ = 0; // finished by the device
+  bool is_leaving_ = false;          // D-4
   device_evidence evidence_;
   time_point waited_until_{}; // the device was last seen waiting
   bool is_of_device_ = false; // what the word says of computing

@@ -192,7 +192,7 @@ void worker_thread::leave_epoch(epoch next) {
   }
 }
 
-/// Waits for steps that are over for this thread, but perhaps not for the device.
+/// Waits for steps that are over for this thread, but perhaps not for the device (D-4 of step_watch.hpp).
 result<void> worker_thread::settle() {
   if (launching_.step >= 0) {
     under_way_.push_back(std::exchange(launching_, {}));
@@ -205,8 +205,10 @@ result<void> worker_thread::settle() {
     largest = larger_of(largest, left.on_device.size());
   }
   watch_.settle(largest, std::ssize(under_way_));
-  under_way_.clear();
+  is_leaving_ = true;
   auto settled = runner_->settle();
+  is_leaving_ = false;
+  under_way_.clear();
   watch_.rest();
   return settled;
 }
@@ -352,7 +354,7 @@ worker_thread::flight& worker_thread::waited_for(std::uint64_t step) {
 
 /// E-7 of step_runner.hpp: the same as between two steps.
 result<void> worker_thread::look(std::uint64_t step) {
-  if (links_.wiring.stop->is_raised_above(epoch(plan_.epoch))) {
+  if (!is_leaving_ && links_.wiring.stop->is_raised_above(epoch(plan_.epoch))) {
     return fail(errc::aborted, "step: the epoch is over");
   }
   return look_at_device(waited_for(step));

@@ -341,7 +341,7 @@ result<void> model_runner::settle() {
   if (peer_links_) {
     peer_links_->leave();
   }
-  return wait_->for_all();
+  return model_ ? model_->settle() : wait_->for_all();
 }
 
 result<void> model_runner::start_epoch(epoch now) {

@@ -154,6 +154,20 @@ void rank_model::clear() {
   }
 }
 
+/// One step after the other; with the last one all that a launch which was cut short has left.
+result<void> rank_model::settle() {
+  if (flights_under_way_ == 0) {
+    return wait_.for_all();
+  }
+  for (std::int32_t i = 0; i < flights_under_way_; ++i) {
+    const auto& left = flight_at(i);
+    const bool is_last = i + 1 == flights_under_way_;
+    VDIST_TRY(
+        wait_.in_step(left.result.step, is_last ? queue_.mark() : left.mark, wait_.deadline()));
+  }
+  return {};
+}
+
 void rank_model::connect(const peers& links) {
   VDIST_CHECK(flights_under_way_ == 0, "R-4: links change between steps");
   VDIST_CHECK(place_.tensor_size == 1 || links.group != nullptr,

@@ -115,6 +115,7 @@ public:
   [[nodiscard]] result<void> launch(const protocol::step_plan& plan);
   [[nodiscard]] bool is_ready() noexcept;
   [[nodiscard]] result<void> finish(protocol::step_result& out);
+  [[nodiscard]] result<void> settle();
 
   [[nodiscard]] result<void> disturb(disturbance what);
 

@@ -7,8 +7,8 @@
 //     once the largest shapes have been seen. E-4 after an error of either the runner waits for start_epoch().
 // E-5 Steps finish in the order in which they were launched.
 // E-6 rehearse() changes nothing that anybody else sees, and no later result.
-// E-7 Where launch() has to wait for a device, because the host needs what it computes, somebody may look meanwhile
-//     (observe_waits()): such a wait ends like any other of a device that hangs.
+// E-7 Where launch() has to wait for a device, because the host needs what it computes, or settle() for steps that were
+//     launched, somebody may look meanwhile (observe_waits()): such a wait ends like any other of a device that hangs.
 #pragma once
 
 #include "runtime/base/ids.hpp"
@@ -45,7 +45,7 @@ enum class disturbance : std::uint8_t {
   flip_bit
 };
 
-/// Hears of launch() and finish() while they wait for the device; on their thread.
+/// Hears of launch(), finish() and settle() while they wait for the device; on their thread.
 class wait_observer {
 public:
   virtual ~wait_observer() = default;

@@ -2,7 +2,7 @@
 // writes beside its progress word.
 // Steps of about the same size (a power of two of tokens) form a class, because a prefill takes longer than a decode step.
 // The budget is `margin` times the slowest step of its class, never below `floor` and never above `at_first`.
-// A class that has not seen `steps_to_learn` steps borrows from those that have: a step takes no longer than a larger one,
+// A class that has not seen `to_learn` steps borrows from those that have: a step takes no longer than a larger one,
 // and than a smaller one times the tokens it has more. While no class knows, the budget is `at_first`: cold caches, page
 // faults and first launches are slow and not broken.
 // Who says how many steps are remembered forgets what was slower before: then the budget follows the slowest of the last
@@ -45,8 +45,9 @@ public:
   /// How the budget follows the pace.
   struct memory {
     int margin = step_pace::margin;
-    std::uint32_t remembered = 0; // steps of a class; 0: all
-    std::uint32_t ignored = 0;    // first steps of a class; below steps_to_learn
+    std::uint32_t remembered = 0;            // steps of a class; 0: all
+    std::uint32_t ignored = 0;               // first steps of a class; below to_learn
+    std::uint32_t to_learn = steps_to_learn; // steps of a class until it is known
   };
 
   step_pace(milliseconds floor, milliseconds at_first) : step_pace(floor, at_first, memory()) {}
@@ -56,6 +57,11 @@ public:
 
   [[nodiscard]] milliseconds budget(std::int64_t tokens) const {
     return bound_of(slowest_of(class_of(tokens)));
+  }
+
+  /// Whether the next step of this class is one of the first, which say nothing.
+  [[nodiscard]] bool ignores(std::int64_t tokens) const {
+    return classes_[class_of(tokens)].steps < how_.ignored;
   }
 
   /// Whether steps of this class have been seen often enough, not only others.
@@ -104,7 +110,7 @@ private:
   };
 
   [[nodiscard]] bool is_known(std::size_t index) const {
-    return classes_[index].steps >= steps_to_learn;
+    return classes_[index].steps >= how_.to_learn;
   }
 
   [[nodiscard]] milliseconds bound_of(milliseconds slowest) const {

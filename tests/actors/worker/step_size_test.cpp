@@ -1,4 +1,4 @@
-// Z-1 and Z-2: what makes a step long, and by what its budget goes.
+// Z-1 to Z-3: what makes a step long, and by what its budget goes.
 #include "actors/worker/step_size.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -118,6 +118,37 @@ BOOST_AUTO_TEST_CASE(z1_a_budget_covers_every_ratio_of_tokens_and_attention) {
                  token_us << " us and " << attention_us << " us");
     }
   }
+}
+
+/// Of the first long prompt that a worker sees: 4,096 tokens a step, each time behind all before.
+BOOST_AUTO_TEST_CASE(z3_the_chunks_of_one_prompt_teach_how_long_the_next_takes) {
+  size_pace pace(200ms, 30s, {.margin = 4, .remembered = 64, .ignored = 4});
+  constexpr std::int32_t chunk = 4096;
+  for (std::int32_t i = 0; i < 30; ++i) {
+    const auto size = size_of_one(i * chunk, chunk);
+    const auto takes = std::chrono::milliseconds(55 + 10 * i);
+    if (i >= 8) {
+      const auto budget = pace.budget(size);
+      BOOST_TEST(budget.count() >= 2 * takes.count(), i);
+      BOOST_TEST(budget.count() <= 16 * takes.count(), i << ", if it is the first of its class");
+      BOOST_TEST((i == 8 || i == 16 || budget.count() <= 4 * takes.count()), i);
+    }
+    pace.finished(size, takes);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(z3_what_loads_and_records_says_nothing_of_attention) {
+  size_pace pace(1ms, 30s, {.margin = 4, .remembered = 64, .ignored = 4});
+  const step_size far{.tokens = 4000, .attention = 496'000};
+  for (int i = 0; i < 4; ++i) {
+    pace.finished(far, 5s);
+  }
+  BOOST_TEST(!pace.knows(far));
+  for (int i = 0; i < 4; ++i) {
+    pace.finished(far, 100ms);
+  }
+  BOOST_TEST(pace.knows(far));
+  BOOST_TEST(pace.budget(far).count() == 4 * 100);
 }
 
 BOOST_AUTO_TEST_CASE(z1_who_comes_after_inherits_both) {

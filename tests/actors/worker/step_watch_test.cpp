@@ -33,7 +33,8 @@ struct fixture {
 
   void begin(std::int64_t size = tokens) {
     watch.compute({size});
-    oldest = {.tokens = size, .begun = time.now()};
+    oldest = {.tokens = size};
+    watch.begin_on_device(oldest);
   }
 
   /// So many looks, each a millisecond later; the first verdict that is not goes_on.
@@ -129,6 +130,22 @@ BOOST_FIXTURE_TEST_CASE(d2_who_waits_is_innocent_and_its_time_begins_behind_the_
   BOOST_TEST((look(200).what == kind::goes_on));
   BOOST_TEST((phase() == work_phase::computing));
   BOOST_TEST((look(30).what == kind::overdue), "silent, and behind the wait");
+}
+
+/// Its peer is slower, and then it is not: the time before a wait is this rank's own, too.
+BOOST_FIXTURE_TEST_CASE(d1_who_has_always_waited_near_the_end_may_compute_all_the_way, fixture) {
+  watch.begin_epoch();
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    begin();
+    BOOST_REQUIRE((look(250).what == kind::goes_on));
+    BOOST_REQUIRE((look(40, true).what == kind::goes_on));
+    BOOST_REQUIRE((look(1).what == kind::goes_on));
+    finish();
+  }
+  begin();
+  const auto found = look(2'000);
+  BOOST_TEST((found.what == kind::overdue));
+  BOOST_TEST(found.budget.count() == 4 * 251, "all but what it waited");
 }
 
 /// Choosing tokens of a large vocabulary takes longer than the step.
@@ -346,6 +363,29 @@ BOOST_FIXTURE_TEST_CASE(d4_what_is_left_of_them_has_their_time, fixture) {
   }
   watch.settle(far_away.size(), 2);
   BOOST_TEST(cell.budget_ms.load() == 3U * 2U * 20'000U);
+}
+
+BOOST_FIXTURE_TEST_CASE(d4_behind_a_fence_a_step_is_as_overdue_as_before_it, fixture) {
+  learn(250);
+  begin();
+  BOOST_REQUIRE((look(900).what == kind::goes_on));
+  watch.settle({tokens}, 2);
+  const auto found = look(1'000);
+  BOOST_TEST((found.what == kind::overdue));
+  BOOST_TEST(found.silent.count() == 4 * 250 + 1, "its time has not begun anew");
+}
+
+BOOST_FIXTURE_TEST_CASE(d4_with_the_patience_of_first_steps_and_nobody_is_late, fixture) {
+  learn(10);
+  begin();
+  watch.settle({tokens}, 1);
+  BOOST_TEST((look(599, true).what == kind::goes_on));
+  const auto found = look(2'000);
+  BOOST_TEST((found.what == kind::overdue));
+  BOOST_TEST(found.budget.count() == 3 * 200);
+  watch.begin_epoch();
+  begin();
+  BOOST_TEST(look(1'000).budget.count() == 200);
 }
 
 /// A worker that computes itself has no other pace.

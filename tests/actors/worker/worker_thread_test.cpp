@@ -89,6 +89,7 @@ struct device_play {
   std::atomic<std::uint64_t> silent_from{~0ULL}; // in launches that wait
   std::atomic<bool> host_chooses{false}; // so launch() waits for the device, for all before first
   std::atomic<bool> is_settling{false};  // and does not come to an end
+  std::atomic<bool> is_looked_at{false}; // meanwhile
   std::atomic<bool> is_broken{false};    // as is found out by settling
   std::atomic<int> disturbed{-1};
   std::atomic<int> late_asks{0}; // so often a step is not done yet
@@ -104,6 +105,9 @@ public:
 
   result<void> settle() override {
     while (play_.is_settling) {
+      if (play_.is_looked_at) {
+        VDIST_TRY(by_->look(launched_.front().step));
+      }
       std::this_thread::yield();
     }
     return play_.is_broken ? result<void>(fail(errc::device_failed, "it is broken"))
@@ -805,6 +809,27 @@ BOOST_FIXTURE_TEST_CASE(l16_the_device_has_left_an_epoch_that_is_said_to_be_quie
   lane->prepare(epoch(3));
   BOOST_TEST((heard.take().what == worker_event::kind::quiesced));
   play.is_settling = false;
+}
+
+// D-4: a device that hangs is found behind a fence as it is before one.
+BOOST_FIXTURE_TEST_CASE(l16_a_device_that_does_not_leave_is_overdue, device_fixture) {
+  learn();
+  play.is_silent = true;
+  play.is_settling = true;
+  play.is_looked_at = true;
+  send_next();
+  while (cell.budget_ms.load() != 200U) {
+    std::this_thread::yield();
+  }
+  fence.raise(epoch(2));
+  lane->prepare(epoch(2));
+  const auto event = heard.take();
+  BOOST_TEST((event.what == worker_event::kind::failed));
+  BOOST_TEST((event.status == errc::device_failed));
+  BOOST_TEST(event.text.find("budget_ms=600") != std::string::npos, event.text);
+  while (ends == 0) {
+    std::this_thread::yield();
+  }
 }
 
 BOOST_FIXTURE_TEST_CASE(l16_a_launch_that_a_fence_has_ended_is_left_behind_too, device_fixture) {

@@ -525,5 +525,6 @@ int main_of(int argc, char** argv) {
 } // namespace vdist::bench
 
 int main(int argc, char** argv) {
+  vdist::kernels::deepen_launch_queues();
   return vdist::bench::main_of(argc, argv);
 }

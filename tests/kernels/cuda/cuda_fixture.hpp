@@ -91,7 +91,9 @@ inline void finish(backend& device) {
 class device_bytes {
 public:
   device_bytes(backend& device, std::span<const std::byte> content)
-      : queue_(&device.queue()), bytes_(content.size()), memory_(queue_->allocate(bytes_ + 16)) {
+      : queue_(&device.queue()), bytes_(content.size()) {
+    queue_->use_on_this_thread(); // one thread makes those of several devices
+    memory_ = queue_->allocate(bytes_ + 16);
     BOOST_REQUIRE(memory_ != nullptr);
     queue_->copy_in(memory_, content.data(), bytes_);
   }
@@ -106,6 +108,7 @@ public:
   /// After finish().
   [[nodiscard]] std::vector<std::byte> read() const {
     std::vector<std::byte> content(bytes_);
+    queue_->use_on_this_thread();
     queue_->copy_out(content.data(), memory_, bytes_);
     BOOST_REQUIRE(queue_->wait(queue_->mark(), std::chrono::seconds(60)));
     return content;
@@ -114,7 +117,7 @@ public:
 private:
   device_queue* queue_;
   std::size_t bytes_;
-  void* memory_;
+  void* memory_ = nullptr;
 };
 
 /// Host values of a plain type in device memory.

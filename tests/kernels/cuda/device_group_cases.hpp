@@ -210,6 +210,7 @@ public:
       : ranks_(ranks), values_(rank_values(ranks.size(), count, 11)) {
     for (std::size_t r = 0; r < ranks.size(); ++r) {
       auto& queue = ranks.at(r).ops->queue();
+      queue.use_on_this_thread();
       data_.push_back(std::make_unique<device_array<float>>(*ranks.at(r).ops, values_[r]));
       fresh_.push_back(static_cast<float*>(queue.allocate_staging(count * sizeof(float))));
       results_.push_back(static_cast<float*>(queue.allocate_staging(count * sizeof(float))));

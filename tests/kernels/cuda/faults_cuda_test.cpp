@@ -18,6 +18,9 @@ using namespace std::chrono_literals;
 
 constexpr int exit_as_expected = 76;
 
+/// Of 80 layers, with everything that cuBLAS adds: more than a queue takes that nobody has deepened.
+constexpr int launches_of_two_prefills = 3'000;
+
 /// Names of the child's cases; they run only when asked for by a parent.
 constexpr const char* wanted_fault = "VDIST_TEST_FAULT";
 
@@ -53,6 +56,7 @@ BOOST_AUTO_TEST_CASE(in_a_process_of_its_own) {
   if (name == nullptr) {
     return;
   }
+  deepen_launch_queues();
   const auto device = make_cuda_backend();
   auto& queue = device->queue();
   BOOST_REQUIRE(queue.wait(queue.mark(), 5s));
@@ -65,8 +69,14 @@ BOOST_AUTO_TEST_CASE(in_a_process_of_its_own) {
     BOOST_TEST((class_of_cuda_error(queue.failure_code()) == fault_class::worker));
     end("failed after " + std::to_string(ms_since(begun)) + " ms: " + queue.failure());
   }
-  BOOST_REQUIRE(device->inject(wanted == "stuck_kernel" ? injected_fault::stuck_kernel
-                                                        : injected_fault::stuck_device));
+  BOOST_REQUIRE(device->inject(wanted == "stuck_device" ? injected_fault::stuck_device
+                                                        : injected_fault::stuck_kernel));
+  if (wanted == "stuck_kernel, much behind it") {
+    float* const word = static_cast<float*>(queue.allocate(sizeof(float)));
+    for (int i = 0; i < launches_of_two_prefills; ++i) {
+      queue.fill_zero(word, sizeof(float));
+    }
+  }
   BOOST_REQUIRE(!queue.wait(queue.mark(), 500ms));
   BOOST_TEST(queue.failure() == "", "it says nothing");
   end("silent for " + std::to_string(ms_since(begun)) + " ms");
@@ -74,7 +84,8 @@ BOOST_AUTO_TEST_CASE(in_a_process_of_its_own) {
 
 BOOST_AUTO_TEST_CASE(end_the_process_and_leave_the_device_to_others,
                      *boost::unit_test::precondition(has_gpu)) {
-  for (const char* name : {"illegal_address", "stuck_kernel", "stuck_device"}) {
+  for (const char* name :
+       {"illegal_address", "stuck_kernel", "stuck_kernel, much behind it", "stuck_device"}) {
     const auto ended = run_fault(name);
     std::cout << name << ": " << ended.err << std::flush;
     BOOST_TEST(ended.exit_code == exit_as_expected, name << ": " << ended.out << ended.err);

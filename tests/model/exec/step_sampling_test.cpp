@@ -177,6 +177,36 @@ BOOST_AUTO_TEST_CASE(somebody_looks_wherever_a_launch_waits) {
   }
 }
 
+// E-7, L-16 of worker_thread.hpp: behind a fence, too, at each step that was launched.
+BOOST_AUTO_TEST_CASE(somebody_looks_while_launched_steps_settle) {
+  one_rank rank;
+  rank.move_to(rank.config.place);
+  exec::model_runner runner(rank.config, {}, rank.memory, rank.factory());
+  BOOST_REQUIRE(runner.load({}));
+  BOOST_REQUIRE(runner.start_epoch(epoch(1)));
+  counting_observer observer;
+  runner.observe_waits(&observer);
+  BOOST_REQUIRE(runner.settle());
+  BOOST_TEST(observer.looks == 0, "nothing is launched");
+  BOOST_REQUIRE(runner.launch(plan_of(0)));
+  auto next = plan_of(3);
+  next.step = 2;
+  BOOST_REQUIRE(runner.launch(next));
+  rank.seen.queue->is_late = true;
+  BOOST_REQUIRE(runner.settle());
+  BOOST_TEST(observer.steps == (std::vector<std::uint64_t>{1, 2}),
+             boost::test_tools::per_element());
+  rank.seen.queue->is_stuck = true;
+  observer.looks = 0;
+  observer.ends_at = 20;
+  observer.ends_with = errc::device_failed;
+  const auto settled = runner.settle();
+  BOOST_REQUIRE(!settled);
+  BOOST_TEST(settled.error().context == "enough", "and not the long deadline");
+  BOOST_TEST(observer.looks == 21);
+  rank.seen.queue->is_stuck = false;
+}
+
 // E-7, D-1 of step_watch.hpp: a thread that had no CPU for long looks at the clock, and the device has finished meanwhile.
 BOOST_AUTO_TEST_CASE(a_look_by_the_clock_ends_no_wait_for_what_is_done) {
   for (const auto found : {errc::device_failed, errc::timed_out}) {
