@@ -121,7 +121,7 @@ public:
 
 /// What the library exports: `cuda_entry_name`, of type cuda_entry. It answers only to a program of its own version,
 /// which changes whenever an interface of this folder does.
-inline constexpr std::uint32_t cuda_module_version = 5;
+inline constexpr std::uint32_t cuda_module_version = 6;
 inline constexpr const char* cuda_entry_name = "vdist_cuda_module";
 using cuda_entry = cuda_module* (*)(std::uint32_t version, std::string& why);
 

@@ -120,6 +120,7 @@ enum class injected_fault : std::uint8_t {
   illegal_address, // a kernel stores where nothing is mapped
   stuck_kernel,    // a kernel of one block that ends with its process only
   stuck_device,    // the same, with as many blocks as fill the device
+  stuck_copy,      // a copy does not begin: no kernel runs, and nothing behind it
 };
 
 } // namespace vdist::kernels

@@ -8,8 +8,9 @@
 //     b * attention one part is at least half, a class that knows has seen half of that part (its width), and a margin of
 //     four covers both halves.
 // Z-2 A step has attention only where it may matter. All others go by their tokens alone.
-// Z-3 One step is enough to know a class of attention: a long prompt is computed in chunks that look back further and further,
-//     so most classes see few steps of it. What makes first steps slow, and their number say, is how many tokens they have.
+// Z-3 On a device one step is enough to know a class of attention, because its steps are regular: a long prompt is computed in
+//     chunks that look back further and further, so most classes see few steps of it. What makes first steps slow, and their
+//     number say, is how many tokens they have.
 // Not thread-safe. Cost: a few instructions per sequence and step.
 #pragma once
 
@@ -57,10 +58,16 @@ class size_pace {
 public:
   using milliseconds = step_pace::milliseconds;
 
-  size_pace(milliseconds floor, milliseconds at_first, const step_pace::memory& how)
+  /// `attention_to_learn`: steps of a class of attention until it is known.
+  size_pace(milliseconds floor,
+            milliseconds at_first,
+            const step_pace::memory& how,
+            std::uint32_t attention_to_learn)
       : tokens_(floor, at_first, how),
         attention_(
-            floor, at_first, {.margin = how.margin, .remembered = how.remembered, .to_learn = 1}) {}
+            floor,
+            at_first,
+            {.margin = how.margin, .remembered = how.remembered, .to_learn = attention_to_learn}) {}
 
   [[nodiscard]] milliseconds budget(const step_size& size) const {
     const auto of_tokens = tokens_.budget(size.tokens);

@@ -24,9 +24,9 @@
 //     Where it waits for the device to do so it looks at it like anywhere else (E-7 of step_runner.hpp). What it computes
 //     itself, and copies while it launches, is no part of the device's pace: the host has one of its own.
 // D-4 Behind a fence the thread waits for what the epoch has left on the device, and looks at it step by step as before: what is
-//     overdue there was so before the fence. Only, the shortest budget has the patience of first steps, because whoever was
-//     killed may still leave the device, and no peer is late: everybody leaves. A wait at which nobody can look has that
-//     patience for all that is left, and the host ends it.
+//     overdue there was so before the fence. Only, a step has some time more, as much as patience adds to the shortest budget,
+//     because whoever was killed may still leave the device; and no peer is late: everybody leaves. A wait at which nobody can
+//     look has that patience for all that is left, and the host ends it.
 // A worker that computes with threads of its own may not stand still in a stretch either, known pace or not (G-3): that is
 // how one is found that hangs in the first step of its life, or of a size.
 // Not thread-safe: one thread, that of the lane. Without a board nothing is said and no clock is read.
@@ -103,10 +103,15 @@ public:
         standstill_(settings.computes_here ? floor_ : std::chrono::milliseconds(0)),
         load_stall_(settings.load_stall),
         first_(std::max(settings.step_deadline, floor_)),
-        pace_(floor_, first_, settings.is_gpu ? of_device : step_pace::memory()),
+        pace_(floor_,
+              first_,
+              settings.is_gpu ? of_device : step_pace::memory(),
+              attention_to_learn(settings)),
         host_pace_(floor_, first_, of_device),
-        meeting_pace_(
-            settings.detect, std::max(settings.step_deadline, settings.detect), of_meeting) {}
+        meeting_pace_(settings.detect,
+                      std::max(settings.step_deadline, settings.detect),
+                      of_meeting,
+                      attention_to_learn(settings)) {}
 
   /// What predecessors knew of the device's pace, and what successors will. `words` outlives this. Before the first step.
   void inherit(pace_words& words) { left_ = &words; }
@@ -211,6 +216,11 @@ private:
 
   static constexpr std::chrono::milliseconds host_floor{2000};
 
+  /// Z-3 of step_size.hpp.
+  static std::uint32_t attention_to_learn(const step_watch_settings& settings) {
+    return settings.is_gpu ? 1 : step_pace::steps_to_learn;
+  }
+
   /// For what this thread does itself (D-3).
   [[nodiscard]] std::chrono::milliseconds budget_here() const {
     if (!is_gpu_) {
@@ -221,10 +231,10 @@ private:
                : first_;
   }
 
-  /// Of a step that is looked at.
+  /// Of a step that is looked at (D-4).
   [[nodiscard]] std::chrono::milliseconds judged_budget(const step_size& size) const {
     const auto budget = budget_on_device(size);
-    return is_leaving_ ? std::max(budget, patience_at_first * floor_) : budget;
+    return is_leaving_ ? budget + (patience_at_first - 1) * floor_ : budget;
   }
 
   [[nodiscard]] std::chrono::milliseconds budget_on_device(const step_size& size) const {
@@ -274,10 +284,10 @@ private:
   std::chrono::milliseconds standstill_{0};
   std::chrono::milliseconds load_stall_{0};
   std::chrono::milliseconds first_{1}; // before a pace is known
-  size_pace pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1), {}};
+  size_pace pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1), {}, 1};
   step_pace host_pace_{std::chrono::milliseconds(1), std::chrono::milliseconds(1)}; // D-3
   size_pace meeting_pace_{
-      std::chrono::milliseconds(1), std::chrono::milliseconds(1), {}}; // with waits
+      std::chrono::milliseconds(1), std::chrono::milliseconds(1), {}, 1}; // with waits
   pace_words* left_ = nullptr;       // of the device's pace_; null: nobody leaves it
   std::uint32_t steps_of_epoch_ = 0; // finished by the device
   bool is_leaving_ = false;          // D-4

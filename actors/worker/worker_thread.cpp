@@ -33,6 +33,8 @@ std::optional<exec::disturbance> disturbance_of(failpoint_outcome wanted) {
     return exec::disturbance::stuck_kernel;
   case failpoint_outcome::stuck_device:
     return exec::disturbance::stuck_device;
+  case failpoint_outcome::stuck_copy:
+    return exec::disturbance::stuck_copy;
   case failpoint_outcome::skip_collective:
     return exec::disturbance::skip_collective;
   case failpoint_outcome::flip_bit:
@@ -258,6 +260,7 @@ void worker_thread::step_through(epoch now) {
   auto worked = runner_->start_epoch(now);
   if (worked) {
     under_way_.clear();
+    is_leaving_ = false;
     runner_->observe_waits(this);
     watch_.begin_epoch();
     worked = answer_plans(now, *opened);
@@ -337,7 +340,8 @@ result<void> worker_thread::launch(std::span<const std::byte> body) {
   if (is_asynchronous()) {
     watch_.launched(launching_.on_device);
   }
-  if (!launching_.is_waited) {
+  const bool is_oldest = under_way_.empty(); // else its time begins when the one before has ended
+  if (is_oldest && !launching_.is_waited) {
     watch_.begin_on_device(launching_.on_device);
   }
   under_way_.push_back(std::exchange(launching_, {}));
@@ -410,6 +414,7 @@ result<void> worker_thread::disturb(failpoint_outcome wanted) {
     return fail(errc::device_failed, "failpoint worker.step_begin: an illegal address");
   case exec::disturbance::stuck_kernel:
   case exec::disturbance::stuck_device:
+  case exec::disturbance::stuck_copy:
     hang();
   case exec::disturbance::skip_collective:
   case exec::disturbance::flip_bit:

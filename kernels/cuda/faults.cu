@@ -1,7 +1,10 @@
-// kernels/cuda/faults.cu — kernels that do on purpose what broken ones do (kernels/device_fault.hpp). Nothing calls them but
-// fault scripts. They trap on nothing and assert nothing: what becomes of them is up to the driver.
+// kernels/cuda/faults.cu — kernels and copies that do on purpose what broken ones do (kernels/device_fault.hpp). Nothing calls
+// them but fault scripts. They trap on nothing and assert nothing: what becomes of them is up to the driver.
 // Grid: one block, or as many as fill the device. Architectures: sm_80 and newer.
 #include "kernels/cuda/faults.hpp"
+#include "kernels/cuda/shared_library.hpp"
+
+#include <cuda.h>
 
 #include <cstdint>
 
@@ -27,6 +30,27 @@ __global__ void __launch_bounds__(stuck_threads) never_end() {
   }
 }
 
+__device__ std::uint32_t never_written; // 0
+
+/// The stream waits for a word of memory, which no kernel does, and copies into it.
+cudaError_t stick_copy(cudaStream_t stream) {
+  decltype(&cuStreamWaitValue32) wait_for_value = nullptr;
+  driver_library library;
+  library.find("cuStreamWaitValue32_v2", wait_for_value);
+  void* word = nullptr;
+  if (wait_for_value == nullptr) {
+    return cudaErrorNotSupported;
+  }
+  if (const auto status = cudaGetSymbolAddress(&word, never_written); status != cudaSuccess) {
+    return status;
+  }
+  const auto at = reinterpret_cast<CUdeviceptr>(word);
+  if (wait_for_value(stream, at, 1, CU_STREAM_WAIT_VALUE_EQ) != CUDA_SUCCESS) {
+    return cudaErrorUnknown;
+  }
+  return cudaMemsetAsync(word, 0, sizeof(never_written), stream);
+}
+
 __global__ void flip(std::uint32_t* word) {
   *word ^= 1U << 22U; // of a float: the highest bit of its fraction
 }
@@ -47,6 +71,8 @@ cudaError_t inject(injected_fault what, const device_limits& device, cudaStream_
                 0,
                 stream>>>();
     break;
+  case injected_fault::stuck_copy:
+    return stick_copy(stream);
   }
   return cudaPeekAtLastError();
 }

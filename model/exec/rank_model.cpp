@@ -162,6 +162,9 @@ result<void> rank_model::settle() {
   for (std::int32_t i = 0; i < flights_under_way_; ++i) {
     const auto& left = flight_at(i);
     const bool is_last = i + 1 == flights_under_way_;
+    if (left.is_done && !is_last) {
+      continue; // it may never have had a mark
+    }
     VDIST_TRY(
         wait_.in_step(left.result.step, is_last ? queue_.mark() : left.mark, wait_.deadline()));
   }
@@ -345,6 +348,8 @@ result<void> rank_model::disturb(disturbance what) {
     return inject(kernels::injected_fault::stuck_kernel);
   case disturbance::stuck_device:
     return inject(kernels::injected_fault::stuck_device);
+  case disturbance::stuck_copy:
+    return inject(kernels::injected_fault::stuck_copy);
   case disturbance::skip_collective:
     if (links_.group == nullptr || !links_.group->skip_next()) {
       return fail(errc::unsupported, "disturb: no meetings on the device that could be left out");

@@ -41,6 +41,7 @@ enum class disturbance : std::uint8_t {
   illegal_address,
   stuck_kernel,
   stuck_device,
+  stuck_copy,
   skip_collective,
   flip_bit
 };

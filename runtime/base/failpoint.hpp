@@ -58,6 +58,7 @@ enum class failpoint_outcome : std::uint8_t {
   illegal_address,
   stuck_kernel,
   stuck_device,
+  stuck_copy,
   skip_collective,
   flip_bit,
   device_lost,

@@ -42,6 +42,7 @@ constexpr std::array<action_facts, failpoint_actions> facts{{
     {"illegal_address", {}, true},
     {"stuck_kernel", {}, true},
     {"stuck_device", {}, true},
+    {"stuck_copy", {}, true},
     {"skip_collective", {}},
     {"flip_bit", {}},
     {"device_lost", {}},
@@ -78,6 +79,7 @@ constexpr failpoint_actions_set of_worker_that_computes{act::throw_error,
                                                         act::illegal_address,
                                                         act::stuck_kernel,
                                                         act::stuck_device,
+                                                        act::stuck_copy,
                                                         act::skip_collective,
                                                         act::flip_bit};
 /// It has no actor yet.

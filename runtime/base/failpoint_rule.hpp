@@ -47,11 +47,12 @@ enum class failpoint_action : std::uint8_t {
   illegal_address, // a kernel stores where nothing is mapped: the device breaks off all work of the process
   stuck_kernel,    // a kernel of one block that never ends
   stuck_device,    // one that never ends and leaves no room for others
+  stuck_copy,      // a copy that never begins; no kernel runs
   skip_collective, // leaves out the next meeting with its peers
   flip_bit,        // a bit of what the step computes is another one, and nobody says so
   device_lost,     // the device reports that it must not be used any more
 };
-inline constexpr std::size_t failpoint_actions = 25;
+inline constexpr std::size_t failpoint_actions = 26;
 
 /// As scripts write it: "throw", "kill9", "dup", "cuda_error", "stuck_kernel".
 [[nodiscard]] std::string_view to_string(failpoint_action action) noexcept;

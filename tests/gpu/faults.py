@@ -317,11 +317,12 @@ EXACT_SCRIPTS = {
     "stuck kernel": ["worker.step_begin rank=0 step=30 stuck_kernel", "worker.step_begin rank=LAST step=70 stuck_kernel"],
     "stuck again at once": ["worker.step_begin rank=0 step=30 stuck_kernel", "worker.step_begin rank=0 step=33 stuck_kernel"],
     "stuck device": ["worker.step_begin rank=LAST step=30 stuck_device"],
+    "stuck copy": ["worker.step_begin rank=0 step=30 stuck_copy", "worker.step_begin rank=LAST step=70 stuck_copy"],
     "stop": ["worker.step_begin rank=LAST step=30 stop(60000)"],
     "no memory": ["worker.step_begin rank=0 step=30 oom", "worker.step_begin rank=LAST step=60 cuda_error"],
 }
 # Three requests have a penalty: device and host sample, and the host waits for every step of the device.
-BOTH_SCRIPTS = ["illegal address", "stuck kernel", "stuck device", "skipped", "kills"]
+BOTH_SCRIPTS = ["illegal address", "stuck kernel", "stuck device", "stuck copy", "skipped", "kills"]
 # Of tensor groups only.
 GROUP_SCRIPTS = {
     "skipped": ["worker.step_begin rank=LAST step=30 skip_collective", "worker.step_begin rank=0 step=70 skip_collective"],

@@ -26,7 +26,7 @@ step_size size_of_one(std::int32_t first, std::int32_t count) {
 }
 
 size_pace device_pace() {
-  return {200ms, 30s, {.margin = 4, .remembered = 64}};
+  return {200ms, 30s, {.margin = 4, .remembered = 64}, 1};
 }
 
 void learn(size_pace& pace, const step_size& size, std::chrono::milliseconds elapsed) {
@@ -107,7 +107,7 @@ BOOST_AUTO_TEST_CASE(z1_a_budget_covers_every_ratio_of_tokens_and_attention) {
         return std::chrono::ceil<std::chrono::milliseconds>(
             std::chrono::microseconds(size.tokens * token_us + size.attention * attention_us));
       };
-      size_pace pace(1ms, 24h, {.margin = 4, .remembered = 64});
+      size_pace pace(1ms, 24h, {.margin = 4, .remembered = 64}, 1);
       const auto teach = [&](const step_size& size) {
         learn(pace, size, time_of(size));
       };
@@ -122,7 +122,7 @@ BOOST_AUTO_TEST_CASE(z1_a_budget_covers_every_ratio_of_tokens_and_attention) {
 
 /// Of the first long prompt that a worker sees: 4,096 tokens a step, each time behind all before.
 BOOST_AUTO_TEST_CASE(z3_the_chunks_of_one_prompt_teach_how_long_the_next_takes) {
-  size_pace pace(200ms, 30s, {.margin = 4, .remembered = 64, .ignored = 4});
+  size_pace pace(200ms, 30s, {.margin = 4, .remembered = 64, .ignored = 4}, 1);
   constexpr std::int32_t chunk = 4096;
   for (std::int32_t i = 0; i < 30; ++i) {
     const auto size = size_of_one(i * chunk, chunk);
@@ -137,8 +137,21 @@ BOOST_AUTO_TEST_CASE(z3_the_chunks_of_one_prompt_teach_how_long_the_next_takes) 
   }
 }
 
+BOOST_AUTO_TEST_CASE(z3_who_is_less_regular_sees_more_of_them) {
+  size_pace pace(200ms, 30s, {}, step_pace::steps_to_learn);
+  learn(pace, {.tokens = 4000}, 50ms);
+  const step_size far{.tokens = 4000, .attention = 496'000};
+  for (std::uint32_t i = 1; i < step_pace::steps_to_learn; ++i) {
+    pace.finished(far, 500ms);
+    BOOST_TEST(!pace.knows(far));
+  }
+  BOOST_TEST(pace.budget(far).count() == 30'000);
+  pace.finished(far, 500ms);
+  BOOST_TEST(pace.budget(far).count() == 8 * 500);
+}
+
 BOOST_AUTO_TEST_CASE(z3_what_loads_and_records_says_nothing_of_attention) {
-  size_pace pace(1ms, 30s, {.margin = 4, .remembered = 64, .ignored = 4});
+  size_pace pace(1ms, 30s, {.margin = 4, .remembered = 64, .ignored = 4}, 1);
   const step_size far{.tokens = 4000, .attention = 496'000};
   for (int i = 0; i < 4; ++i) {
     pace.finished(far, 5s);

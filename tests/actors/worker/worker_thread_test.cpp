@@ -87,10 +87,12 @@ struct device_play {
   std::atomic<bool> is_silent{false};
   std::atomic<bool> is_waiting{false};
   std::atomic<std::uint64_t> silent_from{~0ULL}; // in launches that wait
-  std::atomic<bool> host_chooses{false}; // so launch() waits for the device, for all before first
-  std::atomic<bool> is_settling{false};  // and does not come to an end
-  std::atomic<bool> is_looked_at{false}; // meanwhile
-  std::atomic<bool> is_broken{false};    // as is found out by settling
+  std::atomic<bool> host_chooses{false};  // so launch() waits for the device, for all before first
+  std::atomic<bool> is_settling{false};   // and does not come to an end
+  std::atomic<bool> is_looked_at{false};  // meanwhile
+  std::vector<int> settles_in;            // looks at each launched step, a millisecond each
+  std::atomic<std::uint64_t> launched{0}; // steps
+  std::atomic<bool> is_broken{false};     // as is found out by settling
   std::atomic<int> disturbed{-1};
   std::atomic<int> late_asks{0}; // so often a step is not done yet
   manual_clock* hand = nullptr;  // moves on with each of them, where there is one
@@ -110,6 +112,13 @@ public:
       }
       std::this_thread::yield();
     }
+    for (std::size_t i = 0; i < play_.settles_in.size(); ++i) {
+      for (int looks = 0; looks < play_.settles_in[i]; ++looks) {
+        play_.hand->advance(1ms);
+        VDIST_TRY(by_->look(launched_.at(i).step));
+      }
+      by_->go_on(launched_.at(i).step);
+    }
     return play_.is_broken ? result<void>(fail(errc::device_failed, "it is broken"))
                            : result<void>();
   }
@@ -123,6 +132,7 @@ public:
 
   result<void> launch(const protocol::step_plan& plan) override {
     launched_.push_back({.step = plan.step, .epoch = plan.epoch});
+    ++play_.launched;
     if (!play_.host_chooses) {
       return {};
     }
@@ -728,7 +738,7 @@ struct timed_fixture : manual_time, device_fixture {
   }
 
   /// So many tokens of a sequence, behind those whose KV is there.
-  void step(std::int32_t first, std::int32_t count, int takes_ms) {
+  void send_tokens(std::int32_t first, std::int32_t count) {
     protocol::step_plan plan{.step = next++, .epoch = wiring->now.value};
     plan.slots = {0};
     plan.request_ids = {1};
@@ -737,8 +747,12 @@ struct timed_fixture : manual_time, device_fixture {
     plan.token_counts = {count};
     plan.block_counts = {0};
     plan.tokens.assign(static_cast<std::size_t>(count), 5);
-    play.late_asks = takes_ms;
     send(plan);
+  }
+
+  void step(std::int32_t first, std::int32_t count, int takes_ms) {
+    play.late_asks = takes_ms;
+    send_tokens(first, count);
     protocol::step_result result;
     receive(result);
     BOOST_TEST(result.step + 1 == next);
@@ -809,6 +823,22 @@ BOOST_FIXTURE_TEST_CASE(l16_the_device_has_left_an_epoch_that_is_said_to_be_quie
   lane->prepare(epoch(3));
   BOOST_TEST((heard.take().what == worker_event::kind::quiesced));
   play.is_settling = false;
+}
+
+// D-4: the time of a step begins when the one before it has ended, behind a fence too.
+BOOST_FIXTURE_TEST_CASE(l16_a_short_step_behind_a_long_one_is_not_overdue, timed_fixture) {
+  learn_prompts();
+  for (std::uint32_t i = 0; i < step_pace::steps_to_learn; ++i) {
+    step(100, 1, 7);
+  }
+  play.is_silent = true;
+  play.settles_in = {900, 7};
+  send_tokens(cached, 4000);
+  send_tokens(101, 1);
+  while (play.launched < 2 * step_pace::steps_to_learn + 2) {
+    std::this_thread::yield();
+  }
+  check_ended_well();
 }
 
 // D-4: a device that hangs is found behind a fence as it is before one.

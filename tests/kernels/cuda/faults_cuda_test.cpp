@@ -70,6 +70,7 @@ BOOST_AUTO_TEST_CASE(in_a_process_of_its_own) {
     end("failed after " + std::to_string(ms_since(begun)) + " ms: " + queue.failure());
   }
   BOOST_REQUIRE(device->inject(wanted == "stuck_device" ? injected_fault::stuck_device
+                               : wanted == "stuck_copy" ? injected_fault::stuck_copy
                                                         : injected_fault::stuck_kernel));
   if (wanted == "stuck_kernel, much behind it") {
     float* const word = static_cast<float*>(queue.allocate(sizeof(float)));
@@ -84,8 +85,11 @@ BOOST_AUTO_TEST_CASE(in_a_process_of_its_own) {
 
 BOOST_AUTO_TEST_CASE(end_the_process_and_leave_the_device_to_others,
                      *boost::unit_test::precondition(has_gpu)) {
-  for (const char* name :
-       {"illegal_address", "stuck_kernel", "stuck_kernel, much behind it", "stuck_device"}) {
+  for (const char* name : {"illegal_address",
+                           "stuck_kernel",
+                           "stuck_kernel, much behind it",
+                           "stuck_device",
+                           "stuck_copy"}) {
     const auto ended = run_fault(name);
     std::cout << name << ": " << ended.err << std::flush;
     BOOST_TEST(ended.exit_code == exit_as_expected, name << ": " << ended.out << ended.err);
