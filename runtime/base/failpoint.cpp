@@ -134,8 +134,14 @@ void write(failpoint_table::entry& entry, const packed_rule& rule) {
   entry.version.store((version | 1U) + 1, std::memory_order_release);
 }
 
+/// A rule, and the version of its entry then.
+struct rule_seen {
+  packed_rule rule;
+  std::uint32_t version = 0;
+};
+
 /// F-3. nullopt while it is being written, or of a table whose bytes are no rule.
-std::optional<packed_rule> read(const failpoint_table::entry& entry) {
+std::optional<rule_seen> read(const failpoint_table::entry& entry) {
   const auto version = entry.version.load(std::memory_order_acquire);
   rule_bits words{};
   for (std::size_t i = 0; i < words.size(); ++i) {
@@ -152,7 +158,8 @@ std::optional<packed_rule> read(const failpoint_table::entry& entry) {
       return std::nullopt;
     }
   }
-  return rule.link_count <= failpoint_links_max ? std::optional(rule) : std::nullopt;
+  return rule.link_count <= failpoint_links_max ? std::optional(rule_seen{rule, version})
+                                                : std::nullopt;
 }
 
 bool matches(const packed_rule& rule, std::string_view point, const failpoint_context& at) {
@@ -253,10 +260,9 @@ void tell_change(failpoint_table& table) {
   futex(table.changes, FUTEX_WAKE, INT_MAX);
 }
 
-/// Until the rules are cleared or other rules are armed. It sleeps all the time, as what hangs does: one that looks up
+/// Until the rules are cleared or another one than that of `version` takes its place. It sleeps all the time, as what hangs does: one that looks up
 /// now and then wants a CPU, and has to wait for it on a machine that is busy.
-void hang(failpoint_table& table, std::uint32_t rule) {
-  const auto version = table.entries[rule].version.load();
+void hang(failpoint_table& table, std::uint32_t rule, std::uint32_t version) {
   while (true) {
     const auto seen = table.changes.load();
     if (table.armed.load() <= rule || table.entries[rule].version.load() != version) {
@@ -384,8 +390,8 @@ std::vector<armed_failpoint> failpoints::list() const {
   std::vector<armed_failpoint> all;
   const auto armed = table_->armed.load(std::memory_order_acquire);
   for (std::size_t i = 0; i < armed && i < failpoint_rules_max; ++i) {
-    if (const auto rule = read(table_->entries[i])) {
-      all.push_back({unpack(*rule), table_->entries[i].hits.load(std::memory_order_relaxed)});
+    if (const auto seen = read(table_->entries[i])) {
+      all.push_back({unpack(seen->rule), table_->entries[i].hits.load(std::memory_order_relaxed)});
     }
   }
   return all;
@@ -430,20 +436,21 @@ failpoints::reach(std::string_view point, const failpoint_context& context, cons
   const auto armed = table_->armed.load(std::memory_order_acquire);
   for (std::uint32_t i = 0; i < armed && i < failpoint_rules_max; ++i) {
     auto& entry = table_->entries[i];
-    const auto rule = read(entry);
-    if (!rule || !matches(*rule, point, context)) {
+    const auto seen = read(entry);
+    if (!seen || !matches(seen->rule, point, context)) {
       continue;
     }
-    const auto due = take_link(entry, *rule);
+    const auto& rule = seen->rule;
+    const auto due = take_link(entry, rule);
     if (!due) {
       continue;
     }
-    const auto& link = rule->links[*due];
+    const auto& link = rule.links[*due];
     const auto action = static_cast<act>(link.action);
     record(*table_, {.rule = i, .link = *due, .action = action}, context);
     switch (action) {
     case act::throw_error:
-      throw failpoint_error(std::string("failpoint ") + rule->point);
+      throw failpoint_error(std::string("failpoint ") + rule.point);
     case act::kill_actor:
       if (kill) {
         kill();
@@ -453,7 +460,7 @@ failpoints::reach(std::string_view point, const failpoint_context& context, cons
       be_busy(context.busy * (static_cast<int>(link.argument) - 1));
       return failpoint_outcome::go_on;
     case act::hang:
-      hang(*table_, i);
+      hang(*table_, i, seen->version);
       return failpoint_outcome::go_on;
     case act::wait:
       wait_for(*table_, link.argument);

@@ -332,6 +332,16 @@ BOOST_AUTO_TEST_CASE(what_hangs_goes_on_when_another_rule_takes_the_place_of_its
   hanging.join();
 }
 
+/// Whoever looks at the hits acts at once, and what has struck may still be on its way to hang.
+BOOST_AUTO_TEST_CASE(what_is_about_to_hang_goes_on_too) {
+  for (int i = 0; i < 3000; ++i) {
+    failpoints points;
+    auto hanging = hang_at_p(points);
+    BOOST_REQUIRE(points.rearm(0, {.point = "q", .action = act::hang}));
+    hanging.join();
+  }
+}
+
 /// As a thread that waits for what never comes: whoever looks for one that stands still must not see it run.
 BOOST_AUTO_TEST_CASE(what_hangs_never_runs) {
   failpoints points;
