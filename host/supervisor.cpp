@@ -389,9 +389,8 @@ void supervisor::listen_to_vault() {
 
 /// Without anything to go on with, nobody is given the time to fail for want of the vault, and to end the run with that.
 void supervisor::on_vault_dying() {
-  const bool is_known = pending_ && pending_->scope == restart_scope::all;
   listen_to_vault();
-  if (!kept_.can_go_on() && !is_known && config_.control_arguments) {
+  if (!kept_.can_go_on() && !is_restarting_all() && config_.control_arguments) {
     pending_ = {.scope = restart_scope::all,
                 .due = time_point::max()}; // on_vault_ended() says when
     end_all();
@@ -399,13 +398,12 @@ void supervisor::on_vault_dying() {
 }
 
 result<void> supervisor::on_vault_ended(const child_event& event) {
-  if (pending_ && pending_->scope == restart_scope::all && pending_->due != time_point::max()) {
+  if (is_restarting_all() && pending_->due != time_point::max()) {
     return {}; // it had to end
   }
   listen_to_vault();
   const auto why = "vdist-vault: " + event.text;
-  const bool has_to_start_anew = pending_ && pending_->scope == restart_scope::all;
-  if (kept_.can_go_on() && !has_to_start_anew) { // H-15
+  if (kept_.can_go_on() && !is_restarting_all()) { // H-15
     VDIST_ASSIGN(const auto rest, rest_before_restart(why));
     vault_due_ = time_.now() + rest;
     return {};
@@ -414,6 +412,10 @@ result<void> supervisor::on_vault_ended(const child_event& event) {
     return fail(errc::closed, why);
   }
   return plan_restart(restart_scope::all, why);
+}
+
+bool supervisor::is_restarting_all() const {
+  return pending_ && pending_->scope == restart_scope::all;
 }
 
 /// H-13.

@@ -137,6 +137,7 @@ private:
   void listen_to_vault();
   void on_vault_dying();
   [[nodiscard]] result<void> on_vault_ended(const child_event& event);
+  [[nodiscard]] bool is_restarting_all() const;
   [[nodiscard]] bool wants_other_vault() const;
   [[nodiscard]] result<void> plan_restart(restart_scope scope, const std::string& why);
   [[nodiscard]] result<duration> rest_before_restart(const std::string& why);

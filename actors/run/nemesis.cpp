@@ -36,8 +36,12 @@ nemesis_strike draw_strike(const config::nemesis& script,
                                  .seed = random()}};
   if (choice.what != target::worker) {
     strike.rule.point = std::string(config::facts_of(choice.what).point);
-    strike.rule.replica = static_cast<std::int32_t>(
+    // The vault has none. It is drawn all the same: a seed means the same strikes for ever.
+    const auto replica = static_cast<std::int32_t>(
         below(static_cast<std::uint64_t>(field.ranks / field.ranks_per_replica)));
+    if (choice.what != target::vault) {
+      strike.rule.replica = replica;
+    }
     const bool is_process = choice.what == target::node || choice.what == target::vault;
     if (is_process && choice.link.action == failpoint_action::kill9 && field.kill) {
       strike.is_from_outside = choice.what == target::vault || below(2) == 0;
@@ -96,10 +100,10 @@ void nemesis::run() {
 void nemesis::strike(std::uint64_t number) {
   const auto drawn = draw_strike(script_, field_, seed_, number);
   if (drawn.is_from_outside) {
-    points_.note_hit(index_,
-                     drawn.rule.action,
-                     {.replica = drawn.what == target::vault ? -1 : drawn.rule.replica.value_or(-1),
-                      .rank = drawn.rule.rank.value_or(-1)});
+    points_.note_hit(
+        index_,
+        drawn.rule.action,
+        {.replica = drawn.rule.replica.value_or(-1), .rank = drawn.rule.rank.value_or(-1)});
     if (!field_.kill(drawn.what, drawn.rank)) {
       log::debug("nemesis: {} {} is being replaced already",
                  config::facts_of(drawn.what).name,

@@ -39,7 +39,8 @@ std::string fault(const std::string& action, const std::string& at = "point = \"
 const std::string legal_actions = "throw, kill_actor, delay, exit, kill9, stop, segv, slow, hang, "
                                   "wait, oom, cuda_error, full, drop, dup, reorder, corrupt, "
                                   "truncate, old_epoch, illegal_address, stuck_kernel, "
-                                  "stuck_device, skip_collective, flip_bit, device_lost";
+                                  "stuck_device, stuck_copy, skip_collective, flip_bit, "
+                                  "device_lost";
 const std::string legal_points =
     "batch.write, channel.commands, channel.events, channel.plans, channel.results, "
     "cluster.reduce, executor.before_send, gateway.event, host.spawn, ledger.accept, "
