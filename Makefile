@@ -65,7 +65,7 @@ gpu-test: $(BUILD)/build.ninja build/.packages-test ## runs the tests that need 
 gpu-fault-test: $(BUILD)/build.ninja build/.packages-test ## kills, device errors and hangs on GPUs: streams compared, stalls measured; report in build/gpu-faults
 	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt || cmake --preset release -DVDIST_TESTS=ON
 	@ninja -C $(BUILD) -j $(JOBS) vdist-run vdist-bench
-	@gpus=$$(nvidia-smi -L | wc -l) && for what in exact figures cost others; do \
+	@gpus=$$(nvidia-smi -L | wc -l) && for what in exact figures long cost others; do \
 	  tests/gpu/faults.py $$what --program $(PROGRAMS)/vdist-run --gpus $$gpus $(if $(MODEL),--big '$(MODEL)') || exit 1; done
 
 gpu-bench: $(BUILD)/build.ninja build/.packages-test ## figures of one GPU: MODEL is "random:" and a folder with a config.json

@@ -5,6 +5,7 @@
   faults.py figures --program build/bin/vdist-run --gpus N           8B (random weights): stalls, memory
   faults.py cost    --program build/bin/vdist-run --gpus N           throughput without faults
   faults.py others  --program build/bin/vdist-run --gpus N           data 2: the other replica's streams meanwhile (N >= 2)
+  faults.py long    --program build/bin/vdist-run --gpus N           steps of long prompts: the struck rank dies and nobody else
 
 Writes report.json, report.md and time lines (*.svg) to --out. Exit code 1: a stream was lost, altered or doubled, a run
 failed, or a figure missed its bound (--no-bounds only reports these).
@@ -34,6 +35,7 @@ import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 RUN_DEADLINE_S = 300
+PROMPT = 2048  # tokens
 # Bounds of all rows: a spare is ready again, memory of the device behind the strikes of a run, a step without faults.
 REDUNDANCY_MS = 5000
 GROWTH_MIB = 16
@@ -389,6 +391,38 @@ def exact(wanted):
     return found
 
 
+def long(wanted):
+    """Prompts that look back further and further, on as many ranks as there are: steps that are long, each other than the one before."""
+    ranks = min(wanted.gpus, 2)
+    steps = (10, 30, 50)
+    length = wanted.prompt if wanted.prompt != PROMPT else 60000
+    load = Load(4, length, 80, 0, 4096, wanted.vocabulary)
+    base = {**PATIENT, **wanted.overrides, "scheduler.max_sequences": 8, "scheduler.max_batch_tokens": load.batch_tokens,
+            "model.max_model_len": length + load.tokens + 16, "parallel.tensor": ranks}
+    with tempfile.TemporaryDirectory(prefix="g") as name:
+        expected = run(wanted, pathlib.Path(name), "undisturbed", load, base)[0]
+    found = []
+    for standby, action in itertools.product((0, 1), ("kill9", "stuck_kernel")):
+        row = {"name": f"long prompts, {action}, standby {standby}", "streams": load.sequences, "altered": 0, "failure": ""}
+        rules = [f"worker.step_begin rank={i % ranks} step={step} {action}" for i, step in enumerate(steps)]
+        with tempfile.TemporaryDirectory(prefix="g") as name:
+            folder = pathlib.Path(name)
+            try:
+                got, report = run(wanted, folder, f"long-{action}-{standby}", load, {**base, "fault_tolerance.standby": standby}, rules)
+                row["altered"] = len(differing(expected, got))
+                row["hits"] = [{part: hit.get(f"{part}_ms") for part in PARTS} for hit in report["rows"]]
+                row["restarts"] = report["worker_restarts"]
+            except Failed as cause:
+                row["failure"] = str(cause)
+            for kept in folder.glob("*.log"):
+                shutil.copy(kept, wanted.out / kept.name)
+        row["ok"] = not row["failure"] and row["altered"] == 0 and row["restarts"] == len(steps)
+        found.append(row)
+        print(f"  {row['name']:40} {row['failure'] or [round(hit['stall'] or 0) for hit in row['hits']]} ms, "
+              f"{row.get('restarts', 0)} deaths, {row['altered']} altered", flush=True)
+    return found
+
+
 def cost(wanted):
     """Throughput of one batch without faults, with and without a sleeping standby, in turns."""
     bench = [word.replace("vdist-run", "vdist-bench") for word in wanted.program]
@@ -500,7 +534,7 @@ def others(wanted):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("what", choices=["exact", "figures", "cost", "others"])
+    arguments.add_argument("what", choices=["exact", "figures", "cost", "others", "long"])
     arguments.add_argument("--program", required=True, nargs="+", help="vdist-run, behind a launcher if there is one")
     arguments.add_argument("--gpus", type=int, default=1)
     arguments.add_argument("--device", default="cuda", help="cpu: the tests of this file")
@@ -512,7 +546,7 @@ def main():
     arguments.add_argument("--topologies", default="", help="of exact: only those that match, as \"tensor 2\"")
     arguments.add_argument("--n", type=int, default=30, help="strikes per row")
     arguments.add_argument("--sequences", type=int, default=64)
-    arguments.add_argument("--prompt", type=int, default=2048)
+    arguments.add_argument("--prompt", type=int, default=PROMPT)
     arguments.add_argument("--tokens", type=int, default=2300)
     arguments.add_argument("--gate", type=int, default=16000)
     arguments.add_argument("--batch-tokens", type=int, default=8192)
@@ -531,7 +565,7 @@ def main():
         for key in ("device.kv_cache_bytes", "scheduler.max_sequences", "scheduler.max_batch_tokens"):
             wanted.overrides.pop(key)
     began = time.monotonic()
-    found = {"exact": exact, "figures": figures, "cost": cost, "others": others}[wanted.what](wanted)
+    found = {"exact": exact, "figures": figures, "cost": cost, "others": others, "long": long}[wanted.what](wanted)
     (wanted.out / f"{wanted.what}.json").write_text(json.dumps({"rows": found, "seconds": time.monotonic() - began}, indent=1) + "\n")
     if wanted.what == "figures":
         text = table(found)
