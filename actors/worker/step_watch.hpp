@@ -187,6 +187,9 @@ public:
     compute_on_device(patience_at_first * steps * budget_on_device(largest));
   }
 
+  /// D-4: looks are for what an epoch has left on the device.
+  [[nodiscard]] bool is_leaving() const { return is_leaving_; }
+
   /// `step` is on the device, the oldest one there, from now on.
   void begin_on_device(device_step& step) {
     step.begun = time_ != nullptr ? time_->now() : time_point();

@@ -207,9 +207,7 @@ result<void> worker_thread::settle() {
     largest = larger_of(largest, left.on_device.size());
   }
   watch_.settle(largest, std::ssize(under_way_));
-  is_leaving_ = true;
   auto settled = runner_->settle();
-  is_leaving_ = false;
   under_way_.clear();
   watch_.rest();
   return settled;
@@ -260,7 +258,6 @@ void worker_thread::step_through(epoch now) {
   auto worked = runner_->start_epoch(now);
   if (worked) {
     under_way_.clear();
-    is_leaving_ = false;
     runner_->observe_waits(this);
     watch_.begin_epoch();
     worked = answer_plans(now, *opened);
@@ -358,7 +355,7 @@ worker_thread::flight& worker_thread::waited_for(std::uint64_t step) {
 
 /// E-7 of step_runner.hpp: the same as between two steps.
 result<void> worker_thread::look(std::uint64_t step) {
-  if (!is_leaving_ && links_.wiring.stop->is_raised_above(epoch(plan_.epoch))) {
+  if (!watch_.is_leaving() && links_.wiring.stop->is_raised_above(epoch(plan_.epoch))) {
     return fail(errc::aborted, "step: the epoch is over");
   }
   return look_at_device(waited_for(step));

@@ -139,7 +139,6 @@ private:
   std::vector<std::byte> encoded_;
   std::vector<flight> under_way_; // oldest first
   flight launching_;              // step < 0: none is being launched
-  bool is_leaving_ = false;       // the epoch is over: looks are for what it has left on the device
 
   std::mutex mutex_;
   std::condition_variable has_commands_;

@@ -260,8 +260,8 @@ void tell_change(failpoint_table& table) {
   futex(table.changes, FUTEX_WAKE, INT_MAX);
 }
 
-/// Until the rules are cleared or another one than that of `version` takes its place. It sleeps all the time, as what hangs does: one that looks up
-/// now and then wants a CPU, and has to wait for it on a machine that is busy.
+/// Until the rules are cleared or another one than that of `version` takes its place. It sleeps all the time, as what hangs
+/// does: one that looks up now and then wants a CPU, and has to wait for it on a machine that is busy.
 void hang(failpoint_table& table, std::uint32_t rule, std::uint32_t version) {
   while (true) {
     const auto seen = table.changes.load();

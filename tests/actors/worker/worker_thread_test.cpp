@@ -588,16 +588,31 @@ struct device_fixture : fixture {
     }
   }
 
-  /// Behind learn() and a step of a silent device.
-  void check_overdue() {
-    const auto event = heard.take();
+  /// L-15. Returns what is said.
+  std::string take_device_failure() {
+    auto event = heard.take();
     BOOST_TEST((event.what == worker_event::kind::failed));
     BOOST_TEST((event.status == errc::device_failed));
-    BOOST_TEST(event.text.find("step 10 is overdue: the device has been silent for 2") == 0U,
-               event.text);
     while (ends == 0) {
       std::this_thread::yield();
     }
+    return event.text;
+  }
+
+  /// Behind learn(), with a silent device: the epoch ends while a step is there.
+  void leave_a_step() {
+    send_next();
+    while (cell.budget_ms.load() != 200U) { // it is launched, and looked at
+      std::this_thread::yield();
+    }
+    fence.raise(epoch(2));
+    lane->prepare(epoch(2));
+  }
+
+  /// Behind learn() and a step of a silent device.
+  void check_overdue() {
+    const auto text = take_device_failure();
+    BOOST_TEST(text.find("step 10 is overdue: the device has been silent for 2") == 0U, text);
   }
 
   /// Behind learn() and a step of a device that waits for its peer.
@@ -805,12 +820,7 @@ BOOST_FIXTURE_TEST_CASE(l16_the_device_has_left_an_epoch_that_is_said_to_be_quie
   learn();
   play.is_silent = true;
   play.is_settling = true;
-  send_next();
-  while (cell.budget_ms.load() != 200U) { // it is launched, and looked at
-    std::this_thread::yield();
-  }
-  fence.raise(epoch(2));
-  lane->prepare(epoch(2));
+  leave_a_step();
   while (cell.budget_ms.load() != 3U * 200U) {
     std::this_thread::yield();
   }
@@ -847,19 +857,9 @@ BOOST_FIXTURE_TEST_CASE(l16_a_device_that_does_not_leave_is_overdue, device_fixt
   play.is_silent = true;
   play.is_settling = true;
   play.is_looked_at = true;
-  send_next();
-  while (cell.budget_ms.load() != 200U) {
-    std::this_thread::yield();
-  }
-  fence.raise(epoch(2));
-  lane->prepare(epoch(2));
-  const auto event = heard.take();
-  BOOST_TEST((event.what == worker_event::kind::failed));
-  BOOST_TEST((event.status == errc::device_failed));
-  BOOST_TEST(event.text.find("budget_ms=600") != std::string::npos, event.text);
-  while (ends == 0) {
-    std::this_thread::yield();
-  }
+  leave_a_step();
+  const auto text = take_device_failure();
+  BOOST_TEST(text.find("budget_ms=600") != std::string::npos, text);
 }
 
 BOOST_FIXTURE_TEST_CASE(l16_a_launch_that_a_fence_has_ended_is_left_behind_too, device_fixture) {
@@ -867,18 +867,8 @@ BOOST_FIXTURE_TEST_CASE(l16_a_launch_that_a_fence_has_ended_is_left_behind_too, 
   learn();
   play.is_silent = true;
   play.is_broken = true;
-  send_next();
-  while (cell.budget_ms.load() != 200U) {
-    std::this_thread::yield();
-  }
-  fence.raise(epoch(2));
-  lane->prepare(epoch(2));
-  const auto event = heard.take();
-  BOOST_TEST((event.what == worker_event::kind::failed));
-  BOOST_TEST((event.status == errc::device_failed));
-  while (ends == 0) { // L-15
-    std::this_thread::yield();
-  }
+  leave_a_step();
+  take_device_failure();
 }
 
 BOOST_FIXTURE_TEST_CASE(l5_faults_of_a_device_go_to_the_runner, device_fixture) {
