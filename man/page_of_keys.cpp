@@ -6,7 +6,12 @@
 #include <string>
 #include <string_view>
 
+#include "man/roff.hpp"
+
 namespace {
+
+using vdist::man::argument;
+using vdist::man::escaped;
 
 constexpr std::string_view head = R"(.\" Written by man/page_of_keys.cpp.
 .Dd November 28, 2026
@@ -46,34 +51,9 @@ port = 8000
 .Ed
 .Sh SEE ALSO
 .Xr vdist-ctl 1 ,
-.Xr vdist-run 1
+.Xr vdist-run 1 ,
+.Xr faults.toml 5
 )";
-
-/// As roff reads it: a backslash begins an escape, a dot or quote in front a request; a hyphen that users type is a minus.
-std::string escaped(std::string_view text) {
-  std::string made;
-  for (const char c : text) {
-    if (c == '\\') {
-      made += "\\e";
-    } else if (c == '-') {
-      made += "\\-";
-    } else if ((c == '.' || c == '\'') && made.empty()) {
-      made += std::string("\\&") + c;
-    } else {
-      made += c;
-    }
-  }
-  return made;
-}
-
-/// The argument of a macro.
-std::string argument(std::string_view text) {
-  std::string made = "\"";
-  for (const char c : escaped(text)) {
-    made += c == '"' ? std::string("\\(dq") : std::string(1, c);
-  }
-  return made + '"';
-}
 
 std::string section_of(std::string_view name) {
   return std::string(name.substr(0, name.rfind('.')));

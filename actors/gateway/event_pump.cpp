@@ -8,14 +8,15 @@ namespace vdist::actors {
 
 namespace {
 
-/// Longest sleep; events end it at once.
-constexpr std::chrono::seconds rest_max{1};
+/// Longest sleep (G-3); events end it at once.
+constexpr std::chrono::milliseconds rest_max{100};
 
 } // namespace
 
-std::uint64_t event_pump::add(std::unique_ptr<frame::frame_reader> reader, handler on_event) {
+std::uint64_t
+event_pump::add(std::unique_ptr<frame::frame_reader> reader, handler on_event, look on_look) {
   const std::lock_guard lock(mutex_);
-  sources_[next_] = {std::move(reader), std::move(on_event)};
+  sources_[next_] = {std::move(reader), std::move(on_event), std::move(on_look)};
   bell_.ring();
   return next_++;
 }
@@ -41,6 +42,9 @@ void event_pump::run() {
     const std::lock_guard lock(mutex_);
     for (auto& [number, from] : sources_) {
       drain(from);
+      if (from.on_look) {
+        from.on_look();
+      }
     }
   }
   word.enter(work_phase::idle);

@@ -2,6 +2,7 @@
 // replica and hands each to its owner.
 // G-1 Events of a source are handed over in order, one at a time, on the pump's thread or, the last
 //     ones, on the thread that removes the source.
+// G-3 Every source is looked at ten times a second or more often, also when it says nothing.
 #pragma once
 
 #include "transport/frame/bell.hpp"
@@ -22,13 +23,15 @@ namespace vdist::actors {
 class event_pump {
 public:
   using handler = std::function<void(const frame::frame_view&)>;
+  using look = std::function<void()>;
 
   /// `bell` is rung after every event of any source; borrowed.
   event_pump(frame::bell& bell, const frame::wait_policy& waits) : bell_(bell), waits_(waits) {}
 
-  /// From now on the reader belongs to the pump. The handler must not block and must not call the
-  /// pump. Any thread.
-  [[nodiscard]] std::uint64_t add(std::unique_ptr<frame::frame_reader> reader, handler on_event);
+  /// From now on the reader belongs to the pump. Neither function may block or call the pump; `on_look` (G-3) may be empty.
+  /// Any thread.
+  [[nodiscard]] std::uint64_t
+  add(std::unique_ptr<frame::frame_reader> reader, handler on_event, look on_look = {});
 
   /// Hands over what has arrived, then forgets the source. Any thread but the handler's.
   void remove(std::uint64_t source);
@@ -45,6 +48,7 @@ private:
   struct source {
     std::unique_ptr<frame::frame_reader> reader;
     handler on_event;
+    look on_look;
     bool is_over = false; // closed: nothing will come any more
   };
 

@@ -9,6 +9,8 @@
 
 namespace vdist::actors {
 
+using protocol::worker_command;
+
 worker_process::worker_process(lane_request wanted,
                                protocol::worker_order order,
                                worker_process_links links)
@@ -28,7 +30,7 @@ void worker_process::load() {
     report_failure(started.error());
     return;
   }
-  command(protocol::worker_command::kind::load, {});
+  command(worker_command::kind::load, {});
 }
 
 worker_identity worker_process::identity() const {
@@ -51,7 +53,8 @@ host::worker_callbacks worker_process::callbacks() {
 void worker_process::listen(std::unique_ptr<frame::frame_reader> events) {
   source_ = links_.events->add(
       std::move(events),
-      [mine = shared_from_this()](const frame::frame_view& frame) { mine->on_frame(frame); });
+      [mine = shared_from_this()](const frame::frame_view& frame) { mine->on_frame(frame); },
+      [mine = shared_from_this()] { mine->remind(); });
 }
 
 /// load() and stop() come from the actor, one after the other; the process's end may come at once.
@@ -97,11 +100,11 @@ void worker_process::set_state(state next) {
 }
 
 void worker_process::prepare(epoch now) {
-  command(protocol::worker_command::kind::prepare, now);
+  command(worker_command::kind::prepare, now);
 }
 
 void worker_process::begin(epoch now) {
-  command(protocol::worker_command::kind::begin, now);
+  command(worker_command::kind::begin, now);
 }
 
 /// A worker that does not read its commands is as good as dead.
@@ -112,13 +115,56 @@ void worker_process::command(protocol::worker_command::kind what, epoch now) {
     if (state_ != state::started || is_stopped_ || !end_.commands) {
       return;
     }
-    protocol::encode(protocol::worker_command{what, now.value}, encoded_);
-    written = end_.commands->write(link_header(identity_of(order_), protocol::worker_command_kind),
-                                   encoded_,
-                                   links_.waits->now());
+    const auto at = links_.waits->now();
+    written = write({what, now.value}, at);
+    const std::chrono::milliseconds pause(order_.detect_ms);
+    reminder_ = {.what = {what, now.value}, .pause = pause, .due = at + pause};
   }
   if (!written) {
     report_failure(written.error());
+  }
+}
+
+/// `mutex_` is held.
+result<void> worker_process::write(const protocol::worker_command& what, time_point deadline) {
+  protocol::encode(what, encoded_);
+  return end_.commands->write(
+      link_header(identity_of(order_), protocol::worker_command_kind), encoded_, deadline);
+}
+
+/// L-17. An answer ends the reminding.
+void worker_process::hear(const protocol::worker_event& event) {
+  const std::lock_guard lock(mutex_);
+  if (!reminder_) {
+    return;
+  }
+  const auto& asked = reminder_->what;
+  const bool is_answer =
+      event.what == worker_event::kind::failed
+      || (event.what == worker_event::kind::loaded && asked.what == worker_command::kind::load)
+      || (event.what == worker_event::kind::quiesced && asked.what == worker_command::kind::prepare
+          && event.now.value == asked.now);
+  if (is_answer) {
+    reminder_.reset();
+  }
+}
+
+/// L-17.
+void worker_process::remind() {
+  const std::lock_guard lock(mutex_);
+  const auto now = links_.waits->now();
+  if (!reminder_ || now < reminder_->due || state_ != state::started || is_stopped_
+      || !end_.commands) {
+    return;
+  }
+  const auto asked = reminder_->what.what;
+  if (asked == worker_command::kind::load || asked == worker_command::kind::prepare) {
+    (void)write(reminder_->what, now); // no room: it has enough to read
+    reminder_->pause *= 2;
+    reminder_->due = now + reminder_->pause;
+  } else {
+    (void)write({.what = worker_command::kind::nothing}, now);
+    reminder_.reset();
   }
 }
 
@@ -153,7 +199,7 @@ void worker_process::retire() {
     const std::lock_guard lock(mutex_);
     is_retired_ = state_ == state::started;
   }
-  command(protocol::worker_command::kind::end, {});
+  command(worker_command::kind::end, {});
 }
 
 void worker_process::on_frame(const frame::frame_view& frame) {
@@ -174,6 +220,7 @@ void worker_process::on_frame(const frame::frame_view& frame) {
 }
 
 void worker_process::on_event(protocol::worker_event event) {
+  hear(event);
   if (event.what == worker_event::kind::kill_actor) {
     wanted_.kill_actor();
     return;

@@ -244,6 +244,8 @@ private:
     case worker_command::kind::begin:
       lane_->begin(epoch(command.now));
       break;
+    case worker_command::kind::nothing:
+      break;
     case worker_command::kind::end: // weights and KV cache lie in the vault, nothing is to be saved
       ::_exit(exit_done);
     }

@@ -13,39 +13,46 @@ using act = failpoint_action;
 struct action_facts {
   std::string_view name;
   failpoint_argument argument;
-  bool needs_process = false;
+  bool needs_process;
+  std::string_view meaning;
 };
 
 constexpr std::int64_t ms_max = 3'600'000; // an hour
 
 /// By action.
 constexpr std::array<action_facts, failpoint_actions> facts{{
-    {"throw", {}},
-    {"kill_actor", {}},
-    {"delay", {"ms", 0, ms_max}},
-    {"exit", {"code", 0, 255}, true},
-    {"kill9", {}, true},
-    {"stop", {"ms", 1, ms_max}, true},
-    {"segv", {}, true},
-    {"slow", {"factor", 2, 1000}},
-    {"hang", {}, true},
-    {"wait", {"fault", 1, failpoint_rules_max}},
-    {"oom", {}},
-    {"cuda_error", {}},
-    {"full", {}},
-    {"drop", {}},
-    {"dup", {}},
-    {"reorder", {}},
-    {"corrupt", {}},
-    {"truncate", {}},
-    {"old_epoch", {}},
-    {"illegal_address", {}, true},
-    {"stuck_kernel", {}, true},
-    {"stuck_device", {}, true},
-    {"stuck_copy", {}, true},
-    {"skip_collective", {}},
-    {"flip_bit", {}},
-    {"device_lost", {}},
+    {"throw", {}, false, "throws, as a defect inside the component does"},
+    {"kill_actor", {}, false, "the actor dies as if an operator had killed it"},
+    {"delay", {"ms", 0, ms_max}, false, "sleeps so long"},
+    {"exit", {"code", 0, 255}, true, "the process exits with this status"},
+    {"kill9", {}, true, "SIGKILL: the process is gone and nothing is cleaned up"},
+    {"stop", {"ms", 1, ms_max}, true, "SIGSTOP: the process stands still so long, and goes on"},
+    {"segv", {}, true, "SIGSEGV in the process"},
+    {"slow", {"factor", 2, 1000}, false, "takes so many times as long as the work before it took"},
+    {"hang", {}, true, "does not return until the process ends or the rules are cleared"},
+    {"wait",
+     {"fault", 1, failpoint_rules_max},
+     false,
+     "waits until the rule of this number, from 1, has struck"},
+    {"oom", {}, false, "an allocation fails"},
+    {"cuda_error", {}, false, "the device reports an error"},
+    {"full", {}, false, "a disk or a ring has no room"},
+    {"drop", {}, false, "the message is lost"},
+    {"dup", {}, false, "the message comes twice"},
+    {"reorder", {}, false, "the message comes after the one behind it"},
+    {"corrupt", {}, false, "a bit of the message is flipped"},
+    {"truncate", {}, false, "the end of the message is missing"},
+    {"old_epoch", {}, false, "the message bears the epoch before"},
+    {"illegal_address",
+     {},
+     true,
+     "a kernel stores where nothing is mapped: the device breaks off all work of the process"},
+    {"stuck_kernel", {}, true, "a kernel of one block never ends"},
+    {"stuck_device", {}, true, "a kernel never ends and leaves no room for others"},
+    {"stuck_copy", {}, true, "a copy never begins, and no kernel runs"},
+    {"skip_collective", {}, false, "the worker leaves out the next meeting with its peers"},
+    {"flip_bit", {}, false, "a bit of what the step computes is another one, and nobody says so"},
+    {"device_lost", {}, false, "the device reports that it must not be used any more"},
 }};
 
 const action_facts& facts_of(act action) noexcept {
@@ -186,6 +193,10 @@ std::string link_text(const failpoint_link& link) {
 
 std::string_view to_string(failpoint_action action) noexcept {
   return facts_of(action).name;
+}
+
+std::string_view meaning_of(failpoint_action action) noexcept {
+  return facts_of(action).meaning;
 }
 
 std::optional<failpoint_action> action_of(std::string_view word) noexcept {

@@ -21,41 +21,43 @@
 
 namespace vdist {
 
-/// What a link does when it is due. Everything from oom on is left to the code at the point: reach()
-/// returns it as its outcome.
+/// What a link does when it is due; meaning_of() has the sentences. Everything from oom on is left to the code at the point:
+/// reach() returns it as its outcome.
 enum class failpoint_action : std::uint8_t {
-  throw_error, // throws failpoint_error: what a defect inside the component looks like
-  kill_actor,  // the owner's kill hook runs: the actor dies as if an operator had killed it
-  delay,       // sleeps `argument` milliseconds
-  exit,        // _exit(argument)
-  kill9,       // SIGKILL to the own process: nothing is cleaned up
-  stop,        // SIGSTOP to the own process; the kernel continues it after `argument` milliseconds
-  segv,        // SIGSEGV in the own process
-  slow, // computes (argument - 1) × what the owner has just worked: a machine that is slower
-  hang, // does not return until the process ends or the rules are cleared
-  wait, // until rule number `argument` (from 1) has struck, at most failpoint_wait_max
-  oom,  // an allocation fails
-  device_error, // the device reports an error
-  full,         // a disk or a ring has no room
-  drop,         // of a frame: it is lost
-  duplicate,    // it comes twice
-  reorder,      // it comes after the one behind it
-  corrupt,      // one bit is flipped
-  truncate,     // its end is missing
-  old_epoch,    // it bears the epoch before
+  throw_error,
+  kill_actor,
+  delay,
+  exit,
+  kill9,
+  stop,
+  segv,
+  slow,
+  hang,
+  wait, // failpoint_wait_max at most
+  oom,
+  device_error,
+  full,
+  drop,
+  duplicate,
+  reorder,
+  corrupt,
+  truncate,
+  old_epoch,
   // What a broken device does; a worker without one does the nearest (exec::step_runner::disturb).
-  illegal_address, // a kernel stores where nothing is mapped: the device breaks off all work of the process
-  stuck_kernel,    // a kernel of one block that never ends
-  stuck_device,    // one that never ends and leaves no room for others
-  stuck_copy,      // a copy that never begins; no kernel runs
-  skip_collective, // leaves out the next meeting with its peers
-  flip_bit,        // a bit of what the step computes is another one, and nobody says so
-  device_lost,     // the device reports that it must not be used any more
+  illegal_address,
+  stuck_kernel,
+  stuck_device,
+  stuck_copy,
+  skip_collective,
+  flip_bit,
+  device_lost,
 };
 inline constexpr std::size_t failpoint_actions = 26;
 
 /// As scripts write it: "throw", "kill9", "dup", "cuda_error", "stuck_kernel".
 [[nodiscard]] std::string_view to_string(failpoint_action action) noexcept;
+/// What it does, for people: a sentence without its end.
+[[nodiscard]] std::string_view meaning_of(failpoint_action action) noexcept;
 /// nullopt: no such action.
 [[nodiscard]] std::optional<failpoint_action> action_of(std::string_view word) noexcept;
 

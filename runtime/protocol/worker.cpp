@@ -129,7 +129,7 @@ result<void> decode(std::span<const std::byte> bytes, worker_command& out) {
   out = {};
   VDIST_TRY(
       unpack_fields(bytes, "worker command", [&out](auto&& visit) { visit(out.what, out.now); }));
-  return out.what >= worker_command::kind::load && out.what <= worker_command::kind::end
+  return out.what >= worker_command::kind::load && out.what <= worker_command::kind::nothing
              ? result<void>()
              : fail(errc::corrupt, "worker command: unknown kind");
 }

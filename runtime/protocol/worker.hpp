@@ -11,6 +11,8 @@
 // P-4 `end` has no answer but the end of the process: it is for a worker that is replaced as planned and has left its epoch.
 //     Else a worker that is not wanted any more is killed.
 // P-5 Both sides are of one version (runtime/protocol/version.hpp): an order of another one is refused, and says so.
+// P-6 `nothing` is obeyed by doing nothing. Frames of a channel are counted, so it shows whether one before it was lost; a worker
+//     that lost one ends, because it does not know what it was told.
 // The same events are messages between actors, in both isolations (actors/interfaces.hpp).
 #pragma once
 
@@ -107,7 +109,7 @@ struct worker_order {
 };
 
 struct worker_command {
-  enum class kind : std::uint8_t { load = 1, prepare = 2, begin = 3, end = 4 };
+  enum class kind : std::uint8_t { load = 1, prepare = 2, begin = 3, end = 4, nothing = 5 };
   kind what = kind::load;
   std::uint32_t now = 0; // epoch of prepare and begin
 

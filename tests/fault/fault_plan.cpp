@@ -1,6 +1,8 @@
 // How a cell of the matrix is brought about: its fault script (fault_cells.hpp).
 #include "tests/fault/fault_cells.hpp"
 
+#include "runtime/base/failpoint_rule.hpp"
+
 #include <fmt/format.h>
 #include <optional>
 #include <string>
@@ -36,6 +38,9 @@ public:
       : what_(*cell.what), phase_(cell.phase), split_(*cell.split), results_(results) {}
 
   std::optional<fault_plan> write() {
+    if (what_.action == "flip_bit" && split_.tensor == 1) {
+      return std::nullopt; // nobody computes the same and could tell
+    }
     return phase_ == fault_phase::recovery ? in_recovery() : in_step();
   }
 
@@ -140,6 +145,12 @@ private:
     return plan_;
   }
 
+  /// Means something only to a worker that computes.
+  [[nodiscard]] bool is_of_steps() const {
+    const auto action = action_of(what_.action);
+    return action && !find_failpoint("worker.load")->actions.has(*action);
+  }
+
   [[nodiscard]] std::string_view event_point() const {
     return what_.place == place::supervisor ? "supervisor.event" : "stage.event";
   }
@@ -202,7 +213,8 @@ private:
             nullopt; // what loads has no step to be slow in; a stuck load has a class of its own
       }
       kill_before(step);
-      add(fmt::format("worker.load replica=0 rank={} {}", victim(), what_.action));
+      add(is_of_steps() ? worker("worker.step_begin", victim(), first_behind, what_.action)
+                        : fmt::format("worker.load replica=0 rank={} {}", victim(), what_.action));
       return plan_;
     case place::executor:
       kill_before(step);

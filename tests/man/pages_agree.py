@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Manual pages and programs say the same: every option, every command and every key, in both directions.
+"""Manual pages and programs say the same: every option, command, key, point and action, in both directions.
 
-usage: pages_agree.py MAN_FOLDER CLUSTER_TOML_5 VDIST_RUN VDIST_CTL VDIST_BENCH
+usage: pages_agree.py MAN_FOLDER FOLDER_OF_WRITTEN_PAGES VDIST_RUN VDIST_CTL VDIST_BENCH
 """
 
 import os
@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 OPTION = re.compile(r"--([a-z][a-z-]*)")
 
@@ -40,6 +41,22 @@ def commands_of_help(text):
     return set(re.findall(r"^  ([a-z]+) ", text.split("Subcommands:")[1], re.MULTILINE))
 
 
+def items_of(page, section):
+    """The names that a section of a written page lists, without their arguments."""
+    text = page.split(f".Sh {section}\n")[1].split(".Sh ")[0]
+    return set(re.findall(r'^\.It Ic "([a-z0-9_.]+)', text, re.MULTILINE))
+
+
+def legal_in_scripts(run, rule):
+    """What vdist-run says is legal where it finds a word of a fault script wrong."""
+    with tempfile.TemporaryDirectory() as name:
+        script = pathlib.Path(name) / "script.toml"
+        script.write_text(f'[[fault]]\nrule = "{rule}"\n')
+        cluster = pathlib.Path(__file__).resolve().parents[2] / "config/demo.toml"
+        done = subprocess.run([run, cluster, "--faults", script], capture_output=True, text=True, timeout=30)
+    return set(re.search(r"legal: ([^)]*)\)", done.stderr).group(1).split(", "))
+
+
 def compare(what, page, program):
     for name in sorted(program - page):
         yield f"{what}: the page lacks {name}"
@@ -56,7 +73,8 @@ def complaints_of_man(page):
         yield f"man {page}: {done.stderr.strip()}"
 
 
-def differences(folder, keys_page, run, ctl, bench):
+def differences(folder, written, run, ctl, bench):
+    keys_page, faults_page = written / "cluster.toml.5", written / "faults.toml.5"
     page = plain(folder / "vdist-run.1")
     yield from compare("vdist-run", options_of_page(page), options_of_help(help_of(run).split("Keys of")[0]))
     page = plain(folder / "vdist-ctl.1")
@@ -70,13 +88,16 @@ def differences(folder, keys_page, run, ctl, bench):
     keys = set(re.findall(r"^([a-z_]+(?:\.[a-z_]+)+) = ", help_of(run), re.MULTILINE))
     described = set(re.findall(r'^\.It Ic "([a-z_.]+)"', plain(keys_page), re.MULTILINE))
     yield from compare("cluster.toml", described, keys)
-    for one in [*sorted(folder.glob("*.1")), keys_page]:
+    page = plain(faults_page)
+    yield from compare("faults.toml", items_of(page, "ACTIONS"), legal_in_scripts(run, "worker.step_end nothing"))
+    yield from compare("faults.toml", items_of(page, "POINTS"), legal_in_scripts(run, "nowhere kill9"))
+    for one in [*sorted(folder.glob("*.1")), keys_page, faults_page]:
         yield from complaints_of_man(one)
 
 
 def main():
-    folder, keys_page, *programs = sys.argv[1:]
-    found = list(differences(pathlib.Path(folder), pathlib.Path(keys_page), *programs))
+    folder, written, *programs = sys.argv[1:]
+    found = list(differences(pathlib.Path(folder), pathlib.Path(written), *programs))
     for line in found:
         print(line)
     if not found:

@@ -118,7 +118,7 @@ const std::vector<edge_rule>& edge_rules() {
       {"vdist", {}},
       {"vdist/embedding",
        {"vdist", "actors", "actors/front_door", "actors/system", "runtime/base", "runtime/config"}},
-      {"man", {"runtime/config"}},
+      {"man", {"runtime/base", "runtime/config"}},
       {"programs", {"*"}},
       {"tests/*", {"*"}},
       {"examples/*", {"*"}},
