@@ -57,10 +57,11 @@ fault-test: $(BUILD)/build.ninja build/.packages-test ## the long fault tests an
 	@for program in $(LONG_PROGRAMS); do VDIST_TEST_LONG=1 $(BUILD)/tests/$$program || exit 1; done
 	@VDIST_TEST_LONG=1 ctest --test-dir $(BUILD) -L '^(fault|sim)$$' --output-on-failure --no-tests=error
 
-gpu-test: $(BUILD)/build.ninja build/.packages-test ## runs the tests that need a GPU; fails where there is none
+gpu-test: $(BUILD)/build.ninja build/.packages-test ## runs the tests that need a GPU, or several where there are; fails where there is none
 	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt || cmake --preset release -DVDIST_TESTS=ON
 	@ninja -C $(BUILD) -j $(JOBS)
-	@VDIST_REQUIRE_GPUS=1 ctest --test-dir $(BUILD) -L '^gpu$$' --output-on-failure --no-tests=error
+	@gpus=$$(nvidia-smi -L | wc -l); [ "$$gpus" -gt 1 ] && labels='^(gpu|multi_gpu)$$' || labels='^gpu$$'; \
+	  VDIST_REQUIRE_GPUS=1 ctest --test-dir $(BUILD) -L "$$labels" --output-on-failure --no-tests=error
 
 gpu-fault-test: $(BUILD)/build.ninja build/.packages-test ## kills, device errors and hangs on GPUs: streams compared, stalls measured; report in build/gpu-faults
 	@grep -qs '^VDIST_TESTS:BOOL=ON' $(BUILD)/CMakeCache.txt || cmake --preset release -DVDIST_TESTS=ON

@@ -5,7 +5,7 @@
 //     ends (PR_SET_PDEATHSIG): start children from a thread that lives as long as they shall.
 // H-2 The child sees the given descriptors as 3, 4, …, and stdin, stdout, stderr; no others.
 // H-3 A signal goes to the process that was started and to no other that got its number later
-//     (pidfd).
+//     (pidfd). Only its parent reaps it, so until then the number is its own, and nobody has to compare start times.
 // H-9 A child writes no core file: that would delay its end, and its successor, by seconds.
 // Thread-safe apart from that: start_child() may be called in a program with threads, because
 // between fork and exec only async-signal-safe calls are made.

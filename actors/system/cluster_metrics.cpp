@@ -12,7 +12,7 @@ namespace {
 metrics::replica_sample sample_replica(const cluster& from, std::size_t index) {
   const auto& replica = *from.replicas()[index];
   const auto stats = replica.scheduler_stats();
-  const auto capacity = from.capacity().of(index);
+  auto capacity = from.capacity().of(index);
   return {.requests = &replica.requests(),
           .recoveries = &replica.recoveries(),
           .times = &replica.times(),
@@ -20,6 +20,7 @@ metrics::replica_sample sample_replica(const cluster& from, std::size_t index) {
           .epoch = replica.highest_epoch(),
           .workers = capacity.workers,
           .workers_configured = capacity.configured,
+          .lost_reason = std::move(capacity.reason),
           .running = stats.running,
           .waiting = stats.waiting,
           .kv_owned = stats.blocks_owned,

@@ -7,6 +7,8 @@
 
 #include "runtime/base/clock.hpp"
 
+#include "kernels/collective/group_state.hpp"
+
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -25,10 +27,10 @@ struct peer_wait_seen {
 
 class device_evidence {
 public:
-  /// Who waits says so every millisecond; two processes that take turns on a device pause for some more.
+  /// Who waits says so every `beat`; two processes that take turns on a device pause for some more.
   static constexpr std::chrono::milliseconds silence{25};
   /// A record stands for as much waiting at least.
-  static constexpr std::chrono::milliseconds beat{1};
+  static constexpr std::chrono::nanoseconds beat{kernels::wait_beat_ns};
 
   /// What the device says at `now`; call often. The wait that began first, if it still goes on.
   std::optional<peer_wait_seen> look(const exec::device_waits& said, time_point now) {

@@ -116,7 +116,8 @@ void rank_model::sample_rows(const layers::context& in,
 }
 
 /// One rank of the group tells the others what it has sampled, so that all go on with the same tokens whatever happens (P-9).
-/// All of them sample: they would only wait for it, and their digests then cover logits and tokens (P-6).
+/// All of them sample: they would only wait for it, and their digests then cover hidden rows and tokens (P-6). The logits between
+/// them need none: all ranks gather the same ones, and what one of them gets wrong behind that changes its token or nothing.
 result<void> rank_model::sample_on_device(const layers::context& in,
                                           const step_arrays& arrays,
                                           const step_shape& shape) {

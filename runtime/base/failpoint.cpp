@@ -121,17 +121,22 @@ failpoint_rule unpack(const packed_rule& packed) {
   return rule;
 }
 
+std::uint64_t join(std::uint32_t high, std::uint32_t low) {
+  return static_cast<std::uint64_t>(high) << 32U | low;
+}
+
 void write(failpoint_table::entry& entry, const packed_rule& rule) {
   const auto words = std::bit_cast<rule_bits>(rule);
   const auto version = entry.version.load(std::memory_order_relaxed);
+  const auto next = (version | 1U) + 1;
   entry.version.store(version | 1U, std::memory_order_relaxed);
   for (auto& hits : entry.link_hits) {
-    hits.store(0, std::memory_order_relaxed);
+    hits.store(join(next, 0), std::memory_order_relaxed);
   }
   for (std::size_t i = 0; i < words.size(); ++i) {
     entry.rule[i].store(words[i], std::memory_order_release);
   }
-  entry.version.store((version | 1U) + 1, std::memory_order_release);
+  entry.version.store(next, std::memory_order_release);
 }
 
 /// A rule, and the version of its entry then.
@@ -191,23 +196,32 @@ bool take_hit(std::atomic<std::uint32_t>& taken, std::uint32_t count) {
   return true;
 }
 
+/// The same of a link, if its rule is still the one that was seen (F-3): its successor's hits are not taken.
+bool take_link_hit(std::atomic<std::uint64_t>& taken, std::uint32_t version, std::uint32_t count) {
+  auto hits = taken.load(std::memory_order_relaxed);
+  do {
+    if (hits >> 32U != version || (count != 0 && static_cast<std::uint32_t>(hits) >= count)) {
+      return false;
+    }
+  } while (count != 0 && !taken.compare_exchange_weak(hits, hits + 1, std::memory_order_relaxed));
+  return true;
+}
+
 /// The first link that is due.
-std::optional<std::uint32_t> take_link(failpoint_table::entry& entry, const packed_rule& rule) {
+std::optional<std::uint32_t> take_link(failpoint_table::entry& entry, const rule_seen& seen) {
+  const auto& rule = seen.rule;
   const auto match = entry.matches.fetch_add(1, std::memory_order_relaxed);
   if (match + 1 < rule.nth) {
     return std::nullopt;
   }
   for (std::uint32_t link = 0; link < rule.link_count; ++link) {
     const auto& one = rule.links[link];
-    if (draw(rule.seed, match, link) < one.chance && take_hit(entry.link_hits[link], one.count)) {
+    if (draw(rule.seed, match, link) < one.chance
+        && take_link_hit(entry.link_hits[link], seen.version, one.count)) {
       return take_hit(entry.hits, entry.hits_max) ? std::optional(link) : std::nullopt;
     }
   }
   return std::nullopt;
-}
-
-std::uint64_t join(std::uint32_t high, std::uint32_t low) {
-  return static_cast<std::uint64_t>(high) << 32U | low;
 }
 
 /// Whose act it was, in the log.
@@ -441,7 +455,7 @@ failpoints::reach(std::string_view point, const failpoint_context& context, cons
       continue;
     }
     const auto& rule = seen->rule;
-    const auto due = take_link(entry, rule);
+    const auto due = take_link(entry, *seen);
     if (!due) {
       continue;
     }

@@ -8,6 +8,8 @@
 // Who says how many steps are remembered forgets what was slower before: then the budget follows the slowest of the last
 // `remembered` to twice as many steps of a class. The first `ignored` steps of a class, which on a device load and record, are
 // seen and say nothing about its pace.
+// A class that is known by fewer than steps_to_learn steps may have seen only its smallest, which take half as long as its
+// largest: for a step larger than all of them the pace is at least three quarters of what is in proportion.
 // Not thread-safe. Cost: a few instructions; some dozens for a class that is new.
 // What was learned may be left to a successor, in memory that outlives the process (pace_words).
 #pragma once
@@ -56,7 +58,7 @@ public:
       : floor_(floor), at_first_(at_first), how_(how) {}
 
   [[nodiscard]] milliseconds budget(std::int64_t tokens) const {
-    return bound_of(slowest_of(class_of(tokens)));
+    return bound_of(slowest_of(tokens));
   }
 
   /// Whether the next step of this class is one of the first, which say nothing.
@@ -90,6 +92,7 @@ public:
 
   void finished(std::int64_t tokens, std::chrono::nanoseconds elapsed) {
     auto& seen = classes_[class_of(tokens)];
+    seen.largest = std::max(seen.largest, tokens);
     if (++seen.steps <= how_.ignored) {
       return;
     }
@@ -103,6 +106,7 @@ public:
 private:
   struct size_class {
     std::uint64_t steps = 0;
+    std::int64_t largest = 0; // of them, in tokens
     milliseconds slowest{0};
     milliseconds slowest_before{0}; // of as many steps before these
 
@@ -117,11 +121,23 @@ private:
     return std::clamp(how_.margin * slowest, floor_, at_first_);
   }
 
-  /// At least as slow as a step of this class should be; the nearest class that knows says so.
-  [[nodiscard]] milliseconds slowest_of(std::size_t wanted) const {
+  /// Of a class that is known, for a step of so many tokens.
+  [[nodiscard]] static milliseconds pace_of(const size_class& known, std::int64_t tokens) {
+    if (known.steps >= steps_to_learn || tokens <= known.largest) {
+      return known.pace();
+    }
+    const auto in_proportion =
+        static_cast<double>(tokens) / static_cast<double>(std::max<std::int64_t>(known.largest, 1));
+    return std::max(known.pace(),
+                    std::chrono::ceil<milliseconds>(known.pace() * 0.75 * in_proportion));
+  }
+
+  /// At least as slow as a step of so many tokens should be; the nearest class that knows says so.
+  [[nodiscard]] milliseconds slowest_of(std::int64_t tokens) const {
+    const auto wanted = class_of(tokens);
     for (auto larger = wanted; larger < classes_.size(); ++larger) {
       if (is_known(larger)) {
-        return std::min(classes_[larger].pace(), at_first_);
+        return std::min(pace_of(classes_[larger], tokens), at_first_);
       }
     }
     // The largest step of a class has less than 2^(n + 1) times the tokens of the smallest one n classes below.

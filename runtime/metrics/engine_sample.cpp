@@ -145,6 +145,9 @@ void describe_recoveries(const replica_source& from, exposition& page) {
   page.gauge({"vdist:workers_configured", "Workers that the replica had at first."},
              from.where,
              of.workers_configured);
+  page.gauge({"vdist:workers_lost", "Workers that there were at first and are no more, and why."},
+             from.with("reason", of.lost_reason),
+             of.workers_configured - of.workers);
   page.counter({"vdist:recoveries_total", "Recoveries, planned replacements too."},
                from.where,
                read(recoveries.recoveries));

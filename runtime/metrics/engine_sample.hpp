@@ -37,6 +37,7 @@ struct replica_sample {
   std::uint32_t epoch = 0;  // the highest that was prepared
   std::int32_t workers = 0; // 0: it was given up
   std::int32_t workers_configured = 0;
+  std::string lost_reason;   // why there are fewer than configured; empty: there are not
   std::int32_t running = 0;  // requests, at the last end of a step
   std::int32_t waiting = 0;  // the same
   std::int32_t kv_owned = 0; // blocks, the same

@@ -50,6 +50,26 @@ bytes faults_reply(const fault_page& page) {
   return reply_of(cluster, {.what = control_request::kind::faults});
 }
 
+bytes drain_reply(const drain_progress& progress) {
+  fake_cluster cluster;
+  cluster.active = progress.active;
+  return reply_of(cluster, {.what = control_request::kind::drain, .replica = 0});
+}
+
+bytes restart_reply(const restart_progress& progress) {
+  fake_cluster cluster;
+  cluster.on_restart = [&progress](const restart_order&) {
+    return progress;
+  };
+  return reply_of(cluster, {.what = control_request::kind::restart, .restart = {.claim = 1}});
+}
+
+bytes kill_reply(const std::string& killed) {
+  fake_cluster cluster;
+  cluster.victim = killed;
+  return reply_of(cluster, {.what = control_request::kind::kill});
+}
+
 bytes ledger_reply(const ledger_page& page) {
   fake_cluster cluster;
   cluster.page = page;
@@ -66,6 +86,13 @@ BOOST_AUTO_TEST_CASE(requests_of_operators) { // P-1
            {.what = control_request::kind::status},
            {.what = control_request::kind::ledger},
            {.what = control_request::kind::drain},
+           {.what = control_request::kind::drain, .replica = 1},
+           {.what = control_request::kind::resume, .replica = 0},
+           {.what = control_request::kind::restart,
+           .restart = {.what = restart_order::kind::replica,
+                      .index = 1,
+                      .above = {4, 0, 7},
+                      .claim = ~std::uint64_t{0}}},
            {.what = control_request::kind::kill, .target = {.rank = 17}},
            {.what = control_request::kind::kill, .target = {.what = kill_target::kind::vault}},
            {.what = control_request::kind::faults},
@@ -102,6 +129,30 @@ BOOST_AUTO_TEST_CASE(replies_with_a_ledger) { // P-1
   from.specimens = {text_specimen(text_of(ledger_reply(page)))};
   run(subject_of<ledger_page>(
       "control ledger", std::move(from), codec_of<ledger_page>(decode_ledger, ledger_reply)));
+}
+
+BOOST_AUTO_TEST_CASE(replies_of_a_drain) { // P-1
+  material from{.pieces = json_pieces(words)};
+  from.specimens = {text_specimen(text_of(drain_reply({.active = 17})))};
+  run(subject_of<drain_progress>(
+      "control drain", std::move(from), codec_of<drain_progress>(decode_drain, drain_reply)));
+}
+
+BOOST_AUTO_TEST_CASE(replies_of_a_restart) { // P-1
+  material from{.pieces = json_pieces(words)};
+  from.specimens = {
+      text_specimen(text_of(restart_reply({.is_done = true, .text = "incarnation 2"}))),
+      text_specimen(text_of(restart_reply({.text = "é\n"})))};
+  run(subject_of<restart_progress>("control restart",
+                                   std::move(from),
+                                   codec_of<restart_progress>(decode_restart, restart_reply)));
+}
+
+BOOST_AUTO_TEST_CASE(replies_of_a_kill) { // P-1
+  material from{.pieces = json_pieces(words)};
+  from.specimens = {text_specimen(text_of(kill_reply("worker 1, \"pid\" 4711")))};
+  run(subject_of<std::string>(
+      "control kill", std::move(from), codec_of<std::string>(decode_killed, kill_reply)));
 }
 
 BOOST_AUTO_TEST_CASE(replies_with_faults) { // P-1

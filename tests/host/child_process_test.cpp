@@ -68,6 +68,11 @@ BOOST_AUTO_TEST_CASE(names_the_program_that_cannot_be_started) {
   BOOST_TEST(missing.error().context.find("/no/such/program") != std::string::npos);
 }
 
+BOOST_AUTO_TEST_CASE(a_child_writes_no_core_file) { // H-9
+  BOOST_TEST(output_of("ulimit -c >&3") == "0\n");
+  BOOST_TEST(output_of("ulimit -H -c >&3") == "0\n");
+}
+
 BOOST_AUTO_TEST_CASE(a_child_gets_its_descriptors_and_no_others) { // H-2
   const socket::unique_fd leaked(::open("/dev/null", O_RDONLY));   // not close-on-exec
   BOOST_TEST(output_of("ls /proc/self/fd | tr '\\n' ' ' >&3") == "0 1 2 3 4 ",

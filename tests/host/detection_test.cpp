@@ -204,14 +204,20 @@ BOOST_AUTO_TEST_CASE(a_short_stop_is_no_death_and_a_long_one_is) {
   BOOST_TEST(!brief.seen->wait_for_death(500ms));
   BOOST_TEST(is_running(brief.pid));
 
-  const auto victim = start("idle"); // idle: nobody waits for it
-  const auto stopped = std::chrono::steady_clock::now();
-  ::kill(victim.pid, SIGSTOP);
-  BOOST_REQUIRE(victim.seen->wait_for_end());
-  BOOST_TEST(victim.seen->text.find("it was stopped for 3") != std::string::npos,
-             victim.seen->text);
-  BOOST_TEST(ms(*victim.seen->dying - stopped) >= 299);
-  BOOST_TEST(ms(*victim.seen->dying - stopped) < 500.0 * slowness);
+  std::vector<double> seen_after;
+  for (int round = 0; round < 10; ++round) {
+    const auto victim = start("idle"); // nobody waits for it
+    const auto stopped = std::chrono::steady_clock::now();
+    ::kill(victim.pid, SIGSTOP);
+    BOOST_REQUIRE(victim.seen->wait_for_end());
+    BOOST_TEST(victim.seen->text.find("it was stopped for 3") != std::string::npos,
+               victim.seen->text);
+    seen_after.push_back(ms(*victim.seen->dying - stopped));
+    BOOST_TEST(seen_after.back() >= 299);
+    BOOST_TEST(seen_after.back() < 500.0 * slowness);
+  }
+  std::sort(seen_after.begin(), seen_after.end());
+  BOOST_TEST_MESSAGE("stop seen after ms: n=10 p50=" << seen_after[4] << " max=" << seen_after[9]);
 }
 
 BOOST_AUTO_TEST_CASE(a_stop_that_asks_to_be_ended_is_ended) {

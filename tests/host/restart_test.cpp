@@ -133,7 +133,7 @@ BOOST_AUTO_TEST_CASE(a_dead_vault_is_replaced_and_nobody_else_is) { // H-15
   }
 }
 
-BOOST_AUTO_TEST_CASE(node_and_vault_may_die_at_once) { // H-15, P-4
+BOOST_AUTO_TEST_CASE(node_and_vault_may_die_at_once) { // H-10, H-15, P-4
   ::setenv("VDIST_PROBE_LIVES", "3", 1);
   auto run = start();
   const auto first = report_of(1);

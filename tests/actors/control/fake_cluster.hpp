@@ -79,7 +79,7 @@ public:
     if (target.rank > 3) {
       return fail(errc::invalid_argument, "kill: no such target here");
     }
-    return std::string("somebody");
+    return victim;
   }
 
   [[nodiscard]] result<control::fault_page> faults(const control::fault_order& order) override {
@@ -106,6 +106,7 @@ public:
   std::vector<control::restart_order> restarts;
   std::function<result<control::restart_progress>(const control::restart_order&)> on_restart;
   std::vector<control::kill_target> killed;
+  std::string victim = "somebody";
   control::fault_page armed{.rules = {{"worker.step_begin rank=1 kill9", 2}}};
   std::vector<control::fault_order> orders;
 };

@@ -137,6 +137,22 @@ BOOST_AUTO_TEST_CASE(z3_the_chunks_of_one_prompt_teach_how_long_the_next_takes) 
   }
 }
 
+/// A prefix that a cache holds makes the next step one of the largest of a class of which only a small one was seen.
+BOOST_AUTO_TEST_CASE(z3_one_step_says_as_much_of_larger_ones_as_they_are_larger) {
+  size_pace pace(1ms, 30s, {.margin = 4, .remembered = 64}, 1);
+  learn(pace, {.tokens = 4096}, 40ms);
+  const step_size smallest{.tokens = 4096, .attention = 1 << 18};
+  const step_size middle{.tokens = 4096, .attention = 300'000};
+  const step_size largest{.tokens = 4096, .attention = (1 << 19) - 1};
+  pace.finished(smallest, 300ms);
+  BOOST_TEST(pace.budget(middle).count() == 4 * 300);
+  BOOST_TEST(pace.budget(largest).count() == 3 * 600);
+  for (std::uint32_t i = 1; i < step_pace::steps_to_learn; ++i) {
+    pace.finished(smallest, 300ms);
+  }
+  BOOST_TEST(pace.budget(largest).count() == 4 * 300);
+}
+
 BOOST_AUTO_TEST_CASE(z3_who_is_less_regular_sees_more_of_them) {
   size_pace pace(200ms, 30s, {}, step_pace::steps_to_learn);
   learn(pace, {.tokens = 4000}, 50ms);

@@ -37,10 +37,10 @@ struct fixture {
     watch.begin_on_device(oldest);
   }
 
-  /// So many looks, each a millisecond later; the first verdict that is not goes_on.
+  /// So many looks, each a millisecond later, or a record; the first verdict that is not goes_on.
   device_verdict look(int times, bool is_waiting = false) {
     for (int i = 0; i < times; ++i) {
-      time.advance(1ms);
+      time.advance(is_waiting ? duration(device_evidence::beat) : duration(1ms));
       if (is_waiting) {
         said[0] = {.rank = 1, .beat = said[0].beat + 1, .operation = "all_reduce_sum"};
       }

@@ -342,6 +342,41 @@ BOOST_AUTO_TEST_CASE(what_is_about_to_hang_goes_on_too) {
   }
 }
 
+/// F-3. Who has seen a rule takes no hit of the one that takes its place.
+BOOST_AUTO_TEST_CASE(every_rule_that_takes_the_place_of_another_strikes_itself) {
+  constexpr std::array actions{act::delay, act::kill_actor};
+  constexpr std::uint32_t rules = 500;
+  failpoints points;
+  BOOST_REQUIRE(points.arm({.point = "p", .action = actions[0]}));
+  std::atomic<bool> is_over{false};
+  std::vector<std::thread> reaching;
+  for (int i = 0; i < 4; ++i) {
+    reaching.emplace_back([&points, &is_over] {
+      while (!is_over) {
+        (void)points.reach("p", {}, [] {});
+      }
+    });
+  }
+  for (std::uint32_t armed = 1; armed < rules; ++armed) {
+    while (points.log().size() < armed) {
+      std::this_thread::yield();
+    }
+    BOOST_REQUIRE(points.rearm(0, {.point = "p", .action = actions.at(armed % 2)}));
+  }
+  while (points.log().size() < rules) {
+    std::this_thread::yield();
+  }
+  is_over = true;
+  for (auto& thread : reaching) {
+    thread.join();
+  }
+  const auto log = points.log();
+  BOOST_REQUIRE(log.size() == rules);
+  for (std::size_t i = 0; i < log.size(); ++i) {
+    BOOST_REQUIRE((log[i].action == actions.at(i % 2)));
+  }
+}
+
 /// As a thread that waits for what never comes: whoever looks for one that stands still must not see it run.
 BOOST_AUTO_TEST_CASE(what_hangs_never_runs) {
   failpoints points;

@@ -32,6 +32,23 @@ metrics_page page_of(const engine_sample& sample) {
 
 BOOST_AUTO_TEST_SUITE(engine_samples)
 
+BOOST_AUTO_TEST_CASE(what_a_cluster_has_lost_is_told_with_its_reason) {
+  auto sample = sample_before_start("tiny", 256, 1);
+  sample.replicas[0].workers = 2;
+  sample.replicas[0].workers_configured = 4;
+  sample.replicas[0].lost_reason = "worker slot 1 \"died\"\n";
+  sample.reductions = 1;
+  const auto page = page_of(sample);
+  BOOST_TEST(page.violations.empty());
+  const label_map where{{"model_name", "tiny"}, {"engine", "0"}};
+  BOOST_TEST(page.value("vdist:workers", where).value() == 2.0);
+  BOOST_TEST(page.value("vdist:workers_configured", where).value() == 4.0);
+  auto lost = where;
+  lost["reason"] = "worker slot 1 \"died\"\n";
+  BOOST_TEST(page.value("vdist:workers_lost", lost).value() == 2.0);
+  BOOST_TEST(page.value("vdist:reductions_total", {{"model_name", "tiny"}}).value() == 1.0);
+}
+
 BOOST_AUTO_TEST_CASE(the_page_has_all_series_before_anything_is_there) { // P-1
   request_metrics requests(256);
   recovery_metrics recoveries;
