@@ -12,6 +12,7 @@
 //   a worker dies  → the control process is told; it asks for a successor
 //   the node dies  → a new node, which is told of the workers that live on
 //   the vault dies → a new vault, which gets the descriptors and sockets of the old one: nobody else notices (H-15)
+//   its memory is of no use any more → all but this process are ended and started again (one for all; H-13)
 //
 // H-5 However the supervisor ends, also by SIGKILL, every process that it started ends (H-1), and
 //     with the last one all shared memory, which has no name, is gone.

@@ -72,7 +72,10 @@ An action is a chain of links
 .Ql [p%][n*]action[(argument)] ,
 joined by
 .Ql \-> .
-At every hit the first link acts that is due: with a chance of p percent, n times at most (once without n, always with 0).
+At every hit the first link acts that is due: with a chance of p percent, n times at most
+(without n as often as
+.Cm count
+says, always with 0).
 So
 .Ql 50%2*delay(20)\->kill9
 delays half of the hits, twice at most, and ends the process at the others.

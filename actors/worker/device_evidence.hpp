@@ -29,7 +29,7 @@ class device_evidence {
 public:
   /// Who waits says so every `beat`; two processes that take turns on a device pause for some more.
   static constexpr std::chrono::milliseconds silence{25};
-  /// A record stands for as much waiting at least.
+  /// A record stands for as much waiting at least, but for a tenth of a millisecond of the first two.
   static constexpr std::chrono::nanoseconds beat{kernels::wait_beat_ns};
 
   /// What the device says at `now`; call often. The wait that began first, if it still goes on.

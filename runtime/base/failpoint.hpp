@@ -6,7 +6,8 @@
 //
 // F-1 a failpoint acts only when armed by a script or a control message. F-2 every hit of an armed
 // rule is counted, so a rule that was never hit can fail its script. F-3 an entry is read under its
-// version word: a reader sees a whole rule or none, and takes hits of no other. F-4 a hit is counted and in the log before it
+// version word: a reader sees a whole rule or none, and acts for no other (what it
+// counts while rules are cleared and armed anew may be lost). F-4 a hit is counted and in the log before it
 // acts: also a process that ends by it has said when. F-5 chances are a function of the rule's seed
 // and the number of the match, not of time or threads.
 // Rules match on the point's name and on every field that the rule sets; the first one acts that

@@ -14,7 +14,7 @@
 
 namespace vdist::protocol {
 
-inline constexpr std::uint32_t programs_version = 6;
+inline constexpr std::uint32_t programs_version = 7;
 
 /// Error: unsupported, names both numbers.
 [[nodiscard]] inline result<void> check_version(std::string_view operation, std::uint32_t theirs) {

@@ -137,7 +137,7 @@ private:
     case place::events:
     case place::command_slot:
     case place::event_slot:
-      return std::nullopt; // travel in recoveries only
+      return std::nullopt; // but for what reminds (L-17) they travel in recoveries only
     }
     if (phase_ == fault_phase::admission) {
       hold_admission();

@@ -58,5 +58,7 @@ if command -v man >/dev/null; then
     [ -z "$complaints" ] || fail "$page: $complaints"
   done
 fi
-[ -e "$prefix/share/man/man5/cluster.toml.5" ] || fail "cluster.toml(5) was not installed"
+for page in cluster.toml faults.toml; do
+  [ -e "$prefix/share/man/man5/$page.5" ] || fail "$page(5) was not installed"
+done
 echo "outside: ok"

@@ -35,6 +35,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -127,16 +128,25 @@ struct finished {
   double first_s = 0; // from submission to the first token
   double last_s = 0;
   std::size_t tokens = 0;
+  std::vector<double> gaps_ms; // between the arrivals of tokens
 };
 
 result<finished> finish(actors::text_stream& stream, steady::time_point submitted) {
   finished done;
+  std::optional<steady::time_point> before;
   while (true) {
     VDIST_ASSIGN(auto chunk, stream.next(std::chrono::seconds(60)));
     if (!chunk) {
       return fail(errc::timed_out, "bench: no token within 60 s");
     }
     done.tokens += chunk->token_ids.size();
+    if (!chunk->token_ids.empty()) {
+      const auto now = steady::now();
+      if (before) {
+        done.gaps_ms.push_back(std::chrono::duration<double, std::milli>(now - *before).count());
+      }
+      before = now;
+    }
     if (chunk->reason == protocol::finish_reason::failed) {
       return fail(errc::internal, "bench: " + chunk->message);
     }
@@ -232,9 +242,11 @@ result<void> bench_latency(const options& wanted) {
   VDIST_ASSIGN(auto running, start(wanted));
   VDIST_TRY(run_one(*running, wanted, 0)); // warm-up
   std::vector<double> times;
+  std::vector<double> gaps_ms;
   for (std::int32_t i = 1; i <= wanted.repetitions; ++i) {
     VDIST_ASSIGN(const auto done, run_one(*running, wanted, static_cast<std::uint32_t>(i)));
     times.push_back((done.last_s - done.first_s) / static_cast<double>(done.tokens - 1));
+    gaps_ms.insert(gaps_ms.end(), done.gaps_ms.begin(), done.gaps_ms.end());
   }
   const double step_s = median(times);
   const double context = wanted.prompt_tokens + wanted.tokens / 2.0;
@@ -242,6 +254,13 @@ result<void> bench_latency(const options& wanted) {
   const double bytes = weights + kv_bytes(*running, context);
   print(
       fmt::format("machine     {:<33} {:8.2f} GB/s", machine.what, machine.read_bytes_per_s / 1e9));
+  std::sort(gaps_ms.begin(), gaps_ms.end());
+  const auto share_of = [&gaps_ms](std::size_t percent) {
+    return gaps_ms.empty() ? 0 : gaps_ms[(gaps_ms.size() - 1) * percent / 100];
+  };
+  print(fmt::format("decode      between tokens, p50 / p99        {:8.3f} / {:.3f} ms",
+                    share_of(50),
+                    share_of(99)));
   print(fmt::format("decode      time per token, batch 1          {:8.3f} ms  ({:.1f} tokens/s)",
                     step_s * 1e3,
                     1 / step_s));
