@@ -14,7 +14,10 @@ using protocol::worker_command;
 worker_process::worker_process(lane_request wanted,
                                protocol::worker_order order,
                                worker_process_links links)
-    : wanted_(std::move(wanted)), order_(std::move(order)), links_(std::move(links)) {
+    : wanted_(std::move(wanted)),
+      order_(std::move(order)),
+      links_(std::move(links)),
+      reminder_(std::chrono::milliseconds(order_.detect_ms)) {
   order_.slot = wanted_.slot;
   order_.incarnation = wanted_.worker.value;
 }
@@ -117,8 +120,7 @@ void worker_process::command(protocol::worker_command::kind what, epoch now) {
     }
     const auto at = links_.waits->now();
     written = write({what, now.value}, at);
-    const std::chrono::milliseconds pause(order_.detect_ms);
-    reminder_ = {.what = {what, now.value}, .pause = pause, .due = at + pause};
+    reminder_.said({what, now.value}, at);
   }
   if (!written) {
     report_failure(written.error());
@@ -132,39 +134,15 @@ result<void> worker_process::write(const protocol::worker_command& what, time_po
       link_header(identity_of(order_), protocol::worker_command_kind), encoded_, deadline);
 }
 
-/// L-17. An answer ends the reminding.
-void worker_process::hear(const protocol::worker_event& event) {
-  const std::lock_guard lock(mutex_);
-  if (!reminder_) {
-    return;
-  }
-  const auto& asked = reminder_->what;
-  const bool is_answer =
-      event.what == worker_event::kind::failed
-      || (event.what == worker_event::kind::loaded && asked.what == worker_command::kind::load)
-      || (event.what == worker_event::kind::quiesced && asked.what == worker_command::kind::prepare
-          && event.now.value == asked.now);
-  if (is_answer) {
-    reminder_.reset();
-  }
-}
-
 /// L-17.
 void worker_process::remind() {
   const std::lock_guard lock(mutex_);
   const auto now = links_.waits->now();
-  if (!reminder_ || now < reminder_->due || state_ != state::started || is_stopped_
-      || !end_.commands) {
+  if (state_ != state::started || is_stopped_ || !end_.commands) {
     return;
   }
-  const auto asked = reminder_->what.what;
-  if (asked == worker_command::kind::load || asked == worker_command::kind::prepare) {
-    (void)write(reminder_->what, now); // no room: it has enough to read
-    reminder_->pause *= 2;
-    reminder_->due = now + reminder_->pause;
-  } else {
-    (void)write({.what = worker_command::kind::nothing}, now);
-    reminder_.reset();
+  if (const auto again = reminder_.take(now)) {
+    (void)write(*again, now); // no room: it has enough to read
   }
 }
 
@@ -220,7 +198,10 @@ void worker_process::on_frame(const frame::frame_view& frame) {
 }
 
 void worker_process::on_event(protocol::worker_event event) {
-  hear(event);
+  {
+    const std::lock_guard lock(mutex_);
+    reminder_.heard(event);
+  }
   if (event.what == worker_event::kind::kill_actor) {
     wanted_.kill_actor();
     return;

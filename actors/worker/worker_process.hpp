@@ -13,15 +13,17 @@
 // L-11 retire() is the order to exit (runtime/protocol/worker.hpp, P-4); what ends after it ends as it was told.
 // L-10 A process that lives already, started by a predecessor of this one, is adopted: its link is taken over, and what it has
 //     said so far is asked again (L-8 of worker_thread.hpp). One that cannot be steered counts as failed, and is killed.
-// L-17 A command that waits for an answer is given again after detect_ms of silence, then after twice as long, and so on:
-//     the answer to the second is that to the first. Behind `begin`, which has none, `nothing` follows once. So a frame that is
-//     lost between control process and worker costs some hundred milliseconds and not the deadline of a recovery (P-6).
+// L-17 A command that waits for an answer is given again after detect_ms of silence, then after twice as long, and so on: the
+//     answer to the second is that to the first. Behind `begin`, which has none, `nothing` follows once. So a frame that is lost
+//     between control process and worker costs some hundred milliseconds and not the deadline of a recovery (P-6;
+//     command_reminder.hpp).
 // Threads: any; reports come from the gateway's thread, the host link's, or the caller of stop().
 #pragma once
 
 #include "actors/gateway/event_pump.hpp"
 #include "actors/gateway/regions.hpp"
 #include "actors/gateway/worker_link.hpp"
+#include "actors/worker/command_reminder.hpp"
 #include "actors/worker/worker_lane.hpp"
 
 #include "transport/frame/wait_policy.hpp"
@@ -32,7 +34,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string_view>
 
 #include "host/host_link.hpp"
@@ -68,13 +69,6 @@ public:
 private:
   enum class state : std::uint8_t { made, started, ended };
 
-  /// L-17.
-  struct reminder {
-    protocol::worker_command what;
-    duration pause{}; // before it is due
-    time_point due;
-  };
-
   [[nodiscard]] protocol::process_key key() const;
   [[nodiscard]] worker_identity identity() const;
   [[nodiscard]] host::worker_callbacks callbacks();
@@ -83,7 +77,6 @@ private:
   void set_state(state next);
   void command(protocol::worker_command::kind what, epoch now);
   [[nodiscard]] result<void> write(const protocol::worker_command& what, time_point deadline);
-  void hear(const protocol::worker_event& event);
   void remind();
   [[nodiscard]] result<void> reach(std::string_view point);
   void on_frame(const frame::frame_view& frame);
@@ -107,8 +100,8 @@ private:
   bool has_gone_ = false;          // guarded by mutex_: it was told
   control_end end_;                // set by load() or adopt(); its events belong to the pump
   std::uint64_t source_ = 0;       // of the pump
-  std::optional<reminder> reminder_; // guarded by mutex_
-  std::vector<std::byte> encoded_;   // guarded by mutex_
+  command_reminder reminder_;      // guarded by mutex_
+  std::vector<std::byte> encoded_; // guarded by mutex_
 };
 
 } // namespace vdist::actors

@@ -59,89 +59,37 @@ const action_facts& facts_of(act action) noexcept {
   return facts[static_cast<std::size_t>(action)];
 }
 
-constexpr failpoint_actions_set of_worker{act::throw_error,
-                                          act::kill_actor,
-                                          act::delay,
-                                          act::exit,
-                                          act::kill9,
-                                          act::stop,
-                                          act::segv,
-                                          act::hang,
-                                          act::wait,
-                                          act::oom,
-                                          act::device_error,
-                                          act::device_lost};
-constexpr failpoint_actions_set of_worker_that_computes{act::throw_error,
-                                                        act::kill_actor,
-                                                        act::delay,
-                                                        act::exit,
-                                                        act::kill9,
-                                                        act::stop,
-                                                        act::segv,
-                                                        act::hang,
-                                                        act::wait,
-                                                        act::oom,
-                                                        act::device_error,
-                                                        act::device_lost,
-                                                        act::illegal_address,
-                                                        act::stuck_kernel,
-                                                        act::stuck_device,
-                                                        act::stuck_copy,
-                                                        act::skip_collective,
-                                                        act::flip_bit};
-/// It has no actor yet.
-constexpr failpoint_actions_set of_spare{act::throw_error,
-                                         act::delay,
-                                         act::exit,
-                                         act::kill9,
-                                         act::stop,
-                                         act::segv,
-                                         act::hang,
-                                         act::wait,
-                                         act::oom,
-                                         act::device_error};
-constexpr failpoint_actions_set of_worker_that_worked{act::throw_error,
-                                                      act::kill_actor,
-                                                      act::delay,
-                                                      act::exit,
-                                                      act::kill9,
-                                                      act::stop,
-                                                      act::segv,
-                                                      act::slow,
-                                                      act::hang,
-                                                      act::wait,
-                                                      act::oom,
-                                                      act::device_error,
-                                                      act::device_lost};
-constexpr failpoint_actions_set of_executor{act::throw_error,
-                                            act::kill_actor,
-                                            act::delay,
-                                            act::exit,
-                                            act::kill9,
-                                            act::stop,
-                                            act::segv,
-                                            act::hang,
-                                            act::wait};
-/// Its mailbox is lost with it.
-constexpr failpoint_actions_set of_actor = of_executor;
-constexpr failpoint_actions_set of_channel{act::delay,
-                                           act::full,
-                                           act::drop,
-                                           act::duplicate,
-                                           act::reorder,
-                                           act::corrupt,
-                                           act::truncate,
-                                           act::old_epoch};
-constexpr failpoint_actions_set of_process{act::delay, act::exit, act::kill9, act::segv};
-constexpr failpoint_actions_set of_vault{
-    act::delay, act::exit, act::kill9, act::stop, act::segv, act::hang, act::oom};
-constexpr failpoint_actions_set of_event{
-    act::delay, act::exit, act::kill9, act::stop, act::segv, act::hang};
-constexpr failpoint_actions_set of_spawn{
-    act::delay, act::exit, act::kill9, act::stop, act::segv, act::oom};
+using set = failpoint_actions_set;
+
+constexpr set ends_process{act::exit, act::kill9, act::segv};
 /// In the middle of a write to memory that others read: its writer ends there, or is slow.
-constexpr failpoint_actions_set of_write{act::delay, act::exit, act::kill9, act::stop, act::segv};
-constexpr failpoint_actions_set of_file{act::delay, act::exit, act::kill9, act::segv, act::full};
+constexpr set of_write = ends_process | set{act::delay, act::stop};
+constexpr set of_event = of_write | set{act::hang};
+constexpr set of_spawn = of_write | set{act::oom};
+constexpr set of_vault = of_event | set{act::oom};
+constexpr set of_process = ends_process | set{act::delay};
+constexpr set of_file = of_process | set{act::full};
+/// Its mailbox is lost with it.
+constexpr set of_actor = of_event | set{act::throw_error, act::kill_actor, act::wait};
+constexpr set of_worker = of_actor | set{act::oom, act::device_error, act::device_lost};
+constexpr set of_worker_that_computes = of_worker
+                                        | set{act::illegal_address,
+                                              act::stuck_kernel,
+                                              act::stuck_device,
+                                              act::stuck_copy,
+                                              act::skip_collective,
+                                              act::flip_bit};
+constexpr set of_worker_that_worked = of_worker | set{act::slow};
+/// It has no actor yet.
+constexpr set of_spare = of_event | set{act::throw_error, act::wait, act::oom, act::device_error};
+constexpr set of_channel{act::delay,
+                         act::full,
+                         act::drop,
+                         act::duplicate,
+                         act::reorder,
+                         act::corrupt,
+                         act::truncate,
+                         act::old_epoch};
 
 constexpr std::array<failpoint_place, 26> places{{
     {"batch.write", of_file, "before a result line is written"},
@@ -150,7 +98,7 @@ constexpr std::array<failpoint_place, 26> places{{
     {"channel.plans", of_channel, "a plan to the workers of a stage"},
     {"channel.results", of_channel, "a worker's answer to a plan"},
     {"cluster.reduce", of_process, "before each of the three steps to fewer workers"},
-    {"executor.before_send", of_executor, "the step lane, before it sends a plan"},
+    {"executor.before_send", of_actor, "the step lane, before it sends a plan"},
     {"gateway.event", of_event, "the control process, before an event of a worker is handed on"},
     {"host.spawn", of_spawn, "the control process, before it asks for a worker process"},
     {"ledger.accept", of_write, "the ledger, between the words of a request and their publication"},

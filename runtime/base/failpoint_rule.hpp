@@ -128,6 +128,13 @@ public:
     }
   }
 
+  /// All of both.
+  [[nodiscard]] friend constexpr failpoint_actions_set operator|(failpoint_actions_set left,
+                                                                 failpoint_actions_set right) {
+    left.bits_ |= right.bits_;
+    return left;
+  }
+
   [[nodiscard]] constexpr bool has(failpoint_action action) const {
     return (bits_ >> static_cast<unsigned>(action) & 1U) != 0;
   }
