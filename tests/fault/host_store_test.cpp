@@ -21,9 +21,10 @@ struct store_fixture : run_fixture {
     for (int i = 0; i < requests; ++i) {
       lines += fmt::format(
           R"({{"id": "r{}", "prompt": "Once upon a time there was a king who lived by the sea, and every )"
-          R"(morning he looked at the ships", "seed": {}, "ignore_eos": true, "max_tokens": {}{}}})"
+          R"(morning he looked at the ships{}", "seed": {}, "ignore_eos": true, "max_tokens": {}{}}})"
           "\n",
           i,
+          std::string(static_cast<std::size_t>(i), '!'), // so not all end a block at the same step
           i,
           120 + i,
           i % 2 == 0 ? R"(, "temperature": 0)" : R"(, "logprobs": 2)");
